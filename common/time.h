@@ -1,0 +1,25 @@
+/*
+ * Times as int64_t nanoseconds since the Unix epoch (UTC), and Go durations.
+ */
+#pragma once
+
+#include "common/str.h"
+
+#define NS_PER_US 1000ll
+#define NS_PER_MS 1000000ll
+#define NS_PER_S 1000000000ll
+
+#define TIME_TEXT_BYTES 40
+
+/* "2026-11-23T07:31:53Z" / "...53.123456Z" / "...53.123456789Z"; buf holds TIME_TEXT_BYTES. Return buf. */
+const char *time_print_s(int64_t ns, char *buf);
+const char *time_print_us(int64_t ns, char *buf);
+const char *time_print_ns(int64_t ns, char *buf);
+
+/* RFC 3339, any offset and fraction. ERR_BAD_REQUEST with Go's text (parsing time "x" as ...). */
+int time_parse(struct str text, int64_t *ret_ns, struct error *err);
+
+/* Go's duration syntax: "1h30m", "250ms", "-1.5s", "0". */
+int duration_parse(struct str text, int64_t *ret_ns, struct error *err);
+void duration_print(int64_t ns, struct strbuf *out);         /* Go's String(): "1h30m0s" */
+void duration_print_human(int64_t ns, struct strbuf *out);   /* kubectl's AGE: "5s", "3m12s", "7d4h" */
