@@ -1,0 +1,58 @@
+/*
+ * A stored API object: an immutable, reference-counted header and its encoded body.
+ *
+ * The body is normalised JSON without kind, apiVersion and metadata.resourceVersion, which object_encode()
+ * splices in while sending: `{"kind":"Pod","apiVersion":"v1","metadata":{"resourceVersion":"7",<body...>`.
+ * It always starts with `{"metadata":{`. The header holds what reads, selectors and watches need, so that GET, LIST and WATCH
+ * never parse or print JSON. `revision` is written once, by the store's writer, before the object is published.
+ *
+ * As stored, a value is the header and the body (object_to_value), so that start-up parses no JSON either.
+ * Threads: immutable, references are atomic.
+ */
+#pragma once
+
+#include "apiserver/schema/schema.h"
+
+struct object_label {
+    struct str key, value; /* into the object's own block */
+};
+
+struct span {
+    uint32_t offset, length; /* of the body; length 0: absent */
+};
+
+struct object {
+    uint32_t refs;      /* atomic */
+    uint16_t label_count;
+    uint16_t field_count; /* resource->selectable values, in its order */
+    const struct resource *resource; /* the storage version */
+    int64_t revision;   /* resourceVersion of the last change; 0 until committed */
+    int64_t creation_ns; /* since the epoch */
+    bool deleting;      /* metadata.deletionTimestamp is set */
+    struct str namespace_, name, uid;
+    struct span metadata, spec, status;
+    const struct object_label *labels; /* sorted by key */
+    const struct str *fields;
+    struct str body;
+};
+
+/* From a normalised tree (not changed, not kept). ERR_TOO_LARGE above LIMIT_OBJECT_BYTES. */
+int object_new(const struct resource *r, const cJSON *tree, struct object **ret, struct error *err);
+struct object *object_ref(const struct object *o);
+void object_unref(const struct object *o); /* NULL is fine */
+size_t object_bytes(const struct object *o);
+
+/* The body parsed, with kind, apiVersion and resourceVersion put back (for writers, Tables, conversion). */
+cJSON *object_tree(const struct object *o);
+void object_encode(const struct object *o, struct strbuf *out);
+/* Without kind and apiVersion, as an item of a List. */
+void object_encode_item(const struct object *o, struct strbuf *out);
+/* The same body at another resourceVersion (a deletion's event). */
+struct object *object_at_revision(const struct object *o, int64_t revision);
+
+void object_to_value(const struct object *o, struct strbuf *out);
+int object_from_value(const struct resource *r, struct str value, int64_t revision, struct object **ret,
+    struct error *err);
+
+const char *object_label_get(const void *object, const char *key); /* a label_get_fn; borrowed C string */
+bool object_field_get(const struct object *o, const char *path, struct str *ret);

@@ -1,0 +1,49 @@
+/*
+ * An API server as one struct: made of its parts by server_new, driven by connections or by the simulator.
+ */
+#pragma once
+
+#include "common/env.h"
+#include "common/metrics.h"
+
+struct api;
+struct cache;
+struct auth;
+struct nodes; /* connections to kubelets: logs, later exec */
+
+struct server_config {
+    struct env *env;
+    const char *storage_backend; /* "embedded" or "etcd" */
+    const char *data_dir;
+    const char *sqlite_vfs;      /* simulation, or NULL */
+    const char *etcd_servers, *etcd_prefix, *etcd_cafile, *etcd_certfile, *etcd_keyfile;
+    const char *etcd_username, *etcd_password_file;
+    const char *advertise_address;
+    int secure_port;
+    const char *service_cidr;    /* "10.96.0.0/16" */
+    int node_port_first, node_port_last;
+    const char *issuer, *sa_signing_key_file;
+    const char *const *sa_key_files;
+    const char *token_auth_file;
+    bool bootstrap_tokens;
+    bool always_allow;
+    const char *kubelet_client_cert, *kubelet_client_key, *kubelet_ca;
+    const char *client_ca_file;
+};
+
+struct server {
+    struct env *env;
+    const struct server_config *config;
+    struct metrics *metrics;
+    struct api *api;
+    struct cache *cache;
+    struct auth *auth;
+    struct nodes *nodes;
+    struct allocators *allocators; /* ClusterIPs and NodePorts in use */
+    bool stopping;
+};
+
+struct error;
+/* Opens the store, loads the cache, and sees that the objects every cluster starts with are there. */
+int server_new(const struct server_config *config, struct server **ret, struct error *err);
+void server_free(struct server *server);
