@@ -42,6 +42,15 @@ struct http_header {
     const char *name, *value;
 };
 
+/* Ends a blocked call, or a stream, from another task: give it with a request, then http_cancel() makes
+ * that call (and those that follow on the stream) return -ERR_CANCELLED. For one request at a time. */
+struct http_canceller {
+    struct lock lock;
+    bool cancelled;
+    void (*wake)(void *arg); /* set by the client while a call or stream is open */
+    void *arg;
+};
+
 struct http_request {
     const char *method;
     const char *path;                  /* with query; appended to base_url; an absolute URL overrides it */
@@ -50,6 +59,7 @@ struct http_request {
     struct str body;                   /* empty body and method POST/PUT/PATCH sends Content-Length: 0 */
     int64_t timeout_ns;                /* for the whole exchange; 0 means 30 s; streams: until the headers */
     size_t response_limit;             /* bytes; 0 means LIMIT_RESPONSE_BYTES */
+    struct http_canceller *canceller;  /* or NULL; a simulator may look at `cancelled` only */
 };
 
 struct http_response {
@@ -84,6 +94,10 @@ void http_client_free(struct http_client *client);
 
 int http_do(struct http_client *client, const struct http_request *request,
     struct http_response *response, struct error *err);
+
+void http_canceller_init(struct http_canceller *c);
+void http_canceller_done(struct http_canceller *c);
+void http_cancel(struct env *env, struct http_canceller *c);
 
 void http_response_init(struct http_response *response);
 void http_response_done(struct http_response *response);
