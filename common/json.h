@@ -58,5 +58,10 @@ bool json_equal(const cJSON *a, const cJSON *b);
 /* Sorts the members of every object by name, deep (canonical form for hashing). */
 void json_sort(cJSON *tree);
 
+/* Drops all but the last of members with the same name, deep. Calls report (may be NULL) once a name with
+ * its path ("spec.containers[0].image"); returns how many members were dropped. */
+typedef void json_duplicate_fn(void *arg, const char *path);
+size_t json_dedup(cJSON *tree, json_duplicate_fn *report, void *arg);
+
 /* printf to tree, for tests and small literals: aborts when the text is not JSON. */
 cJSON *json_make(const char *format, ...) __attribute__((format(printf, 1, 2)));

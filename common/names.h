@@ -21,8 +21,9 @@ bool name_is_config_map_key(struct str s, struct strbuf *why);
 bool name_is_port_name(struct str s, struct strbuf *why);
 bool name_is_ip(struct str s);                                  /* v4 or v6, no leading zeros */
 
-/* Upstream's generated suffix: n letters of "bcdfghjklmnpqrstvwxz2456789" from random bits. */
+/* Upstream's generated suffix: n (at most 13) letters of "bcdfghjklmnpqrstvwxz2456789" from random bits, and
+ * a NUL behind them: buf holds n + 1. */
 void name_random_suffix(uint64_t random_bits, char *buf, size_t n);
-/* FNV-1a 32 of data, and upstream's SafeEncodeString of its decimal form (pod-template-hash). */
+/* FNV-1a 32 of data, and (NUL-terminated, cut to buf_bytes) upstream's SafeEncodeString of its decimal form (pod-template-hash). */
 uint32_t fnv32a(struct str data);
 void name_safe_encode(struct str s, char *buf, size_t buf_bytes);
