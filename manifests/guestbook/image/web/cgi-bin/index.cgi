@@ -1,0 +1,35 @@
+#!/bin/sh
+# The guestbook's page: entries come from the backend; a posted entry goes to it.
+backend="http://${BACKEND:-guestbook-backend}/cgi-bin/entries.cgi"
+
+if [ "$REQUEST_METHOD" = POST ]; then
+    body=$(head -c "${CONTENT_LENGTH:-0}")
+    if wget -q -T 5 -O /dev/null --header "X-Token: $TOKEN" --post-data "$body" "$backend"; then
+        printf 'Status: 303 See Other\r\nLocation: /\r\n\r\n'
+    else
+        printf 'Status: 502 Bad Gateway\r\nContent-Type: text/plain\r\n\r\nThe backend did not take the entry.\n'
+    fi
+    exit
+fi
+
+entries=$(wget -q -T 5 -O - --header "X-Token: $TOKEN" "$backend") || {
+    printf 'Status: 502 Bad Gateway\r\nContent-Type: text/plain\r\n\r\nThe backend does not answer.\n'
+    exit
+}
+printf 'Content-Type: text/html; charset=utf-8\r\n\r\n'
+cat <<PAGE
+<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>$TITLE</title></head>
+<body>
+<h1>$TITLE</h1>
+<p>$GREETING</p>
+<form method="post" action="/cgi-bin/index.cgi">
+<input name="name" placeholder="Name" maxlength="40"> <input name="message" placeholder="Message" maxlength="200" size="60">
+<button>Sign</button>
+</form>
+<ul>
+$entries
+</ul>
+<p><small>version $(cat /version), served by pod $(hostname)</small></p>
+</body></html>
+PAGE
