@@ -11,7 +11,9 @@
  *     write->ops[0] = (struct write_op){.base = base, .next = next};   // next NULL: delete
  *     cache_submit(cache, write);                                      // write->done(write) later, any thread
  *
- * Threads: any may call anything, unless said. Callbacks run on the writer's thread and must be short.
+ * Threads: any may call anything, unless said. Callbacks run on the writer's thread (done of a write that is refused at
+ * once: inside cache_submit) and must be short. A watcher's `wake` runs with a lock of the cache held: it marks and
+ * signals, and must not call the cache. A snapshot or watcher belongs to one task at a time.
  */
 #pragma once
 
@@ -26,7 +28,9 @@ struct watcher;
 
 struct cache_config {
     struct env *env;
-    const struct api *api;
+    const struct api *api; /* or, where it is NULL (tests): */
+    const struct resource *const *resources; /* the stored ones */
+    size_t resource_count;
     struct store *store; /* taken */
     struct metrics *metrics;
 };
@@ -52,7 +56,8 @@ struct write {
     void (*done)(struct write *write);
     struct write *next;   /* the cache's */
 };
-/* Newest version of a key, referenced, or NULL. */
+/* Newest version of a key, referenced, or NULL. It may still be on its way to the store: then its revision is 0 until
+ * it is there (object_revision). A `next` with the same body as its base commits nothing: result is base, once that is durable. */
 struct object *cache_newest(struct cache *cache, const struct resource *r, struct str namespace_, struct str name);
 void cache_submit(struct cache *cache, struct write *write);
 
@@ -86,9 +91,9 @@ struct event {
     enum event_type type;
     int64_t version;
     const struct object *object, *old_object;
-    const struct str *encoded; /* {"type":...,"object":{...}}\n of the plain JSON form, made once on first use */
+    struct str *encoded[3]; /* by type, ADDED to DELETED: made once on first use; private */
 };
-/* *ret_event->encoded, thread-safe; DELETED events carry the object at the deletion's version. */
+/* {"type":...,"object":{...}}\n of the plain JSON form; lives as long as the event. Thread-safe; DELETED events carry the object at the deletion's version. */
 struct str event_encoded(const struct event *event, enum event_type as);
 
 struct watch_filter {

@@ -26,7 +26,7 @@ struct object {
     uint16_t label_count;
     uint16_t field_count; /* resource->selectable values, in its order */
     const struct resource *resource; /* the storage version */
-    int64_t revision;   /* resourceVersion of the last change; 0 until committed */
+    int64_t revision;   /* resourceVersion of the last change; 0 until committed: see object_revision */
     int64_t creation_ns; /* since the epoch */
     bool deleting;      /* metadata.deletionTimestamp is set */
     struct str namespace_, name, uid;
@@ -38,6 +38,12 @@ struct object {
 
 /* From a normalised tree (not changed, not kept). ERR_TOO_LARGE above LIMIT_OBJECT_BYTES. */
 int object_new(const struct resource *r, const cJSON *tree, struct object **ret, struct error *err);
+/* An object that is still being committed (cache_newest may give one) gets its revision while others hold it: read that of
+ * such an object with this; objects from the published cache never change and o->revision will do. */
+static inline int64_t object_revision(const struct object *o)
+{
+    return __atomic_load_n(&o->revision, __ATOMIC_RELAXED);
+}
 struct object *object_ref(const struct object *o);
 void object_unref(const struct object *o); /* NULL is fine */
 size_t object_bytes(const struct object *o);
@@ -47,10 +53,13 @@ cJSON *object_tree(const struct object *o);
 void object_encode(const struct object *o, struct strbuf *out);
 /* Without kind and apiVersion, as an item of a List. */
 void object_encode_item(const struct object *o, struct strbuf *out);
+/* {"resourceVersion":"7",...}: metadata alone, for PartialObjectMetadata. */
+void object_encode_metadata(const struct object *o, struct strbuf *out);
 /* The same body at another resourceVersion (a deletion's event). */
 struct object *object_at_revision(const struct object *o, int64_t revision);
 
 void object_to_value(const struct object *o, struct strbuf *out);
+/* ERR_INTERNAL when the value is damaged or of a format that is not known. */
 int object_from_value(const struct resource *r, struct str value, int64_t revision, struct object **ret,
     struct error *err);
 

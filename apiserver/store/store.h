@@ -1,9 +1,10 @@
 /*
  * Durable state behind one interface: load, commit batches of compare-and-swap groups, watch, compact.
  *
- * Two engines: embedded (SQLite) and etcd (v3 JSON gateway). A resourceVersion is revision * 128 + index in the
- * batch; every commit also writes /skiff/head. The only caller is the cache (apiserver/cache/cache.h), which
- * knows every current object: a commit's compares are expected to hold. Commits complete in order.
+ * Two engines: embedded (SQLite) and etcd (v3 JSON gateway). In etcd a resourceVersion is revision * 128 + index in the
+ * batch, and every commit also writes /skiff/head; embedded counts by one. The only caller is the cache
+ * (apiserver/cache/cache.h), which knows every current object: a commit's compares are expected to hold. Groups complete in
+ * the order of their versions. With an engine that is watched, a group's done comes before on_events with its changes.
  *
  * Keys: "<plural>[.group]/<namespace or ->/<name>", below the engine's prefix. Values: object_to_value, opaque here.
  * Threads: commit may be called from any task; callbacks run on the engine's own task.
@@ -31,6 +32,7 @@ struct store_group {
     /* 0, -ERR_CONFLICT (a compare failed), -ERR_UNAVAILABLE (nothing known about the outcome is never reported
      * as a failure: the engine finds out first), -ERR_TOO_LARGE. */
     void (*done)(struct store_group *group, int result, const struct error *err);
+    bool more;        /* out: another group of the same commit completes right after this one */
     struct store_group *next; /* the engine's */
 };
 
@@ -39,6 +41,13 @@ struct store_event {
     struct str key;
     int64_t version;
     struct str value; /* empty when removed */
+    bool removed;
+};
+
+/* A row of the history: the change that made `version`, and the version it replaced (0: none). */
+struct store_change {
+    struct str key, value; /* value empty when removed */
+    int64_t version, replaced;
     bool removed;
 };
 
@@ -58,10 +67,17 @@ struct store_ops {
     int (*compact)(struct store *, int64_t version, struct error *err);
     bool (*healthy)(struct store *, struct error *err);
     void (*free)(struct store *);
+    /* Newest first, the changes that compaction has left; row returns 1 to stop. The history is complete above *ret_floor.
+     * NULL: none to be had cheaply (etcd). Only before the first commit. */
+    int (*history)(struct store *, int (*row)(void *arg, const struct store_change *change, struct error *err),
+        void *arg, int64_t *ret_floor, struct error *err);
 };
 struct store {
     const struct store_ops *ops;
     bool exclusive; /* this process is the only writer: head() needs no round trip, no watch is needed */
+    /* After load: versions in (gap_from, gap_to] may have been acknowledged before a crash without being durable (soft
+     * groups); a resume from inside is refused. Equal: no gap. */
+    int64_t gap_from, gap_to;
 };
 
 struct store_embedded_config {
