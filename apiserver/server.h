@@ -3,6 +3,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "common/env.h"
 #include "common/metrics.h"
 
@@ -10,6 +12,8 @@ struct api;
 struct cache;
 struct auth;
 struct nodes; /* connections to kubelets: logs, later exec */
+struct documents;
+struct allocators;
 
 struct server_config {
     struct env *env;
@@ -40,7 +44,10 @@ struct server {
     struct auth *auth;
     struct nodes *nodes;
     struct allocators *allocators; /* ClusterIPs and NodePorts in use */
-    bool stopping;
+    struct documents *documents;
+    atomic_int requests; /* in the pipeline now */
+    atomic_bool ready;   /* the objects every cluster starts with are there */
+    atomic_bool stopping; /* watches end, readyz fails */
 };
 
 struct error;

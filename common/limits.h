@@ -37,3 +37,5 @@
 #define LIMIT_BATCH_BYTES (512u << 10)
 /* A response read into memory by a client: lists of 10,000 pods are about 30 MB. */
 #define LIMIT_RESPONSE_BYTES (256u << 20)
+/* One API request that is no watch or stream, from its head to its answer: upstream's. */
+#define LIMIT_REQUEST_NS (60ll * 1000000000)

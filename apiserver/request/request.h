@@ -87,7 +87,7 @@ struct request {
     const char *verb;               /* "get", "list", "watch", "create", "deletecollection", ...; lower-case HTTP method for non-resources */
     const struct resource *resource; /* NULL: a non-resource path */
     const struct subresource *subresource;
-    const char *group, *version, *plural;
+    const char *group, *version, *plural; /* plural is "" on non-resource paths only, also when resource is NULL */
     const char *namespace_, *name;  /* "" when absent */
     const char *subresource_name;   /* "" when absent; also set when the resource has none such */
     const char *subpath;            /* behind proxy/; "" when absent */
@@ -110,11 +110,14 @@ struct request {
     void *body_state;
     void (*upgrade)(struct request *q, int fd_taken_over); /* reserved for exec, attach, port-forward */
 
+    bool response_large;            /* a generator says that compression pays */
+
     /* private */
+    unsigned class_;                /* pipeline.c */
+    bool counted;
     struct lock lock;
     int pins;
     bool freed;
-    bool ran;                       /* a stage has run since the last wake */
     struct request_hook *hooks;
 };
 

@@ -103,5 +103,5 @@ stage_fn read_get_stage;
 stage_fn read_list_stage;
 stage_fn read_watch_stage;
 
-/* Writes that retry start again at this stage; set by pipeline.c. */
-extern const size_t pipeline_apply_stage;
+/* Is the request's subresource answered by a handler (the kind's, or scale), also for GET? */
+bool write_is_handled(const struct request *q);

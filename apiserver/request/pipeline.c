@@ -1,0 +1,252 @@
+/*
+ * The pipeline: every request runs through this table of stages, from its path to its answer.
+ *
+ * A row says for which classes of requests it is there. A stage that waits is called again after a wake; one that fails
+ * ends the request with a Status. A write that lost a race goes back to "apply" (pipeline_again).
+ *
+ * Threads: a request runs on its connection's loop; nothing here blocks. Upstream: the handler chain of apiserver/pkg/server
+ * and endpoints/handlers.
+ */
+#include "apiserver/request/pipeline.h"
+
+#include "apiserver/auth/auth.h"
+#include "apiserver/registry/generic/generic.h"
+#include "apiserver/request/documents.h"
+#include "apiserver/request/gzip.h"
+#include "apiserver/request/negotiate.h"
+#include "apiserver/request/route.h"
+#include "apiserver/request/status.h"
+#include "apiserver/server.h"
+#include "common/log.h"
+#include "common/time.h"
+
+/* Classes of requests, as bits. */
+enum {
+    DOCUMENT = 1 << 0,   /* a non-resource path */
+    GET = 1 << 1,
+    LIST = 1 << 2,
+    WATCH = 1 << 3,
+    WRITE = 1 << 4,      /* create, update, patch, delete of one object or its subresource */
+    COLLECTION = 1 << 5, /* deletecollection */
+    HANDLE = 1 << 6,     /* answered by a handler of the kind, without a body: GET scale, log, exec */
+    READ = GET | LIST | WATCH,
+    RESOURCE = READ | WRITE | COLLECTION | HANDLE,
+    ALL = DOCUMENT | RESOURCE,
+    OUTSIDE = 1 << 7,    /* left out for the server's own requests */
+};
+
+static stage_fn limits_stage;
+
+static const struct stage {
+    const char *name;
+    stage_fn *run;
+    unsigned classes;
+} stages[] = {
+    {"route", route_stage, ALL},
+    {"authenticate", auth_authenticate_stage, ALL | OUTSIDE},
+    {"authorize", auth_authorize_stage, ALL | OUTSIDE},
+    {"check", route_check_stage, RESOURCE},
+    {"negotiate", negotiate_stage, RESOURCE},
+    {"limits", limits_stage, ALL},
+    {"document", documents_stage, DOCUMENT},
+    {"fresh", read_fresh_stage, READ},
+    {"get", read_get_stage, GET},
+    {"list", read_list_stage, LIST},
+    {"watch", read_watch_stage, WATCH},
+    {"delete collection", collection_delete_stage, COLLECTION},
+    {"decode", write_decode_stage, WRITE},
+    {"handle", write_handle_stage, WRITE | HANDLE},
+    {"apply", write_apply_stage, WRITE},
+    {"default", write_default_stage, WRITE},
+    {"admit (mutating)", write_admit_stage, WRITE},
+    {"validate", write_validate_stage, WRITE},
+    {"admit (validating)", write_admitted_stage, WRITE},
+    {"store", write_store_stage, WRITE},
+    {"encode", write_encode_stage, WRITE},
+};
+
+/* Verbs as upstream's metrics call them. */
+static const struct {
+    const char *verb, *label;
+} verb_labels[] = {
+    {"get", "GET"},
+    {"list", "LIST"},
+    {"watch", "WATCH"},
+    {"create", "POST"},
+    {"update", "PUT"},
+    {"patch", "PATCH"},
+    {"delete", "DELETE"},
+    {"deletecollection", "DELETECOLLECTION"},
+    {"post", "POST"},
+};
+
+static const double duration_buckets[] = {
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60, 0};
+
+static const struct metric_info requests_total = {"apiserver_request_total", METRIC_COUNTER,
+    "Requests answered, by verb, resource and HTTP code.", {"verb", "resource", "subresource", "code"}};
+static const struct metric_info request_seconds = {"apiserver_request_duration_seconds",
+    METRIC_HISTOGRAM, "Time from the head of a request to the end of its answer; no watches.",
+    {"verb", "resource", "subresource"}, duration_buckets};
+static const struct metric_info inflight = {"apiserver_current_inflight_requests", METRIC_GAUGE,
+    "Requests in the pipeline.", {"request_kind"}};
+static const struct metric_info long_running = {"apiserver_longrunning_requests", METRIC_GAUGE,
+    "Watches and streams open.", {"verb", "resource"}};
+
+static unsigned class_of(const struct request *q)
+{
+    if (!*q->plural)
+        return DOCUMENT;
+    if (c_eq(q->verb, "list"))
+        return LIST;
+    if (c_eq(q->verb, "watch"))
+        return WATCH;
+    if (c_eq(q->verb, "deletecollection"))
+        return COLLECTION;
+    if (q->subresource && q->subresource->connect)
+        return HANDLE;
+    if (c_eq(q->verb, "get"))
+        return q->subresource && write_is_handled(q) ? HANDLE : GET;
+    return WRITE;
+}
+
+static bool is_mutating(const struct request *q)
+{
+    return q->class_ & (WRITE | COLLECTION);
+}
+
+/* The body has come, and the server is not overrun. Watches have a bound of their own: streams and connections. */
+static enum stage_result limits_stage(struct request *q)
+{
+    if (!q->counted && !q->trusted && !(q->class_ & (WATCH | DOCUMENT))) {
+        if (atomic_load(&q->server->requests) >= PIPELINE_REQUESTS_MAX) {
+            q->retry_after_s = 1;
+            return request_fail(
+                q, ERR_TOO_MANY_REQUESTS, "The server has received too many requests and has asked us to try again later");
+        }
+        q->counted = true;
+        atomic_fetch_add(&q->server->requests, 1);
+        metric_add(q->server->metrics, &inflight, 1, is_mutating(q) ? "mutating" : "readOnly");
+    }
+    if (is_mutating(q) && !q->body_complete)
+        return STAGE_WAIT;
+    return STAGE_DONE;
+}
+
+static void uncount(struct request *q)
+{
+    if (!q->counted)
+        return;
+    q->counted = false;
+    atomic_fetch_sub(&q->server->requests, 1);
+    metric_add(q->server->metrics, &inflight, -1, is_mutating(q) ? "mutating" : "readOnly");
+}
+
+/* --- the end --- */
+
+static void add_retry_after(struct request *q)
+{
+    if (q->retry_after_s > 0)
+        request_add_header(q, "Retry-After", arena_printf(q->arena, "%d", q->retry_after_s));
+}
+
+static void respond(struct request *q)
+{
+    q->responded = true;
+    if (q->class_ & RESOURCE)
+        request_add_header(q, "Cache-Control", "no-cache, private");
+    if (q->long_running)
+        metric_add(q->server->metrics, &long_running, 1, pipeline_verb_label(q), q->plural);
+    if (q->class_ & (GET | LIST) && q->status == 200 && !q->trusted && accepts_gzip(q))
+        gzip_response(q);
+}
+
+static void respond_error(struct request *q)
+{
+    autojson cJSON *status = NULL;
+
+    add_retry_after(q);
+    status = status_of_request(q);
+    if (!(q->class_ & RESOURCE))
+        q->media = MEDIA_JSON;
+    request_reply_json(q, status_code(status), status);
+    q->long_running = false;
+    respond(q);
+}
+
+void request_time_out(struct request *q)
+{
+    if (q->responded)
+        return;
+    q->retry_after_s = 0;
+    request_fail(q, ERR_TIMEOUT, "Timeout: request did not complete within the allotted timeout");
+    respond_error(q);
+}
+
+void pipeline_again(struct request *q)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(stages); i++)
+        if (stages[i].run == write_apply_stage)
+            q->stage = i - 1; /* request_run() goes one on */
+}
+
+static bool is_for(const struct stage *s, const struct request *q)
+{
+    return s->classes & q->class_ && !(s->classes & OUTSIDE && q->trusted);
+}
+
+bool request_run(struct request *q)
+{
+    if (q->stage == 0)
+        q->class_ = ALL;
+    while (!q->responded && q->stage < ARRAY_COUNT(stages)) {
+        const struct stage *s = &stages[q->stage];
+        enum stage_result r = is_for(s, q) ? s->run(q) : STAGE_DONE;
+        if (r == STAGE_WAIT)
+            return false;
+        if (q->stage == 0 && r == STAGE_DONE)
+            q->class_ = class_of(q);
+        if (r == STAGE_ERROR)
+            respond_error(q);
+        else if (r == STAGE_RESPOND)
+            respond(q);
+        q->stage++;
+        q->stage_state = NULL;
+    }
+    if (!q->responded) {
+        request_fail(q, ERR_INTERNAL, "Internal error occurred: the request was not answered");
+        respond_error(q);
+    }
+    return true;
+}
+
+const char *pipeline_verb_label(const struct request *q)
+{
+    if (q->subresource && q->subresource->connect)
+        return "CONNECT";
+    for (size_t i = 0; i < ARRAY_COUNT(verb_labels); i++)
+        if (c_eq(verb_labels[i].verb, q->verb))
+            return verb_labels[i].label;
+    return "OTHER";
+}
+
+void pipeline_finished(struct request *q)
+{
+    struct metrics *m = q->server->metrics;
+    /* Names that no client can choose: those of resources that exist. */
+    const char *resource = q->resource ? q->resource->plural : "";
+    const char *subresource = q->subresource ? q->subresource->name : "";
+    const char *verb = pipeline_verb_label(q);
+    char code[8];
+
+    uncount(q);
+    if (!q->responded || q->trusted)
+        return;
+    if (q->long_running)
+        metric_add(m, &long_running, -1, verb, q->plural);
+    snprintf(code, sizeof(code), "%d", q->status);
+    metric_add(m, &requests_total, 1, verb, resource, subresource, code);
+    if (!q->long_running)
+        metric_observe(m, &request_seconds,
+            (double)(env_now_ns(q->server->env) - q->received_ns) / 1e9, verb, resource, subresource);
+}
