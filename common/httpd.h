@@ -62,3 +62,5 @@ int httpd_upgrade(struct httpd_request *r, const char *extra_head, struct error 
 ssize_t httpd_raw_read(struct httpd_request *r, void *buf, size_t n); /* 0: end, -1: error */
 int httpd_raw_write(struct httpd_request *r, struct str bytes, struct error *err);
 int httpd_raw_fd(struct httpd_request *r);
+/* Bytes are buffered already: read them before polling the descriptor. */
+bool httpd_raw_pending(struct httpd_request *r);
