@@ -1,0 +1,252 @@
+/*
+ * The objects as the controllers see them: one struct a kind with only the fields some controller reads,
+ * decoded by the projection of the same name. Absent strings are "", absent lists are empty. JSON texts are
+ * NULL when absent.
+ *
+ * The struct of each kind begins with `meta`, so a `const struct object_meta *` may point at any of them.
+ * Threads: objects are immutable.
+ */
+#pragma once
+
+#include "common/informer.h"
+
+enum kind {
+#define KIND(id, ...) KIND_##id,
+#include "controller/kinds.def"
+#undef KIND
+    KIND_COUNT,
+};
+
+struct kind_info {
+    const char *group_version, *plural, *kind;
+    const struct projection *projection;
+    const struct informer_index *indexes;
+    size_t index_count;
+    const char *namespace_, *label_selector, *field_selector;
+};
+
+extern const struct kind_info kinds[KIND_COUNT];
+
+/* Indexes. All kinds have by_owner (every owner's uid). */
+#define INDEX_OWNER "owner"       /* uid of each owner */
+#define INDEX_ORPHAN "orphan"     /* namespace of objects without a controller; pods, ReplicaSets, revisions */
+#define INDEX_NODE "node"         /* pods by spec.nodeName, "" when unassigned */
+#define INDEX_SELECTOR "selector" /* services by "namespace/key=value" of one pair of their selector */
+#define INDEX_SERVICE "service"   /* endpoint slices by "namespace/service" of their label */
+#define INDEX_CLAIM "claim"       /* pods by "namespace/claim" they use; volumes by the claim they are bound to */
+
+struct condition {
+    const char *type, *status, *reason, *message;
+    int64_t transition_ns, update_ns;
+};
+
+struct pod_condition {
+    const char *type, *status;
+    int64_t transition_ns;
+};
+struct container_port {
+    const char *name, *protocol;
+    int64_t port;
+};
+struct pod_container {
+    const char *name;
+    struct projected_list ports; /* struct container_port */
+};
+struct pod_toleration {
+    const char *key, *operator_, *value, *effect;
+    struct opt_int seconds;
+};
+struct pod_volume {
+    const char *name, *claim;
+    bool ephemeral;
+};
+struct container_status {
+    const char *name;
+    int64_t restarts;
+    bool terminated;
+    int64_t exit_code;
+    int64_t finished_ns;
+};
+struct pod_ip {
+    const char *ip;
+};
+struct pod {
+    struct object_meta meta;
+    const char *node_name, *hostname, *subdomain, *restart_policy;
+    const char *phase, *reason, *pod_ip;
+    const char *affinity;              /* JSON */
+    struct projected_list tolerations; /* struct pod_toleration */
+    struct projected_list containers;  /* struct pod_container */
+    struct projected_list volumes;     /* struct pod_volume */
+    struct projected_list ips;         /* struct pod_ip */
+    struct projected_list conditions;  /* struct pod_condition */
+    struct projected_list statuses;    /* struct container_status */
+    int64_t start_ns;
+    bool host_network;
+};
+
+struct node_taint {
+    const char *key, *value, *effect;
+    int64_t added_ns;
+};
+struct node_address {
+    const char *type, *address;
+};
+struct node_condition {
+    const char *type, *status, *reason, *message;
+    int64_t heartbeat_ns, transition_ns;
+};
+struct node {
+    struct object_meta meta;
+    const char *pod_cidr;
+    bool unschedulable;
+    struct projected_list taints;     /* struct node_taint */
+    struct projected_list addresses;  /* struct node_address */
+    struct projected_list conditions; /* struct node_condition */
+};
+
+struct namespace {
+    struct object_meta meta;
+    struct string_list finalizers;
+    const char *phase;
+    struct projected_list conditions; /* struct condition */
+};
+
+struct service_port {
+    const char *name, *protocol, *target, *app_protocol;
+    int64_t port;
+};
+struct service {
+    struct object_meta meta;
+    const char *type, *cluster_ip;
+    struct string_map selector;
+    bool has_selector, publish_not_ready;
+    struct projected_list ports; /* struct service_port */
+    struct string_list families;
+};
+
+struct endpoints {
+    struct object_meta meta;
+    const char *subsets; /* JSON */
+};
+struct endpoint_slice {
+    struct object_meta meta;
+    const char *address_type;
+    const char *endpoints, *ports; /* JSON */
+};
+
+struct replica_set {
+    struct object_meta meta;
+    struct opt_int replicas;
+    int64_t min_ready_seconds;
+    const char *selector, *template; /* JSON */
+    int64_t status_replicas, status_labelled, status_ready, status_available, observed_generation;
+    struct projected_list conditions; /* struct condition */
+};
+
+struct deployment {
+    struct object_meta meta;
+    struct opt_int replicas, revision_history_limit, progress_deadline_seconds;
+    int64_t min_ready_seconds;
+    const char *selector, *template; /* JSON */
+    const char *strategy, *max_surge, *max_unavailable;
+    bool paused;
+    const char *status;               /* JSON, as it stands */
+    struct opt_int collision_count;
+    struct projected_list conditions; /* struct condition */
+    int64_t observed_generation;
+};
+
+struct stateful_set {
+    struct object_meta meta;
+    struct opt_int replicas, revision_history_limit, start_ordinal, partition;
+    int64_t min_ready_seconds;
+    const char *selector, *template, *claim_templates; /* JSON */
+    const char *service_name, *pod_management, *strategy, *max_unavailable;
+    const char *when_deleted, *when_scaled;
+    const char *status; /* JSON, as it stands */
+    const char *current_revision, *update_revision;
+    struct opt_int collision_count;
+};
+
+struct daemon_set {
+    struct object_meta meta;
+    struct opt_int revision_history_limit;
+    int64_t min_ready_seconds;
+    const char *selector, *template; /* JSON */
+    const char *strategy, *max_surge, *max_unavailable;
+    const char *status; /* JSON, as it stands */
+    struct opt_int collision_count;
+};
+
+struct revision {
+    struct object_meta meta;
+    int64_t revision;
+    const char *data; /* JSON */
+};
+
+struct job {
+    struct object_meta meta;
+    struct opt_int parallelism, completions, backoff_limit, active_deadline_seconds, ttl_seconds;
+    bool suspend, manual_selector;
+    const char *completion_mode, *managed_by;
+    const char *selector, *template; /* JSON */
+    const char *status;              /* JSON, as it stands */
+};
+
+struct service_account {
+    struct object_meta meta;
+};
+struct root_ca {
+    struct object_meta meta;
+    struct string_map data;
+};
+struct node_lease {
+    struct object_meta meta;
+    const char *holder;
+    int64_t renew_ns;
+};
+
+struct csr {
+    struct object_meta meta;
+    const char *request, *signer, *username; /* request: base64 of PEM */
+    struct string_list groups, usages;
+    struct opt_int expiration_seconds;
+    const char *certificate;
+    struct projected_list conditions; /* struct condition */
+    const char *spec;                 /* JSON: user, groups, extra for access reviews */
+};
+
+struct bootstrap_token {
+    struct object_meta meta;
+    const char *expiration; /* base64 */
+};
+
+struct cluster_role {
+    struct object_meta meta;
+    const char *aggregation, *rules; /* JSON */
+};
+
+struct claim {
+    struct object_meta meta;
+    bool has_class;
+    const char *class, *volume, *mode, *phase;
+    const char *selector; /* JSON */
+    struct string_list access;
+    int64_t request_bytes;
+    const char *request; /* the quantity as written */
+};
+struct volume {
+    struct object_meta meta;
+    const char *class, *mode, *phase, *reclaim, *host_path;
+    const char *claim_namespace, *claim_name, *claim_uid;
+    bool has_claim;
+    struct string_list access;
+    int64_t capacity_bytes;
+    const char *capacity;      /* the quantity as written */
+    const char *node_affinity; /* JSON */
+};
+struct storage_class {
+    struct object_meta meta;
+    const char *provisioner, *reclaim, *binding_mode;
+};
