@@ -1,0 +1,289 @@
+/*
+ * The two stages: who is it, and may they. Impersonation stands between: it is the real user who needs the right.
+ *
+ * Anonymous requests reach /livez, /readyz and /healthz only; anything else without a credential is 401.
+ * system:masters may do everything, before any authorizer, as upstream.
+ */
+#include "apiserver/auth/internal.h"
+
+#include <ctype.h>
+
+#include "apiserver/server.h"
+#include "common/http_client.h"
+#include "common/log.h"
+#include "common/names.h"
+
+#define ANONYMOUS "system:anonymous"
+#define MASTERS "system:masters"
+
+int auth_new(const struct auth_config *config, struct auth **ret, struct error *err)
+{
+    struct auth *auth = xcalloc(1, sizeof(*auth));
+    auth->config = *config;
+    auth->verified = token_cache_new();
+    int result = tokens_load_static(auth, err);
+    if (result == 0 && (config->signing_key_file || (config->key_files && *config->key_files)))
+        result = jwt_keys_load(config->key_files, config->signing_key_file, &auth->keys, err);
+    if (result == 0)
+        result = rbac_new(config->env, config->cache, config->api, &auth->rbac, err);
+    if (result < 0) {
+        auth_free(auth);
+        return result;
+    }
+    *ret = auth;
+    return 0;
+}
+
+void auth_free(struct auth *auth)
+{
+    if (!auth)
+        return;
+    rbac_free(auth->rbac);
+    jwt_keys_free(auth->keys);
+    tokens_free_static(auth);
+    token_cache_free(auth->verified, auth->config.env);
+    free(auth);
+}
+
+int auth_sign(struct auth *auth, const cJSON *claims, char **ret_token, struct error *err)
+{
+    if (!auth->keys)
+        return error_set(err, ERR_INTERNAL, "no key to sign ServiceAccount tokens is configured");
+    return jwt_sign(auth->keys, claims, ret_token, err);
+}
+
+cJSON *auth_jwks(struct auth *auth)
+{
+    return auth->keys ? jwt_key_set(auth->keys) : json_make("{\"keys\":[]}");
+}
+
+/* --- who --- */
+
+static bool in_group(const struct identity *who, const char *group)
+{
+    for (const char **g = who->groups; g && *g; g++)
+        if (c_eq(*g, group))
+            return true;
+    return false;
+}
+
+static void note_node(struct identity *who)
+{
+    static const char prefix[] = "system:node:";
+    if (str_starts(str_of(who->name), STR("system:node:")) && in_group(who, "system:nodes"))
+        who->node_name = who->name + sizeof(prefix) - 1;
+}
+
+static void identity_of_certificate(struct request *q)
+{
+    struct identity *who = &q->identity;
+    *who = (struct identity){.name = arena_strdup(q->arena, str_of(q->peer_common_name)), .uid = ""};
+    for (const char **o = q->peer_organizations; o && *o; o++)
+        identity_add_group(who, q->arena, *o);
+    identity_add_group(who, q->arena, "system:authenticated");
+}
+
+static bool is_anonymous_path(struct str path)
+{
+    static const char *const open[] = {"/livez", "/readyz", "/healthz"};
+    for (size_t i = 0; i < ARRAY_COUNT(open); i++) {
+        struct str prefix = str_of(open[i]);
+        if (str_starts(path, prefix) && (path.n == prefix.n || path.p[prefix.n] == '/'))
+            return true;
+    }
+    return false;
+}
+
+/* The token of "Authorization: Bearer T"; false when there is no such header. */
+static bool bearer_token(const struct request *q, struct str *ret)
+{
+    struct str value = str_trim(request_header(q, "authorization"));
+    if (value.n < 7 || !str_eq_nocase(str_range(value.p, 7), STR("Bearer ")))
+        return false;
+    *ret = str_trim(str_range(value.p + 7, value.n - 7));
+    return true;
+}
+
+enum stage_result auth_authenticate_stage(struct request *q)
+{
+    struct auth *auth = q->server->auth;
+    struct str token;
+    struct error err;
+    if (q->trusted)
+        return STAGE_DONE;
+    if (q->peer_common_name && *q->peer_common_name) {
+        identity_of_certificate(q);
+    } else if (bearer_token(q, &token)) {
+        if (auth_token(auth, q->arena, token, NULL, &q->identity, &err) < 0) {
+            log_debug("bearer token refused", "reason", "%s", err.text, NULL);
+            return request_fail(q, ERR_UNAUTHORIZED, "Unauthorized");
+        }
+    } else if (q->peer_certificate_bad || request_header(q, "authorization").n ||
+               (!is_anonymous_path(q->path) && !auth->config.always_allow)) {
+        return request_fail(q, ERR_UNAUTHORIZED, "Unauthorized");
+    } else {
+        q->identity = (struct identity){.name = ANONYMOUS, .uid = ""};
+        identity_add_group(&q->identity, q->arena, "system:unauthenticated");
+    }
+    note_node(&q->identity);
+    return STAGE_DONE;
+}
+
+/* --- may they --- */
+
+bool auth_allowed(struct auth *auth, const struct identity *who, const struct access_attributes *what,
+    struct strbuf *reason)
+{
+    if (auth->config.always_allow || in_group(who, MASTERS))
+        return true;
+    if (who->node_name && node_allowed(auth->config.cache, auth->config.api, who->node_name, what))
+        return true;
+    return rbac_allowed(auth->rbac, who, what, reason);
+}
+
+cJSON *auth_rules(struct auth *auth, const struct identity *who, const char *namespace_)
+{
+    cJSON *rules = rbac_rules(auth->rbac, who, namespace_);
+    if (auth->config.always_allow || in_group(who, MASTERS)) {
+        cJSON_AddItemToArray(json_get(rules, "resourceRules"),
+            json_make("{\"verbs\":[\"*\"],\"apiGroups\":[\"*\"],\"resources\":[\"*\"]}"));
+        cJSON_AddItemToArray(json_get(rules, "nonResourceRules"),
+            json_make("{\"verbs\":[\"*\"],\"nonResourceURLs\":[\"*\"]}"));
+    }
+    return rules;
+}
+
+/* Upstream's words: pods "x" is forbidden: User "u" cannot get resource "pods" in API group "" in the namespace "d" */
+static enum stage_result refuse(struct request *q, const struct identity *who, const struct access_attributes *what)
+{
+    if (what->path)
+        return request_fail(q, ERR_FORBIDDEN, "forbidden: User \"%s\" cannot %s path \"%s\"", who->name, what->verb,
+            what->path);
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
+    strbuf_init(&text, 4096);
+    strbuf_addf(&text, "%s%s%s", what->resource, *what->group ? "." : "", what->group);
+    if (*what->name)
+        strbuf_addf(&text, " \"%s\"", what->name);
+    strbuf_addf(&text, " is forbidden: User \"%s\" cannot %s resource \"%s%s%s\" in API group \"%s\" ", who->name,
+        what->verb, what->resource, *what->subresource ? "/" : "", what->subresource, what->group);
+    if (*what->namespace_)
+        strbuf_addf(&text, "in the namespace \"%s\"", what->namespace_);
+    else
+        strbuf_addc(&text, "at the cluster scope");
+    return request_fail_object(q, ERR_FORBIDDEN, "%s", text.data);
+}
+
+static struct access_attributes attributes_of(const struct request *q)
+{
+    if (!q->resource && !*q->plural)
+        return (struct access_attributes){.verb = q->verb, .path = q->path.p, .group = "", .version = "",
+            .resource = "", .subresource = "", .namespace_ = "", .name = ""};
+    /* exec, attach and port-forward are "create" whatever the HTTP method: a GET must not open a shell. */
+    static const char *const shells[] = {"exec", "attach", "portforward"};
+    const char *verb = q->verb;
+    for (size_t i = 0; i < ARRAY_COUNT(shells); i++)
+        if (c_eq(q->subresource_name, shells[i]))
+            verb = "create";
+    return (struct access_attributes){.verb = verb, .group = q->group, .version = q->version, .resource = q->plural,
+        .subresource = q->subresource_name, .namespace_ = q->namespace_, .name = q->name};
+}
+
+/* --- impersonation: Impersonate-User, -Group, -Uid, -Extra-* --- */
+
+static enum stage_result may_impersonate(struct request *q, const char *group, const char *resource,
+    const char *subresource, const char *namespace_, const char *name)
+{
+    struct access_attributes what = {.verb = "impersonate", .group = group, .version = "v1", .resource = resource,
+        .subresource = subresource, .namespace_ = namespace_, .name = name};
+    return auth_allowed(q->server->auth, &q->identity, &what, NULL) ? STAGE_DONE : refuse(q, &q->identity, &what);
+}
+
+static enum stage_result may_be_user(struct request *q, const char *user)
+{
+    static const char prefix[] = "system:serviceaccount:";
+    struct str rest = str_of(user), namespace_;
+    if (!str_starts(rest, STR("system:serviceaccount:")))
+        return may_impersonate(q, "", "users", "", "", user);
+    rest = str_range(user + sizeof(prefix) - 1, rest.n - sizeof(prefix) + 1);
+    if (!str_split(&rest, ':', &namespace_))
+        return request_fail(q, ERR_BAD_REQUEST, "invalid user name \"%s\"", user);
+    return may_impersonate(q, "", "serviceaccounts", "", arena_strdup(q->arena, namespace_),
+        arena_strdup(q->arena, rest));
+}
+
+static enum stage_result impersonate_header(struct request *q, const struct http1_header *h, struct identity *as)
+{
+    static const char extra[] = "impersonate-extra-";
+    const char *value = arena_strdup(q->arena, str_trim(h->value));
+    if (str_eq_nocase(h->name, STR("impersonate-group"))) {
+        identity_add_group(as, q->arena, value);
+        return may_impersonate(q, "", "groups", "", "", value);
+    }
+    if (str_eq_nocase(h->name, STR("impersonate-uid"))) {
+        as->uid = value;
+        return may_impersonate(q, "authentication.k8s.io", "uids", "", "", value);
+    }
+    size_t n = sizeof(extra) - 1;
+    if (h->name.n <= n || !str_eq_nocase(str_range(h->name.p, n), str_range(extra, n)))
+        return STAGE_DONE;
+    struct strbuf key;
+    struct error err;
+    strbuf_init(&key, 1024);
+    if (url_decode(str_range(h->name.p + n, h->name.n - n), false, &key, &err) < 0)
+        return request_fail_error(q, &err);
+    char *name = arena_strdup(q->arena, strbuf_str(&key));
+    strbuf_done(&key);
+    for (char *p = name; *p; p++)
+        *p = (char)tolower((unsigned char)*p);
+    identity_add_extra(as, q->arena, name, value);
+    return may_impersonate(q, "authentication.k8s.io", "userextras", name, "", value);
+}
+
+static bool is_impersonation(struct str name)
+{
+    return name.n > 12 && str_eq_nocase(str_range(name.p, 12), STR("impersonate-"));
+}
+
+static enum stage_result impersonate(struct request *q)
+{
+    struct str user = str_trim(request_header(q, "impersonate-user"));
+    bool any = false;
+    for (size_t i = 0; i < q->header_count; i++)
+        any = any || is_impersonation(q->headers[i].name);
+    if (!any)
+        return STAGE_DONE;
+    if (user.n == 0)
+        return request_fail(q, ERR_BAD_REQUEST, "requested groups, uid or extra without impersonating a user");
+    struct identity as = {.name = arena_strdup(q->arena, user), .uid = ""};
+    enum stage_result result = may_be_user(q, as.name);
+    for (size_t i = 0; result == STAGE_DONE && i < q->header_count; i++)
+        result = impersonate_header(q, &q->headers[i], &as);
+    if (result != STAGE_DONE)
+        return result;
+    if (str_starts(user, STR("system:serviceaccount:")) && !as.groups) {
+        struct str rest = str_range(user.p + 22, user.n - 22), namespace_;
+        str_split(&rest, ':', &namespace_);
+        identity_add_group(&as, q->arena, "system:serviceaccounts");
+        identity_add_group(&as, q->arena,
+            arena_printf(q->arena, "system:serviceaccounts:%.*s", STR_FMT(namespace_)));
+    }
+    identity_add_group(&as, q->arena,
+        c_eq(as.name, ANONYMOUS) ? "system:unauthenticated" : "system:authenticated");
+    note_node(&as);
+    q->identity = as;
+    return STAGE_DONE;
+}
+
+enum stage_result auth_authorize_stage(struct request *q)
+{
+    if (q->trusted)
+        return STAGE_DONE;
+    enum stage_result result = impersonate(q);
+    if (result != STAGE_DONE)
+        return result;
+    struct access_attributes what = attributes_of(q);
+    if (auth_allowed(q->server->auth, &q->identity, &what, NULL) ||
+        (what.path && is_anonymous_path(q->path)))
+        return STAGE_DONE;
+    return refuse(q, &q->identity, &what);
+}

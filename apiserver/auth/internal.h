@@ -1,0 +1,37 @@
+/* What the files of auth/ share. */
+#pragma once
+
+#include "apiserver/auth/auth.h"
+#include "apiserver/auth/jwt.h"
+
+struct rbac;
+struct token_cache;
+
+struct auth {
+    struct auth_config config;
+    struct jwt_keys *keys;
+    struct rbac *rbac;
+    struct static_token *static_tokens;
+    size_t static_token_count;
+    struct token_cache *verified;
+};
+
+/* --- rbac.c: the index of roles and bindings, kept current by watches on a task of its own --- */
+int rbac_new(struct env *env, struct cache *cache, const struct api *api, struct rbac **ret, struct error *err);
+void rbac_free(struct rbac *rbac);
+bool rbac_allowed(struct rbac *rbac, const struct identity *who, const struct access_attributes *what,
+    struct strbuf *reason);
+cJSON *rbac_rules(struct rbac *rbac, const struct identity *who, const char *namespace_);
+
+/* --- node.c: what a node may do with the objects its own pods use --- */
+bool node_allowed(struct cache *cache, const struct api *api, const char *node_name,
+    const struct access_attributes *what);
+
+/* --- tokens.c --- */
+int tokens_load_static(struct auth *auth, struct error *err);
+struct token_cache *token_cache_new(void);
+void token_cache_free(struct token_cache *cache, struct env *env);
+void tokens_free_static(struct auth *auth);
+
+void identity_add_group(struct identity *who, struct arena *a, const char *group);
+void identity_add_extra(struct identity *who, struct arena *a, const char *key, const char *value);

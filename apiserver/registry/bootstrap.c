@@ -1,0 +1,238 @@
+/*
+ * The objects every cluster starts with, written through the pipeline like anybody's.
+ *
+ * Missing ones are made; roles and bindings of the bootstrap policy get back the rules and subjects they lack (unless
+ * annotated autoupdate: "false"), and keep what was added, as upstream's reconciliation does. The Service "kubernetes" always has the
+ * first address of the service range, and its Endpoints and EndpointSlice this server's advertised address.
+ */
+#include "apiserver/registry/bootstrap.h"
+
+#include <arpa/inet.h>
+#include <stdarg.h>
+
+#include "apiserver/auth/policy.h"
+#include "apiserver/cache/cache.h"
+#include "apiserver/request/request.h"
+#include "common/file.h"
+
+struct place {
+    const struct resource *resource;
+    char collection[256], object[512];
+};
+
+/* Where an object lives, by its apiVersion and kind. */
+static int place_of(struct server *s, const cJSON *object, struct place *ret, struct error *err)
+{
+    const char *version = json_string(object, "apiVersion"), *kind = json_string(object, "kind");
+    const char *namespace_ = json_string_at(object, "metadata.namespace");
+    const struct resource *r = api_find_kind(s->api, version, kind);
+    if (!r)
+        return error_set(err, ERR_INTERNAL, "no resource for %s %s", version, kind);
+    ret->resource = r;
+    snprintf(ret->collection, sizeof(ret->collection), "/%s/%s%s%s/%s", *r->group ? "apis" : "api", version,
+        namespace_ ? "/namespaces/" : "", namespace_ ? namespace_ : "", r->plural);
+    snprintf(ret->object, sizeof(ret->object), "%s/%s", ret->collection, json_string_at(object, "metadata.name"));
+    return 0;
+}
+
+static struct object *current(struct server *s, const struct place *place, const cJSON *object)
+{
+    const char *namespace_ = json_string_at(object, "metadata.namespace");
+    return cache_get(s->cache, place->resource, str_of(namespace_), str_of(json_string_at(object, "metadata.name")));
+}
+
+static int create(struct server *s, const struct place *place, const cJSON *object, struct error *err)
+{
+    if (request_call(s, "POST", place->collection, object, NULL, err) == 0 || err->code == ERR_ALREADY_EXISTS)
+        return 0;
+    return error_wrap(err, "%s", place->object);
+}
+
+static int ensure(struct server *s, const cJSON *object, struct error *err)
+{
+    struct place place;
+    if (place_of(s, object, &place, err) < 0)
+        return -err->code;
+    struct object *o = current(s, &place, object);
+    object_unref(o);
+    return o ? 0 : create(s, &place, object, err);
+}
+
+static int ensure_text(struct server *s, struct error *err, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static int ensure_text(struct server *s, struct error *err, const char *format, ...)
+{
+    char text[4096];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    autojson cJSON *object = json_make("%s", text);
+    return ensure(s, object, err);
+}
+
+/* --- roles and bindings --- */
+
+static bool contains(const cJSON *array, const cJSON *wanted)
+{
+    const cJSON *item;
+    cJSON_ArrayForEach(item, array)
+    {
+        if (json_equal(item, wanted))
+            return true;
+    }
+    return false;
+}
+
+/* Adds the elements of want.NAME that have.NAME lacks; true when there were any. */
+static bool add_missing(cJSON *have, const cJSON *want, const char *name)
+{
+    const cJSON *item;
+    bool changed = false;
+    cJSON_ArrayForEach(item, json_get(want, name))
+    {
+        if (contains(json_get(have, name), item))
+            continue;
+        if (!json_get(have, name))
+            json_set(have, name, cJSON_CreateArray());
+        cJSON_AddItemToArray(json_get(have, name), cJSON_Duplicate(item, true));
+        changed = true;
+    }
+    return changed;
+}
+
+static int reconcile_policy(void *arg, const cJSON *wanted, struct error *err)
+{
+    struct server *s = arg;
+    struct place place;
+    if (place_of(s, wanted, &place, err) < 0)
+        return -err->code;
+    struct object *o = current(s, &place, wanted);
+    if (!o)
+        return create(s, &place, wanted, err);
+    autojson cJSON *have = object_tree(o);
+    object_unref(o);
+    const char *automatic = json_string(json_path(have, "metadata.annotations"), "rbac.authorization.kubernetes.io/autoupdate");
+    bool is_aggregated = json_get(wanted, "aggregationRule"); /* its rules are the aggregation controller's */
+    if (c_eq(automatic, "false") || is_aggregated)
+        return 0;
+    bool changed = add_missing(have, wanted, "rules");
+    if (add_missing(have, wanted, "subjects") || changed) {
+        if (request_call(s, "PUT", place.object, have, NULL, err) < 0 && err->code != ERR_CONFLICT)
+            return error_wrap(err, "%s", place.object);
+    }
+    return 0;
+}
+
+/* --- the Service "kubernetes" --- */
+
+static int first_address(const char *cidr, char *out, size_t n, struct error *err)
+{
+    char text[INET_ADDRSTRLEN];
+    struct in_addr address;
+    const char *slash = strchr(cidr, '/');
+    snprintf(text, sizeof(text), "%.*s", slash ? (int)(slash - cidr) : (int)strlen(cidr), cidr);
+    if (inet_pton(AF_INET, text, &address) != 1)
+        return error_set(err, ERR_BAD_REQUEST, "--service-cluster-ip-range: \"%s\" is no IPv4 range", cidr);
+    address.s_addr = htonl(ntohl(address.s_addr) + 1);
+    inet_ntop(AF_INET, &address, out, (socklen_t)n);
+    return 0;
+}
+
+/* Makes the object, or puts what is at `member` right in the one that is there. */
+static int ensure_member(struct server *s, const cJSON *wanted, const char *member, struct error *err)
+{
+    struct place place;
+    if (place_of(s, wanted, &place, err) < 0)
+        return -err->code;
+    struct object *o = current(s, &place, wanted);
+    if (!o)
+        return create(s, &place, wanted, err);
+    autojson cJSON *have = object_tree(o);
+    object_unref(o);
+    if (json_equal(json_get(have, member), json_get(wanted, member)))
+        return 0;
+    json_set(have, member, cJSON_Duplicate(json_get(wanted, member), true));
+    return request_call(s, "PUT", place.object, have, NULL, err) < 0 && err->code != ERR_CONFLICT ?
+               error_wrap(err, "%s", place.object) : 0;
+}
+
+static int ensure_kubernetes_service(struct server *s, struct error *err)
+{
+    char address[INET_ADDRSTRLEN];
+    const char *own = s->config->advertise_address;
+    int port = s->config->secure_port;
+    if (first_address(s->config->service_cidr, address, sizeof(address), err) < 0)
+        return -err->code;
+    if (ensure_text(s, err,
+            "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"kubernetes\",\"namespace\":\"default\","
+            "\"labels\":{\"component\":\"apiserver\",\"provider\":\"kubernetes\"}},\"spec\":{\"clusterIP\":\"%s\","
+            "\"type\":\"ClusterIP\",\"sessionAffinity\":\"None\",\"ports\":[{\"name\":\"https\",\"protocol\":\"TCP\","
+            "\"port\":443,\"targetPort\":%d}]}}", address, port) < 0)
+        return -err->code;
+    autojson cJSON *endpoints = json_make(
+        "{\"apiVersion\":\"v1\",\"kind\":\"Endpoints\",\"metadata\":{\"name\":\"kubernetes\",\"namespace\":\"default\","
+        "\"labels\":{\"endpointslice.kubernetes.io/skip-mirror\":\"true\"}},\"subsets\":[{\"addresses\":[{\"ip\":\"%s\"}],"
+        "\"ports\":[{\"name\":\"https\",\"port\":%d,\"protocol\":\"TCP\"}]}]}", own, port);
+    autojson cJSON *slice = json_make(
+        "{\"apiVersion\":\"discovery.k8s.io/v1\",\"kind\":\"EndpointSlice\",\"metadata\":{\"name\":\"kubernetes\","
+        "\"namespace\":\"default\",\"labels\":{\"kubernetes.io/service-name\":\"kubernetes\"}},\"addressType\":\"IPv4\","
+        "\"endpoints\":[{\"addresses\":[\"%s\"],\"conditions\":{\"ready\":true}}],"
+        "\"ports\":[{\"name\":\"https\",\"port\":%d,\"protocol\":\"TCP\"}]}", own, port);
+    if (ensure_member(s, endpoints, "subsets", err) < 0)
+        return -err->code;
+    return ensure_member(s, slice, "endpoints", err);
+}
+
+/* --- the rest --- */
+
+static int ensure_namespaces(struct server *s, struct error *err)
+{
+    static const char *const names[] = {"default", "kube-system", "kube-public", "kube-node-lease"};
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++)
+        if (ensure_text(s, err, "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"%s\"}}",
+                names[i]) < 0)
+            return -err->code;
+    return 0;
+}
+
+static int ensure_priority_classes(struct server *s, struct error *err)
+{
+    static const struct {
+        const char *name, *help;
+        int value;
+    } classes[] = {
+        {"system-cluster-critical", "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.", 2000000000},
+        {"system-node-critical", "Used for system critical pods that must not be moved from their current node.", 2000001000},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(classes); i++)
+        if (ensure_text(s, err,
+                "{\"apiVersion\":\"scheduling.k8s.io/v1\",\"kind\":\"PriorityClass\",\"metadata\":{\"name\":\"%s\"},"
+                "\"value\":%d,\"globalDefault\":false,\"description\":\"%s\",\"preemptionPolicy\":\"PreemptLowerPriority\"}",
+                classes[i].name, classes[i].value, classes[i].help) < 0)
+            return -err->code;
+    return 0;
+}
+
+static int ensure_authentication_config(struct server *s, struct error *err)
+{
+    autostrbuf struct strbuf ca = STRBUF_EMPTY;
+    strbuf_init(&ca, 1 << 20);
+    if (s->config->client_ca_file && file_read(s->config->client_ca_file, 1 << 20, &ca, err) < 0)
+        return error_wrap(err, "--client-ca-file %s", s->config->client_ca_file);
+    autojson cJSON *map = json_make("{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":"
+                                    "\"extension-apiserver-authentication\",\"namespace\":\"kube-system\"},\"data\":{}}");
+    if (ca.n)
+        json_set_string(json_get(map, "data"), "client-ca-file", ca.data);
+    return ensure_member(s, map, "data", err);
+}
+
+int bootstrap_run(struct server *server, struct error *err)
+{
+    if (ensure_namespaces(server, err) < 0 || policy_walk(reconcile_policy, server, err) < 0 ||
+        ensure_priority_classes(server, err) < 0 || ensure_kubernetes_service(server, err) < 0 ||
+        ensure_authentication_config(server, err) < 0)
+        return error_wrap(err, "objects every cluster starts with");
+    return 0;
+}
