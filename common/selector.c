@@ -270,7 +270,7 @@ static int op_of(const char *name, enum selector_op *ret, struct error *err)
 
 static int add_expression(struct selector *s, const cJSON *expression, struct error *err)
 {
-    enum selector_op op;
+    enum selector_op op = SEL_IN;
     const char *key = json_string(expression, "key");
     const cJSON *value;
     int r = op_of(json_string(expression, "operator"), &op, err);

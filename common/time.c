@@ -269,7 +269,7 @@ static int take_term(struct str text, struct str *rest, __int128 *total, struct 
     }
     if (digits == 0)
         return invalid_duration(text, err);
-    int64_t unit;
+    int64_t unit = 1;
     int r = take_unit(text, rest, &unit, err);
     if (r < 0)
         return r;

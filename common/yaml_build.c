@@ -418,8 +418,8 @@ static int build_collection(struct builder *b, cJSON **ret)
 
 static int build_alias(struct builder *b, cJSON **ret)
 {
-    const cJSON *node;
-    cJSON *copy;
+    const cJSON *node = NULL;
+    cJSON *copy = NULL;
     int r = find_anchor(b, &node);
     if (r < 0)
         return r;

@@ -1,0 +1,265 @@
+/*
+ * Cluster: applies changes of pods and nodes. See cluster.h.
+ *
+ * Which waiting pods an event wakes is decided exactly where that is possible: the pod is tried on the one
+ * row that changed. Plugins that look around (see plugin.h) are woken without that test.
+ */
+#include "scheduler/cluster.h"
+
+#include <assert.h>
+
+struct cluster *cluster_new(struct env *env, const char *scheduler_name)
+{
+    struct cluster *c = xcalloc(1, sizeof(*c));
+
+    c->nodes = node_table_new();
+    c->queue = queue_new();
+    c->decider = decider_new(env);
+    c->scheduler_name = scheduler_name;
+    return c;
+}
+
+void cluster_free(struct cluster *c)
+{
+    struct pod_info *pod, *next;
+
+    if (!c)
+        return;
+    queue_free(c->queue);
+    HASH_ITER(hh, c->pods, pod, next) {
+        HASH_DEL(c->pods, pod);
+        node_table_remove_pod(c->nodes, pod);
+        pod_info_free(pod);
+    }
+    node_table_free(c->nodes);
+    decider_free(c->decider);
+    free(c);
+}
+
+struct pod_info *cluster_find(const struct cluster *c, const char *uid)
+{
+    struct pod_info *pod;
+
+    HASH_FIND_STR(c->pods, uid, pod);
+    return pod;
+}
+
+struct wake_on {
+    struct cluster *cluster;
+    uint32_t row;
+};
+
+static bool may_help(void *arg, const struct pod_info *pod, uint64_t interested)
+{
+    struct wake_on *on = arg;
+
+    for (size_t i = 0; i < plugin_count; i++)
+        if ((interested >> i & 1) && plugins[i]->looks_around)
+            return true;
+    return decider_fits_row(on->cluster->decider, on->cluster->nodes, pod, on->row);
+}
+
+static void wake(struct cluster *c, unsigned events, uint32_t row, int64_t now_ns)
+{
+    struct wake_on on = {c, row};
+
+    if (events && row != ROW_NONE && queue_count(c->queue, QUEUE_UNSCHEDULABLE))
+        queue_wake(c->queue, events, may_help, &on, now_ns);
+}
+
+static bool is_assigned(const struct pod_info *pod)
+{
+    return pod->object->node_name[0];
+}
+
+static bool is_homeless(const struct pod_info *pod)
+{
+    return is_assigned(pod) && pod->row == ROW_NONE;
+}
+
+static void settle(struct cluster *c, struct pod_info *pod)
+{
+    const struct node_row *row = node_table_find(c->nodes, pod->object->node_name);
+
+    if (row)
+        node_table_add_pod(c->nodes, pod, row->row);
+    else
+        c->homeless++;
+}
+
+static void unsettle(struct cluster *c, struct pod_info *pod)
+{
+    if (is_homeless(pod))
+        c->homeless--;
+    node_table_remove_pod(c->nodes, pod);
+}
+
+void cluster_drop(struct cluster *c, const char *uid, int64_t now_ns)
+{
+    struct pod_info *pod = cluster_find(c, uid);
+
+    if (!pod)
+        return;
+    uint32_t row = pod->row;
+    queue_remove(c->queue, pod);
+    unsettle(c, pod);
+    HASH_DEL(c->pods, pod);
+    pod_info_free(pod);
+    wake(c, EVENT_POD_REMOVED, row, now_ns);
+}
+
+static void insert(struct cluster *c, struct pod_info *pod)
+{
+    HASH_ADD_KEYPTR(hh, c->pods, pod->object->meta.uid, strlen(pod->object->meta.uid), pod);
+}
+
+static bool same_labels(const struct string_map *a, const struct string_map *b)
+{
+    if (a->count != b->count)
+        return false;
+    for (size_t i = 0; i < a->count; i++)
+        if (!c_eq(a->pairs[i].key, b->pairs[i].key) || !c_eq(a->pairs[i].value, b->pairs[i].value))
+            return false;
+    return true;
+}
+
+/* Did anything change that a plugin may look at? Status updates, our own condition above all, did not. */
+static bool spec_changed(const struct pod_info *old, const struct pod_info *pod)
+{
+    const struct pod *a = old->object, *b = pod->object;
+
+    return a->meta.generation != b->meta.generation || !same_labels(&a->meta.labels, &b->meta.labels) ||
+           a->gates.count != b->gates.count || a->tolerations.count != b->tolerations.count ||
+           memcmp(old->request, pod->request, sizeof(old->request)) != 0;
+}
+
+static bool needs_less(const struct pod_info *old, const struct pod_info *pod)
+{
+    for (size_t i = 0; i < RESOURCE_REQUESTABLE; i++)
+        if (pod->request[i] < old->request[i])
+            return true;
+    return pod->extended_count < old->extended_count;
+}
+
+/* Puts pod in the place of old: same uid, newer object. */
+static void replace(struct cluster *c, struct pod_info *old, struct pod_info *pod, int64_t now_ns)
+{
+    uint32_t row = old->row;
+    bool wakes = needs_less(old, pod);
+
+    HASH_DEL(c->pods, old);
+    insert(c, pod);
+    if (is_assigned(pod)) {
+        queue_remove(c->queue, old);
+        unsettle(c, old);
+        settle(c, pod);
+        wakes = wakes || pod->row != row;
+    } else if (old->assumed) {
+        unsettle(c, old);
+        pod->assumed = true;
+        if (row != ROW_NONE)
+            node_table_add_pod(c->nodes, pod, row);
+    } else if (old->queued) {
+        queue_replace(c->queue, old, pod, spec_changed(old, pod), now_ns);
+    }
+    pod_info_free(old);
+    if (wakes)
+        wake(c, EVENT_POD_REMOVED, row, now_ns);
+}
+
+static bool is_over(const struct pod *pod)
+{
+    return c_eq(pod->phase, "Succeeded") || c_eq(pod->phase, "Failed");
+}
+
+static bool is_ours_to_place(const struct cluster *c, const struct pod *pod)
+{
+    return !pod->node_name[0] && !pod->meta.deletion_ns && c_eq(pod->scheduler_name, c->scheduler_name);
+}
+
+void cluster_pod_changed(struct cluster *c, const struct pod *old, const struct pod *pod, int64_t now_ns)
+{
+    if (old && (!pod || !c_eq(old->meta.uid, pod->meta.uid)))
+        cluster_drop(c, old->meta.uid, now_ns);
+    if (!pod)
+        return;
+    if (is_over(pod) || (!pod->node_name[0] && !is_ours_to_place(c, pod))) {
+        cluster_drop(c, pod->meta.uid, now_ns);
+        return;
+    }
+    struct pod_info *known = cluster_find(c, pod->meta.uid);
+    if (known && is_assigned(known) && !pod->node_name[0])
+        return; /* an older version, seen late: a pod never loses its node */
+    struct pod_info *info = pod_info_new(&c->nodes->names, pod);
+    if (known) {
+        replace(c, known, info, now_ns);
+    } else {
+        insert(c, info);
+        if (is_assigned(info))
+            settle(c, info);
+        else
+            queue_add(c->queue, info, now_ns);
+    }
+    if (is_assigned(info) && !(known && info->row == ROW_NONE))
+        wake(c, EVENT_POD_ADDED, info->row, now_ns);
+}
+
+static void house_the_homeless(struct cluster *c)
+{
+    struct pod_info *pod, *next;
+
+    if (!c->homeless)
+        return;
+    HASH_ITER(hh, c->pods, pod, next) {
+        if (!is_homeless(pod))
+            continue;
+        c->homeless--;
+        settle(c, pod);
+    }
+}
+
+static void remove_node(struct cluster *c, const char *name)
+{
+    const struct node_row *row = node_table_find(c->nodes, name);
+
+    for (struct pod_info *p = row ? row->pods : NULL; p; p = p->next)
+        c->homeless += is_assigned(p);
+    node_table_remove(c->nodes, name);
+}
+
+void cluster_node_changed(struct cluster *c, const struct node *old, const struct node *node,
+    int64_t now_ns)
+{
+    uint32_t row;
+
+    if (!node) {
+        remove_node(c, old->meta.name);
+        return;
+    }
+    unsigned changed = node_table_set(c->nodes, node, &row);
+    if (changed & EVENT_NODE_ADDED)
+        house_the_homeless(c);
+    wake(c, changed, row, now_ns);
+}
+
+uint32_t cluster_assume(struct cluster *c, struct pod_info *pod, uint32_t row, int64_t *ret_arrived_ns)
+{
+    uint32_t attempts = queue_taken(c->queue, pod, ret_arrived_ns);
+
+    pod->assumed = true;
+    node_table_add_pod(c->nodes, pod, row);
+    return attempts;
+}
+
+void cluster_forget(struct cluster *c, const char *uid, uint32_t attempts, int64_t now_ns)
+{
+    struct pod_info *pod = cluster_find(c, uid);
+
+    if (!pod || !pod->assumed)
+        return;
+    uint32_t row = pod->row;
+    pod->assumed = false;
+    unsettle(c, pod);
+    queue_put_failed(c->queue, pod, attempts, now_ns);
+    wake(c, EVENT_POD_REMOVED, row, now_ns);
+}

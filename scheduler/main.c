@@ -1,0 +1,87 @@
+/*
+ * skiff-scheduler: gives pods their nodes. Flags, wiring and the wait for the end.
+ */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "common/component.h"
+#include "common/daemon.h"
+#include "common/leader.h"
+#include "common/log.h"
+#include "scheduler/scheduler.h"
+
+struct config {
+    struct daemon_flags daemon;
+    struct component_flags component;
+    bool leader_elect;
+};
+
+static const struct flag flags[] = {
+    DAEMON_FLAGS(struct config, daemon),
+    COMPONENT_FLAGS(struct config, component, "10259"),
+    {"leader-elect", FLAG_BOOL, offsetof(struct config, leader_elect), NULL, NULL,
+        "schedule only while holding the Lease kube-system/kube-scheduler; for several instances"},
+};
+
+static bool is_ready(void *arg)
+{
+    return scheduler_synced(arg);
+}
+
+/* Another instance may lead from now on: two must never decide at once. */
+static void on_lost(void *arg)
+{
+    log_error("lost the leader Lease, exiting", NULL);
+    _exit(1);
+}
+
+static int run(const struct config *config, struct error *err)
+{
+    struct component *component;
+    struct leader *leader = NULL;
+
+    int r = component_new("skiff-scheduler", &config->component, &component, err);
+    if (r < 0)
+        return r;
+    struct events *events = events_new(component->client, SCHEDULER_NAME, NULL);
+    struct scheduler *scheduler = scheduler_new(component->client, events, component->metrics);
+    r = component_serve(component, is_ready, scheduler, err);
+    if (r == 0) {
+        if (config->leader_elect) {
+            leader = leader_new(component->client, &(struct leader_config){
+                .namespace_ = "kube-system",
+                .name = "kube-scheduler",
+                .on_lost = on_lost,
+            });
+            leader_wait(leader, ENV_FOREVER);
+        }
+        scheduler_start(scheduler);
+        daemon_ready();
+        log_info("stopping", "signal", "%d", daemon_wait(), NULL);
+    }
+    scheduler_free(scheduler);
+    leader_free(leader);
+    events_free(events);
+    component_free(component);
+    return r;
+}
+
+int main(int argc, char **argv)
+{
+    struct config config = {0};
+    struct error err;
+    int r = flags_parse(flags, ARRAY_COUNT(flags), argc, argv, &config, &err);
+
+    if (r == FLAGS_HELP)
+        return 0;
+    if (r >= 0 && r < argc)
+        r = error_set(&err, ERR_USAGE, "unexpected argument \"%s\"", argv[r]);
+    if (r >= 0)
+        r = daemon_start(&config.daemon, &err);
+    if (r >= 0)
+        r = run(&config, &err);
+    if (r >= 0)
+        return 0;
+    fprintf(stderr, "skiff-scheduler: %s\n", err.text);
+    return r == -ERR_USAGE ? 2 : 1;
+}

@@ -1,0 +1,443 @@
+/*
+ * Node table: rows, resource columns and host ports. See node_table.h; labels and taints are in labels.c.
+ *
+ * Invariant: for every live row and resource id with a column, free[row] = allocatable[row] - sum of the
+ * row's pods. A column made late (the first node that offers the resource) is recounted from the pods.
+ */
+#include "scheduler/node_table.h"
+
+#include <assert.h>
+
+#define ROWS_MIN 64u
+
+static void *grow_array(void *p, uint32_t old, uint32_t capacity, size_t size)
+{
+    p = xrealloc(p, capacity * size);
+    memset((char *)p + old * size, 0, (capacity - old) * size);
+    return p;
+}
+
+static void grow(struct node_table *t)
+{
+    uint32_t old = t->capacity, now = old ? old * 2 : ROWS_MIN;
+
+    t->live.words = grow_array(t->live.words, old / 64, now / 64, sizeof(uint64_t));
+    t->unschedulable.words = grow_array(t->unschedulable.words, old / 64, now / 64, sizeof(uint64_t));
+    t->live.word_count = t->unschedulable.word_count = now / 64;
+    t->rows = grow_array(t->rows, old, now, sizeof(*t->rows));
+    for (size_t i = 0; i < 2; i++)
+        t->free_nonzero[i] = grow_array(t->free_nonzero[i], old, now, sizeof(int64_t));
+    for (size_t i = 0; i < t->resource_count; i++) {
+        struct resource_column *c = &t->resources[i];
+        if (!c->free)
+            continue;
+        c->free = grow_array(c->free, old, now, sizeof(int64_t));
+        c->allocatable = grow_array(c->allocatable, old, now, sizeof(int64_t));
+    }
+    t->capacity = now;
+}
+
+static void make_column(struct node_table *t, uint32_t id)
+{
+    if (id >= t->resource_count) {
+        t->resources = xrealloc(t->resources, (id + 1) * sizeof(*t->resources));
+        memset(t->resources + t->resource_count, 0,
+            (id + 1 - t->resource_count) * sizeof(*t->resources));
+        t->resource_count = id + 1;
+    }
+    t->resources[id].free = xcalloc(t->capacity, sizeof(int64_t));
+    t->resources[id].allocatable = xcalloc(t->capacity, sizeof(int64_t));
+}
+
+static bool has_column(const struct node_table *t, uint32_t id)
+{
+    return id < t->resource_count && t->resources[id].free;
+}
+
+static int64_t requested(const struct pod_info *pod, uint32_t id)
+{
+    if (id == RESOURCE_PODS)
+        return 1;
+    if (id < RESOURCE_REQUESTABLE)
+        return pod->request[id];
+    for (uint32_t i = 0; i < pod->extended_count; i++)
+        if (pod->extended[i].id == id)
+            return pod->extended[i].amount;
+    return 0;
+}
+
+static void recount(struct node_table *t, uint32_t id)
+{
+    struct resource_column *c = &t->resources[id];
+
+    NODE_SET_FOR_EACH(row, &t->live) {
+        c->free[row] = c->allocatable[row];
+        for (struct pod_info *p = t->rows[row]->pods; p; p = p->next)
+            c->free[row] -= requested(p, id);
+    }
+}
+
+struct node_table *node_table_new(void)
+{
+    struct node_table *t = xcalloc(1, sizeof(*t));
+
+    resource_names_init(&t->names);
+    grow(t);
+    for (uint32_t id = 0; id < RESOURCE_FIXED; id++)
+        make_column(t, id);
+    return t;
+}
+
+static void port_entry_free(struct node_table *t, struct port_entry *e)
+{
+    HASH_DEL(t->ports, e);
+    free(e->uses);
+    free(e);
+}
+
+void node_table_free(struct node_table *t)
+{
+    struct node_row *row, *next_row;
+    struct port_entry *port, *next_port;
+
+    if (!t)
+        return;
+    HASH_ITER(hh, t->by_name, row, next_row)
+        node_table_remove(t, row->name);
+    HASH_ITER(hh, t->ports, port, next_port)
+        port_entry_free(t, port);
+    label_index_done(&t->labels);
+    taints_done(&t->taints);
+    for (size_t i = 0; i < t->resource_count; i++) {
+        free(t->resources[i].free);
+        free(t->resources[i].allocatable);
+    }
+    free(t->resources);
+    resource_names_done(&t->names);
+    free(t->free_nonzero[0]);
+    free(t->free_nonzero[1]);
+    free(t->live.words);
+    free(t->unschedulable.words);
+    free(t->rows);
+    free(t);
+}
+
+struct node_row *node_table_find(const struct node_table *t, const char *name)
+{
+    struct node_row *row;
+
+    HASH_FIND_STR(t->by_name, name, row);
+    return row;
+}
+
+static struct node_row *new_row(struct node_table *t, const char *name)
+{
+    uint32_t at = 0;
+
+    if (t->count == t->capacity)
+        grow(t);
+    while (t->live.words[at / 64] == UINT64_MAX)
+        at += 64;
+    at += (uint32_t)__builtin_ctzll(~t->live.words[at / 64]);
+    struct node_row *row = xcalloc(1, sizeof(*row));
+    row->row = at;
+    row->name = xstrdup(name);
+    t->rows[at] = row;
+    node_set_add(&t->live, at);
+    HASH_ADD_KEYPTR(hh, t->by_name, row->name, strlen(row->name), row);
+    t->count++;
+    for (size_t i = 0; i < t->resource_count; i++)
+        if (t->resources[i].free)
+            t->resources[i].free[at] = t->resources[i].allocatable[at] = 0;
+    t->free_nonzero[0][at] = t->free_nonzero[1][at] = 0;
+    return row;
+}
+
+static bool same_labels(const struct node_row *row, const struct string_map *labels)
+{
+    if (row->label_count != labels->count)
+        return false;
+    for (size_t i = 0; i < labels->count; i++)
+        if (!c_eq(row->labels[i]->key->name, labels->pairs[i].key) ||
+            !c_eq(row->labels[i]->text, labels->pairs[i].value))
+            return false;
+    return true;
+}
+
+static void drop_labels(struct node_table *t, struct node_row *row)
+{
+    for (uint32_t i = 0; i < row->label_count; i++)
+        label_index_remove(&t->labels, row->labels[i], row->row, t->capacity);
+    free(steal(&row->labels));
+    row->label_count = 0;
+}
+
+static unsigned set_labels(struct node_table *t, struct node_row *row, const struct string_map *labels)
+{
+    if (same_labels(row, labels))
+        return 0;
+    drop_labels(t, row);
+    row->labels = xcalloc(labels->count ? labels->count : 1, sizeof(*row->labels));
+    row->label_count = (uint32_t)labels->count;
+    for (size_t i = 0; i < labels->count; i++)
+        row->labels[i] = label_index_add(&t->labels, labels->pairs[i].key, labels->pairs[i].value,
+            row->row, t->capacity);
+    return EVENT_NODE_RELABELLED;
+}
+
+static bool same_taints(const struct node_row *row, const struct projected_list *taints)
+{
+    const struct node_taint *t = taints->items;
+
+    if (row->taint_count != taints->count)
+        return false;
+    for (size_t i = 0; i < taints->count; i++)
+        if (!c_eq(row->taints[i]->key, t[i].key) || !c_eq(row->taints[i]->value, t[i].value) ||
+            !c_eq(taint_effect_name(row->taints[i]->effect), t[i].effect))
+            return false;
+    return true;
+}
+
+static void drop_taints(struct node_table *t, struct node_row *row)
+{
+    for (uint32_t i = 0; i < row->taint_count; i++)
+        taints_remove(&t->taints, row->taints[i], row->row, t->capacity);
+    free(steal(&row->taints));
+    row->taint_count = 0;
+}
+
+static unsigned set_taints(struct node_table *t, struct node_row *row, const struct node *node)
+{
+    const struct node_taint *taints = node->taints.items;
+    unsigned changed = 0;
+
+    if (node_set_has(&t->unschedulable, row->row) != node->unschedulable) {
+        changed = EVENT_NODE_TAINTED;
+        if (node->unschedulable)
+            node_set_add(&t->unschedulable, row->row);
+        else
+            node_set_remove(&t->unschedulable, row->row);
+    }
+    if (same_taints(row, &node->taints))
+        return changed;
+    drop_taints(t, row);
+    row->taints = xcalloc(node->taints.count ? node->taints.count : 1, sizeof(*row->taints));
+    for (size_t i = 0; i < node->taints.count; i++) {
+        struct taint *one = taints_add(&t->taints, taints[i].key, taints[i].value, taints[i].effect,
+            row->row, t->capacity);
+        /* The same taint twice is one taint: its column holds the row once. */
+        bool known = !one;
+        for (uint32_t k = 0; k < row->taint_count && !known; k++)
+            known = row->taints[k] == one;
+        if (!known)
+            row->taints[row->taint_count++] = one;
+    }
+    return EVENT_NODE_TAINTED;
+}
+
+static unsigned set_allocatable(struct node_table *t, struct node_row *row,
+    const struct string_map *allocatable)
+{
+    unsigned changed = 0;
+
+    for (size_t i = 0; i < allocatable->count; i++) {
+        uint32_t id = resource_id(&t->names, allocatable->pairs[i].key);
+        if (!has_column(t, id)) {
+            make_column(t, id);
+            recount(t, id);
+        }
+    }
+    for (uint32_t id = 0; id < t->resource_count; id++) {
+        struct resource_column *c = &t->resources[id];
+        if (!c->free)
+            continue;
+        const char *text = string_map_get(allocatable, t->names.names[id]);
+        int64_t amount = text ? resource_amount(id, text) : 0;
+        int64_t by = amount - c->allocatable[row->row];
+        if (!by)
+            continue;
+        changed = EVENT_NODE_ALLOCATABLE;
+        c->allocatable[row->row] = amount;
+        c->free[row->row] += by;
+        if (id <= RESOURCE_MEMORY)
+            t->free_nonzero[id][row->row] += by;
+    }
+    return changed;
+}
+
+unsigned node_table_set(struct node_table *t, const struct node *node, uint32_t *ret_row)
+{
+    struct node_row *row = node_table_find(t, node->meta.name);
+    unsigned changed = 0;
+
+    if (!row) {
+        row = new_row(t, node->meta.name);
+        changed = EVENT_NODE_ADDED;
+    }
+    changed |= set_labels(t, row, &node->meta.labels);
+    changed |= set_taints(t, row, node);
+    changed |= set_allocatable(t, row, &node->allocatable);
+    *ret_row = row->row;
+    return changed;
+}
+
+bool node_table_remove(struct node_table *t, const char *name)
+{
+    struct node_row *row = node_table_find(t, name);
+
+    if (!row)
+        return false;
+    while (row->pods)
+        node_table_remove_pod(t, row->pods);
+    drop_labels(t, row);
+    drop_taints(t, row);
+    node_set_remove(&t->live, row->row);
+    node_set_remove(&t->unschedulable, row->row);
+    t->rows[row->row] = NULL;
+    t->count--;
+    HASH_DEL(t->by_name, row);
+    free(row->name);
+    free(row);
+    return true;
+}
+
+static uint32_t port_key(const struct host_port *port)
+{
+    return (uint32_t)(unsigned char)port->protocol << 16 | port->port;
+}
+
+const struct port_entry *node_table_port(const struct node_table *t, const struct host_port *port)
+{
+    struct port_entry *e;
+    uint32_t key = port_key(port);
+
+    HASH_FIND(hh, t->ports, &key, sizeof(key), e);
+    return e;
+}
+
+static void add_port(struct node_table *t, const struct host_port *port, uint32_t row)
+{
+    struct port_entry *e = (struct port_entry *)node_table_port(t, port);
+
+    if (!e) {
+        e = xcalloc(1, sizeof(*e));
+        e->key = port_key(port);
+        HASH_ADD(hh, t->ports, key, sizeof(e->key), e);
+    }
+    if (e->count == e->capacity) {
+        e->capacity = e->capacity ? e->capacity * 2 : 1;
+        e->uses = xrealloc(e->uses, e->capacity * sizeof(*e->uses));
+    }
+    e->uses[e->count++] = (struct port_use){.row = row, .port = *port};
+}
+
+static void remove_port(struct node_table *t, const struct host_port *port, uint32_t row)
+{
+    struct port_entry *e = (struct port_entry *)node_table_port(t, port);
+    uint32_t i = 0;
+
+    assert(e);
+    while (i < e->count && !(e->uses[i].row == row && e->uses[i].port.ip == port->ip))
+        i++;
+    assert(i < e->count);
+    e->uses[i] = e->uses[--e->count];
+    if (!e->count)
+        port_entry_free(t, e);
+}
+
+/* Takes the pod's requests from its row (by = 1) or gives them back (by = -1). */
+static void count_pod(struct node_table *t, const struct pod_info *pod, int by)
+{
+    for (uint32_t id = 0; id < RESOURCE_FIXED; id++)
+        t->resources[id].free[pod->row] -= by * requested(pod, id);
+    for (uint32_t i = 0; i < pod->extended_count; i++)
+        if (has_column(t, pod->extended[i].id))
+            t->resources[pod->extended[i].id].free[pod->row] -= by * pod->extended[i].amount;
+    for (size_t i = 0; i < 2; i++)
+        t->free_nonzero[i][pod->row] -= by * pod->nonzero[i];
+}
+
+void node_table_add_pod(struct node_table *t, struct pod_info *pod, uint32_t row)
+{
+    struct node_row *r = t->rows[row];
+
+    assert(pod->row == ROW_NONE && r);
+    pod->row = row;
+    pod->previous = NULL;
+    pod->next = r->pods;
+    if (r->pods)
+        r->pods->previous = pod;
+    r->pods = pod;
+    r->pod_count++;
+    count_pod(t, pod, 1);
+    for (uint32_t i = 0; i < pod->port_count; i++)
+        add_port(t, &pod->ports[i], row);
+}
+
+void node_table_remove_pod(struct node_table *t, struct pod_info *pod)
+{
+    if (pod->row == ROW_NONE)
+        return;
+    struct node_row *r = t->rows[pod->row];
+    if (pod->previous)
+        pod->previous->next = pod->next;
+    else
+        r->pods = pod->next;
+    if (pod->next)
+        pod->next->previous = pod->previous;
+    r->pod_count--;
+    count_pod(t, pod, -1);
+    for (uint32_t i = 0; i < pod->port_count; i++)
+        remove_port(t, &pod->ports[i], pod->row);
+    pod->row = ROW_NONE;
+    pod->previous = pod->next = NULL;
+}
+
+int64_t node_table_free_of(const struct node_table *t, uint32_t resource, uint32_t row)
+{
+    return has_column(t, resource) ? t->resources[resource].free[row] : 0;
+}
+
+int64_t node_table_allocatable_of(const struct node_table *t, uint32_t resource, uint32_t row)
+{
+    return has_column(t, resource) ? t->resources[resource].allocatable[row] : 0;
+}
+
+static bool check_row(const struct node_table *t, const struct node_row *row, struct strbuf *why)
+{
+    uint32_t pods = 0;
+
+    for (struct pod_info *p = row->pods; p; p = p->next)
+        pods++;
+    if (pods != row->pod_count)
+        strbuf_addf(why, "row %u counts %u pods and has %u; ", row->row, row->pod_count, pods);
+    for (uint32_t id = 0; id < t->resource_count; id++) {
+        if (!t->resources[id].free)
+            continue;
+        int64_t left = t->resources[id].allocatable[row->row];
+        for (struct pod_info *p = row->pods; p; p = p->next)
+            left -= requested(p, id);
+        if (left != t->resources[id].free[row->row])
+            strbuf_addf(why, "row %u has %lld free of %s and should have %lld; ", row->row,
+                (long long)t->resources[id].free[row->row], t->names.names[id], (long long)left);
+    }
+    for (uint32_t i = 0; i < row->label_count; i++)
+        if (!column_has(&row->labels[i]->nodes, row->row))
+            strbuf_addf(why, "row %u lacks its label %s; ", row->row, row->labels[i]->key->name);
+    for (uint32_t i = 0; i < row->taint_count; i++)
+        if (!column_has(&row->taints[i]->nodes, row->row))
+            strbuf_addf(why, "row %u lacks its taint %s; ", row->row, row->taints[i]->key);
+    return !why->n;
+}
+
+bool node_table_check(const struct node_table *t, struct strbuf *why)
+{
+    bool right = true;
+
+    if (node_set_count(&t->live) != t->count || HASH_COUNT(t->by_name) != t->count)
+        strbuf_addf(why, "%u nodes, %zu rows, %u names; ", t->count, node_set_count(&t->live),
+            HASH_COUNT(t->by_name));
+    NODE_SET_FOR_EACH(row, &t->live)
+        right = check_row(t, t->rows[row], why) && right;
+    return right && !why->n;
+}

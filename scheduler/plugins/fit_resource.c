@@ -1,0 +1,112 @@
+/*
+ * Filter "FitResource": refuses nodes with too little free of a resource the pod requests, or no free pod
+ * slot.
+ *
+ * Free is allocatable less the requests of every pod assigned to the node, whatever its phase, until it is
+ * gone. A request above the node's allocatable amount is unresolvable: eviction would not help.
+ *
+ * Cost:     one comparison a node and requested resource, over arrays.
+ * Threads:  reads the node table of this cycle only.
+ * Upstream: plugins/noderesources, fit.go.
+ * Tests:    tests/unit/scheduler/plugins_test.c
+ */
+#include "scheduler/plugin.h"
+
+static plugin_filter_fn fit_filter;
+static plugin_explain_fn fit_explain;
+static plugin_without_fn fit_without;
+
+const struct plugin plugin_fit_resource = {
+    .name = "FitResource",
+    .upstream_name = "NodeResourcesFit",
+    .retry_on = EVENT_NODE_ADDED | EVENT_NODE_ALLOCATABLE | EVENT_POD_REMOVED,
+    .filter = fit_filter,
+    .explain = fit_explain,
+    .without = fit_without,
+};
+
+static void keep_with_free(const struct node_table *nodes, uint32_t resource, int64_t need,
+    struct node_set *fits)
+{
+    if (need <= 0)
+        return;
+    if (resource >= nodes->resource_count || !nodes->resources[resource].free) {
+        node_set_clear(fits);
+        return;
+    }
+    const int64_t *left = nodes->resources[resource].free;
+    for (size_t w = 0; w < fits->word_count; w++, left += 64) {
+        uint64_t enough = 0;
+        if (!fits->words[w])
+            continue;
+        for (unsigned bit = 0; bit < 64; bit++)
+            enough |= (uint64_t)(left[bit] >= need) << bit;
+        fits->words[w] &= enough;
+    }
+}
+
+static void fit_filter(const struct cycle *cycle, struct node_set *fits)
+{
+    const struct pod_info *pod = cycle->pod;
+
+    keep_with_free(cycle->nodes, RESOURCE_PODS, 1, fits);
+    for (uint32_t id = 0; id < RESOURCE_REQUESTABLE; id++)
+        keep_with_free(cycle->nodes, id, pod->request[id], fits);
+    for (uint32_t i = 0; i < pod->extended_count; i++)
+        keep_with_free(cycle->nodes, pod->extended[i].id, pod->extended[i].amount, fits);
+}
+
+static void explain_one(const struct cycle *cycle, uint32_t row, uint32_t id, int64_t need,
+    struct reasons *reasons)
+{
+    if (need <= 0 || need <= node_table_free_of(cycle->nodes, id, row))
+        return;
+    reasons_add(reasons, need > node_table_allocatable_of(cycle->nodes, id, row), "Insufficient %s",
+        cycle->nodes->names.names[id]);
+}
+
+static void fit_explain(const struct cycle *cycle, uint32_t row, struct reasons *reasons)
+{
+    const struct pod_info *pod = cycle->pod;
+
+    if (node_table_free_of(cycle->nodes, RESOURCE_PODS, row) < 1)
+        reasons_add(reasons, false, "Too many pods");
+    for (uint32_t id = 0; id < RESOURCE_REQUESTABLE; id++)
+        explain_one(cycle, row, id, pod->request[id], reasons);
+    for (uint32_t i = 0; i < pod->extended_count; i++)
+        explain_one(cycle, row, pod->extended[i].id, pod->extended[i].amount, reasons);
+}
+
+static int64_t freed(struct pod_info *const *pods, size_t count, uint32_t id)
+{
+    int64_t sum = 0;
+
+    for (size_t p = 0; p < count; p++) {
+        if (id < RESOURCE_REQUESTABLE)
+            sum += pods[p]->request[id];
+        for (uint32_t i = 0; i < pods[p]->extended_count; i++)
+            if (pods[p]->extended[i].id == id)
+                sum += pods[p]->extended[i].amount;
+    }
+    return sum;
+}
+
+static bool enough_without(const struct cycle *cycle, uint32_t row, struct pod_info *const *pods,
+    size_t count, uint32_t id, int64_t need)
+{
+    return need <= 0 ||
+           need <= node_table_free_of(cycle->nodes, id, row) + freed(pods, count, id);
+}
+
+static bool fit_without(const struct cycle *cycle, uint32_t row, struct pod_info *const *pods,
+    size_t count)
+{
+    const struct pod_info *pod = cycle->pod;
+    bool fits = node_table_free_of(cycle->nodes, RESOURCE_PODS, row) + (int64_t)count >= 1;
+
+    for (uint32_t id = 0; fits && id < RESOURCE_REQUESTABLE; id++)
+        fits = enough_without(cycle, row, pods, count, id, pod->request[id]);
+    for (uint32_t i = 0; fits && i < pod->extended_count; i++)
+        fits = enough_without(cycle, row, pods, count, pod->extended[i].id, pod->extended[i].amount);
+    return fits;
+}

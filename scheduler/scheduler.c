@@ -1,0 +1,319 @@
+/*
+ * Scheduler: inbox, loop and metrics around the cluster picture. See scheduler.h.
+ *
+ * The loop alternates: apply every change that has arrived, then try up to PODS_A_TURN pods, so that a long
+ * queue never makes the picture old. Lock: s->lock guards the inbox only.
+ */
+#include "scheduler/scheduler.h"
+
+#include "common/informer.h"
+#include "common/log.h"
+#include "common/time.h"
+#include "scheduler/cluster.h"
+#include "scheduler/writer.h"
+
+#define PODS_A_TURN 64
+
+static const struct metric_info attempts_total = {"scheduler_schedule_attempts_total", METRIC_COUNTER,
+    "Attempts to schedule pods, by result.", {"result", "profile"}};
+static const struct metric_info pending_pods = {"scheduler_pending_pods", METRIC_GAUGE,
+    "Pending pods, by the queue they are in.", {"queue"}};
+static const struct metric_info algorithm_seconds = {"scheduler_scheduling_algorithm_duration_seconds",
+    METRIC_HISTOGRAM, "Time of one decision.", {NULL},
+    (const double[]){0.000005, 0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.01, 0.1, 0}};
+static const struct metric_info sli_seconds = {"scheduler_pod_scheduling_sli_duration_seconds",
+    METRIC_HISTOGRAM, "Time from a pod's arrival in the queue to its bind.", {NULL}};
+static const struct metric_info cache_size = {"scheduler_scheduler_cache_size", METRIC_GAUGE,
+    "Nodes, pods and assumed pods in the scheduler's picture.", {"type"}};
+
+enum change_kind { CHANGE_NODE, CHANGE_POD, CHANGE_BOUND };
+
+struct change {
+    struct change *next;
+    enum change_kind kind;
+    const void *old_object, *new_object; /* referenced */
+    int bind_error;
+    uint32_t attempts;
+    char *text;
+};
+
+struct scheduler {
+    struct api_client *client;
+    struct env *env;
+    struct metrics *metrics;
+    struct informer *nodes, *pods;
+    struct writer *writer;
+    struct task *task;
+    struct lock lock;
+    struct cond wake;
+    struct change *first, **last;
+    bool stop, synced;
+    struct cluster *cluster; /* the loop's own */
+};
+
+static void push(struct scheduler *s, struct change *change)
+{
+    env_lock(s->env, &s->lock);
+    *s->last = change;
+    s->last = &change->next;
+    env_signal(s->env, &s->wake);
+    env_unlock(s->env, &s->lock);
+}
+
+static void push_object(struct scheduler *s, enum change_kind kind, const void *old_object,
+    const void *new_object)
+{
+    struct change *change = xcalloc(1, sizeof(*change));
+
+    change->kind = kind;
+    change->old_object = old_object ? projected_ref(old_object) : NULL;
+    change->new_object = new_object ? projected_ref(new_object) : NULL;
+    push(s, change);
+}
+
+static void on_node(void *arg, const void *old_object, const void *new_object)
+{
+    push_object(arg, CHANGE_NODE, old_object, new_object);
+}
+
+static void on_pod(void *arg, const void *old_object, const void *new_object)
+{
+    push_object(arg, CHANGE_POD, old_object, new_object);
+}
+
+static void on_bound(void *arg, const struct bind_result *result)
+{
+    struct change *change = xcalloc(1, sizeof(*change));
+
+    change->kind = CHANGE_BOUND;
+    change->new_object = projected_ref(result->pod);
+    change->bind_error = result->error;
+    change->attempts = result->attempts;
+    change->text = xstrdup(result->text);
+    push(arg, change);
+}
+
+static void change_free(struct change *change)
+{
+    if (change->old_object)
+        projected_unref(change->old_object);
+    if (change->new_object)
+        projected_unref(change->new_object);
+    free(change->text);
+    free(change);
+}
+
+static void apply_bound(struct scheduler *s, const struct change *change, int64_t now_ns)
+{
+    const struct pod *pod = change->new_object;
+
+    if (change->bind_error == 0) {
+        metric_add(s->metrics, &attempts_total, 1, "scheduled", SCHEDULER_NAME);
+        return;
+    }
+    if (change->bind_error == -ERR_NOT_FOUND) {
+        cluster_drop(s->cluster, pod->meta.uid, now_ns);
+        return;
+    }
+    metric_add(s->metrics, &attempts_total, 1, "error", SCHEDULER_NAME);
+    log_warning("bind failed, the pod goes back to the queue", "pod", "%s/%s", pod->meta.namespace_,
+        pod->meta.name, "error", "%s", change->text, NULL);
+    cluster_forget(s->cluster, pod->meta.uid, change->attempts, now_ns);
+    if (change->bind_error != -ERR_CONFLICT)
+        writer_refuse(s->writer, pod, "SchedulerError", change->text);
+}
+
+static void apply(struct scheduler *s, const struct change *change, int64_t now_ns)
+{
+    switch (change->kind) {
+    case CHANGE_NODE:
+        cluster_node_changed(s->cluster, change->old_object, change->new_object, now_ns);
+        break;
+    case CHANGE_POD:
+        cluster_pod_changed(s->cluster, change->old_object, change->new_object, now_ns);
+        break;
+    case CHANGE_BOUND:
+        apply_bound(s, change, now_ns);
+        break;
+    }
+}
+
+/* Tries the next pod; false when none is ready. */
+static bool try_one(struct scheduler *s)
+{
+    struct cluster *c = s->cluster;
+    int64_t start_ns = env_now_ns(s->env), arrived_ns;
+    struct pod_info *pod = queue_pop(c->queue, start_ns);
+    struct decision choice;
+
+    if (!pod)
+        return false;
+    scheduler_decide(c->decider, c->nodes, pod, &choice);
+    int64_t now_ns = env_now_ns(s->env);
+    metric_observe(s->metrics, &algorithm_seconds, (double)(now_ns - start_ns) / 1e9);
+    if (choice.row == ROW_NONE) {
+        metric_add(s->metrics, &attempts_total, 1, "unschedulable", SCHEDULER_NAME);
+        queue_put_unschedulable(c->queue, pod, choice.refused_by, now_ns);
+        writer_refuse(s->writer, pod->object, "Unschedulable", choice.message);
+        return true;
+    }
+    uint32_t attempts = cluster_assume(c, pod, choice.row, &arrived_ns);
+    metric_observe(s->metrics, &sli_seconds, (double)(now_ns - arrived_ns) / 1e9);
+    writer_bind(s->writer, pod->object, c->nodes->rows[choice.row]->name, attempts);
+    return true;
+}
+
+static void set_gauges(struct scheduler *s)
+{
+    static const char *const names[QUEUE_PLACES] = {
+        [QUEUE_ACTIVE] = "active",
+        [QUEUE_BACKING_OFF] = "backoff",
+        [QUEUE_UNSCHEDULABLE] = "unschedulable",
+        [QUEUE_GATED] = "gated",
+    };
+
+    for (size_t i = 0; i < QUEUE_PLACES; i++)
+        metric_set(s->metrics, &pending_pods,
+            (double)queue_count(s->cluster->queue, (enum queue_place)i), names[i]);
+    metric_set(s->metrics, &cache_size, (double)s->cluster->nodes->count, "nodes");
+    metric_set(s->metrics, &cache_size, (double)HASH_COUNT(s->cluster->pods), "pods");
+}
+
+/* Waits for changes until the deadline and takes all there are. False: stop. */
+static bool take_changes(struct scheduler *s, int64_t deadline_ns, struct change **ret)
+{
+    env_lock(s->env, &s->lock);
+    while (!s->first && !s->stop)
+        if (!env_wait_until(s->env, &s->wake, &s->lock, deadline_ns))
+            break;
+    *ret = steal(&s->first);
+    s->last = &s->first;
+    bool go_on = !s->stop;
+    env_unlock(s->env, &s->lock);
+    return go_on;
+}
+
+static void schedule_loop(void *arg)
+{
+    struct scheduler *s = arg;
+    struct change *changes;
+    int64_t deadline_ns = ENV_FOREVER;
+
+    while (take_changes(s, deadline_ns, &changes)) {
+        int64_t now_ns = env_now_ns(s->env);
+        while (changes) {
+            struct change *change = changes;
+            changes = change->next;
+            apply(s, change, now_ns);
+            change_free(change);
+        }
+        bool more = false;
+        if (scheduler_synced(s)) {
+            deadline_ns = queue_tick(s->cluster->queue, now_ns);
+            for (int i = 0; i < PODS_A_TURN && (more = try_one(s)); i++)
+                ;
+            set_gauges(s);
+        }
+        if (more)
+            deadline_ns = 0;
+        else if (scheduler_synced(s))
+            deadline_ns = queue_tick(s->cluster->queue, env_now_ns(s->env));
+    }
+    while (changes) {
+        struct change *change = changes;
+        changes = change->next;
+        change_free(change);
+    }
+}
+
+/* The lists are complete and stand in the inbox before this change of flag. */
+static void on_pods_synced(void *arg)
+{
+    struct scheduler *s = arg;
+
+    env_lock(s->env, &s->lock);
+    s->synced = true;
+    env_signal(s->env, &s->wake);
+    env_unlock(s->env, &s->lock);
+    log_info("nodes and pods are known, scheduling", "nodes", "%zu", informer_count(s->nodes), "pods",
+        "%zu", informer_count(s->pods), NULL);
+}
+
+/* Pods are followed once all nodes are known, so that none has to look for its node later. */
+static void on_nodes_synced(void *arg)
+{
+    struct scheduler *s = arg;
+
+    informer_start(s->pods);
+}
+
+struct scheduler *scheduler_new(struct api_client *client, struct events *events,
+    struct metrics *metrics)
+{
+    struct scheduler *s = xcalloc(1, sizeof(*s));
+
+    s->client = client;
+    s->env = api_client_env(client);
+    s->metrics = metrics;
+    s->last = &s->first;
+    env_lock_init(&s->lock);
+    env_cond_init(&s->wake);
+    s->cluster = cluster_new(s->env, SCHEDULER_NAME);
+    s->writer = writer_new(client, events, on_bound, s);
+    s->nodes = informer_new(client, &(struct informer_config){
+        .group_version = "v1",
+        .plural = "nodes",
+        .projection = &node_projection,
+        .handler = on_node,
+        .on_synced = on_nodes_synced,
+        .arg = s,
+    });
+    s->pods = informer_new(client, &(struct informer_config){
+        .group_version = "v1",
+        .plural = "pods",
+        .field_selector = "status.phase!=Succeeded,status.phase!=Failed",
+        .projection = &pod_projection,
+        .handler = on_pod,
+        .on_synced = on_pods_synced,
+        .arg = s,
+    });
+    return s;
+}
+
+void scheduler_start(struct scheduler *s)
+{
+    s->task = env_spawn(s->env, "scheduler", schedule_loop, s);
+    informer_start(s->nodes);
+}
+
+bool scheduler_synced(struct scheduler *s)
+{
+    env_lock(s->env, &s->lock);
+    bool synced = s->synced;
+    env_unlock(s->env, &s->lock);
+    return synced;
+}
+
+void scheduler_free(struct scheduler *s)
+{
+    if (!s)
+        return;
+    informer_free(s->nodes);
+    informer_free(s->pods);
+    env_lock(s->env, &s->lock);
+    s->stop = true;
+    env_signal(s->env, &s->wake);
+    env_unlock(s->env, &s->lock);
+    if (s->task)
+        env_join(s->env, s->task);
+    writer_free(s->writer);
+    while (s->first) {
+        struct change *change = s->first;
+        s->first = change->next;
+        change_free(change);
+    }
+    cluster_free(s->cluster);
+    env_cond_done(&s->wake);
+    env_lock_done(&s->lock);
+    free(s);
+}
