@@ -18,6 +18,7 @@
 #include "common/json.h"
 
 struct api;
+struct cell;
 struct schema;
 struct strategy;
 
@@ -45,6 +46,7 @@ struct column {
     const char *name, *type, *format, *help; /* as in Table.columnDefinitions */
     int priority;
     const char *path; /* dotted JSON path of plain cells; NULL: computed by the engine's column function */
+    const struct cell *cell; /* that function */
 };
 
 struct resource {
@@ -59,13 +61,16 @@ struct resource {
     size_t subresource_count;
     const struct column *columns;
     size_t column_count;
-    const char *const *selectable; /* field selector paths besides metadata.name and .namespace; NULL ended */
+    const char *const *selectable; /* field selector names besides metadata.name and .namespace; NULL ended */
+    const char *const *selectable_paths; /* where the value of each stands ("source" is at source.component) */
     bool has_status;               /* status is a subresource: main writes drop it */
     bool has_generation;           /* metadata.generation counts spec changes */
     bool stored;                   /* false: TokenReview and friends, answered but never kept */
     int id;                        /* index of the stored kind: dense, the same for all versions of a kind */
     const struct resource *storage; /* the version it is stored as (itself, mostly) */
     const struct strategy *strategy; /* NULL: nothing that data can't say */
+    const char *name_format;       /* of metadata.name: "dns-subdomain", "dns-label", "path-segment", ... */
+    const char *storage_group_version; /* of `storage` */
 };
 
 int api_new(struct api **ret, struct error *err);

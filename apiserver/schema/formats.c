@@ -1,0 +1,127 @@
+/*
+ * Named formats of single values, attached to fields with `format=NAME`. Messages are upstream's.
+ */
+#include "apiserver/schema/check.h"
+#include "common/names.h"
+
+typedef bool name_fn(struct str s, struct strbuf *why);
+
+static bool by_name(const cJSON *v, struct strbuf *why, name_fn *fn)
+{
+    return fn(str_of(value_string(v)), why);
+}
+
+#define NAME_FORMAT(id, fn)                                                                        \
+    static bool is_##id(const cJSON *v, struct strbuf *why)                                        \
+    {                                                                                              \
+        return by_name(v, why, fn);                                                                \
+    }
+NAME_FORMAT(dns_label, name_is_dns1123_label)
+NAME_FORMAT(dns_subdomain, name_is_dns1123_subdomain)
+NAME_FORMAT(dns1035, name_is_dns1035_label)
+NAME_FORMAT(qualified, name_is_qualified)
+NAME_FORMAT(label_value, name_is_label_value)
+NAME_FORMAT(path_segment, name_is_path_segment)
+NAME_FORMAT(c_identifier, name_is_c_identifier)
+NAME_FORMAT(env_name, name_is_env_var)
+NAME_FORMAT(config_key, name_is_config_map_key)
+NAME_FORMAT(port_name, name_is_port_name)
+
+static bool is_ip(const cJSON *v, struct strbuf *why)
+{
+    if (name_is_ip(str_of(value_string(v))))
+        return true;
+    strbuf_addc(why, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+    return false;
+}
+
+static bool is_any(const cJSON *v, struct strbuf *why)
+{
+    (void)v;
+    (void)why;
+    return true;
+}
+
+static bool is_port(const cJSON *v, struct strbuf *why)
+{
+    int64_t n;
+    if (json_int64(v, &n) && n >= 1 && n <= 65535)
+        return true;
+    strbuf_addc(why, "must be between 1 and 65535, inclusive");
+    return false;
+}
+
+static bool is_port_or_zero(const cJSON *v, struct strbuf *why)
+{
+    int64_t n;
+    return (json_int64(v, &n) && n == 0) || is_port(v, why);
+}
+
+static bool is_int_or_port(const cJSON *v, struct strbuf *why)
+{
+    return cJSON_IsString(v) ? is_port_name(v, why) : is_port(v, why);
+}
+
+static bool is_relative_path(const cJSON *v, struct strbuf *why)
+{
+    const char *s = value_string(v);
+    if (*s == '/') {
+        strbuf_addc(why, "must be a relative path");
+        return false;
+    }
+    struct str rest = str_of(s), part;
+    while (str_split(&rest, '/', &part)) {
+        if (str_eqc(part, "..")) {
+            strbuf_addc(why, "must not contain '..'");
+            return false;
+        }
+    }
+    if (s[0] == '.' && s[1] == '.') {
+        strbuf_addc(why, "must not start with '..'");
+        return false;
+    }
+    return true;
+}
+
+static bool is_http_header(const cJSON *v, struct strbuf *why)
+{
+    const char *s = value_string(v);
+    bool ok = *s;
+    for (; *s && ok; s++)
+        ok = *s == '-' || (*s >= '0' && *s <= '9') || (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z');
+    if (!ok)
+        strbuf_addc(why, "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. "
+            "'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')");
+    return ok;
+}
+
+static const struct format table[] = {
+    {"any", is_any, NULL},
+    {"c-identifier", is_c_identifier, NULL},
+    {"config-key", is_config_key, NULL},
+    {"dns-label", is_dns_label, NULL},
+    {"dns-subdomain", is_dns_subdomain, NULL},
+    {"dns1035-label", is_dns1035, NULL},
+    {"env-name", is_env_name, NULL},
+    {"env-prefix", is_env_name, NULL},
+    {"http-header", is_http_header, NULL},
+    {"int-or-port", is_int_or_port, NULL},
+    {"ip", is_ip, NULL},
+    {"label-key", is_qualified, NULL},
+    {"label-value", is_label_value, NULL},
+    {"path-segment", is_path_segment, NULL},
+    {"port", is_port, NULL},
+    {"port-name", is_port_name, NULL},
+    {"port-or-zero", is_port_or_zero, NULL},
+    {"qualified-name", is_qualified, NULL},
+    {"relative-path", is_relative_path, NULL},
+    {"labels", NULL, NULL}, /* a whole map: check_labels */
+};
+
+const struct format *format_find(struct str name)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(table); i++)
+        if (str_eqc(name, table[i].name))
+            return &table[i];
+    return NULL;
+}
