@@ -97,6 +97,7 @@ struct request {
     enum media media;
     enum form form;
     const char *form_version;       /* "v1" or "v1beta1" of meta.k8s.io */
+    struct read_state *read;        /* get, list, watch (registry/generic/read.h) */
     struct object_write *write;     /* create, update, patch, delete (registry/generic/generic.h) */
 
     /* the response */

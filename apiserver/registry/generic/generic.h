@@ -27,6 +27,7 @@
 #pragma once
 
 #include "apiserver/registry/registry.h"
+#include "apiserver/request/negotiate.h"
 
 /* Makes w->tree from w->old (a copy of it is in w->tree when the object exists). May run many times. The error becomes the
  * answer, unless q->error_status was set. */
@@ -47,18 +48,18 @@ struct object_write {
     const char *field_manager;       /* "" when not given */
 
     /* the request's body */
-    cJSON *body;                     /* decoded; or the patch document */
-    struct str patch;                /* patches: raw */
-    int patch_type;
+    cJSON *body;                     /* decoded */
+    cJSON *patch;                    /* the patch document, or NULL */
+    enum body_type patch_type;
     struct delete_options *options;  /* delete, deletecollection */
 
     /* of this round */
-    struct write_context context;
+    struct write_context context;    /* tree and old are owned here */
     struct object *base;             /* referenced */
     struct object *next;             /* referenced; NULL: delete */
     bool created, deleted;           /* what the commit will have done */
     bool unchanged;                  /* nothing to write */
-    bool client_version;             /* the client sent a resourceVersion or uid: a conflict is its own */
+    bool client_version;             /* the client sent a resourceVersion: a conflict is its own */
     int rounds;
 
     /* the commit */
@@ -72,8 +73,9 @@ struct object_write {
 
     /* private */
     struct request *request;
-    struct object_write *next_in_collection;
-    cJSON *tree, *old;               /* owned */
+    bool fresh_tree;                 /* change starts from nothing: no copy of the old tree is made for it */
+    bool generated_name;
+    int names_tried;
 };
 
 /* --- for the kinds' files --- */
@@ -86,6 +88,11 @@ enum stage_result request_fail_fields(struct request *q, const struct field_erro
     const char *name);
 /* An answer-only kind (TokenReview): replies with q->write->body, 201, normalised. */
 enum stage_result reply_body_object(struct request *q);
+
+/* The object in the form that was asked for. */
+enum stage_result reply_object(struct request *q, int status, const struct object *o);
+/* JSON text of an object (taken), or as YAML when that was asked for. */
+enum stage_result reply_encoded(struct request *q, int status, struct strbuf *take);
 
 /* --- stages of the pipeline (request/pipeline.c) --- */
 stage_fn write_decode_stage;  /* options, body; picks `change` */
