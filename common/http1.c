@@ -202,13 +202,13 @@ ssize_t http1_parse_head(
     head->chunked = head->upgrade = head->expect_continue = false;
     struct str rest = {data.p, (size_t)n};
     if (parse_request_line(next_line(&rest), head, ret_status, err) < 0)
-        return -err->code;
+        return -(ssize_t)err->code;
     head->keep_alive = head->minor_version == 1;
     for (struct str line = next_line(&rest); line.n > 0; line = next_line(&rest))
         if (parse_header_line(line, head, ret_status, err) < 0)
-            return -err->code;
+            return -(ssize_t)err->code;
     if (read_fields(head, ret_status, err) < 0)
-        return -err->code;
+        return -(ssize_t)err->code;
     return n + (ssize_t)skipped;
 }
 

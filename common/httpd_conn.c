@@ -134,7 +134,7 @@ ssize_t conn_read(struct conn *c, void *buf, size_t n, int64_t deadline_ns, stru
         if (wants < 0)
             return error_set(err, ERR_CLOSED, "the client closed the connection");
         if (wait_for(c, (short)wants, deadline_ns, err) < 0)
-            return -err->code;
+            return -(ssize_t)err->code;
     }
 }
 
@@ -143,7 +143,7 @@ ssize_t conn_fill(struct conn *c, size_t n, int64_t deadline_ns, struct error *e
     bool is_empty = c->in.capacity == 0 && !(c->ssl && SSL_has_pending(c->ssl));
 
     if (is_empty && wait_for(c, POLLIN, deadline_ns, err) < 0) /* an idle connection holds no buffer */
-        return -err->code;
+        return -(ssize_t)err->code;
     ssize_t got = conn_read(c, strbuf_reserve(&c->in, n), n, deadline_ns, err);
     if (got > 0)
         strbuf_commit(&c->in, (size_t)got);
