@@ -31,6 +31,7 @@
 /* The strings of a queued event, in the order they lie in its block. */
 enum field {
     F_API_VERSION, F_KIND, F_NAMESPACE, F_NAME, F_UID, F_VERSION, F_PATH, F_TYPE, F_REASON, F_MESSAGE,
+    F_COMPONENT,
     F_COUNT
 };
 
@@ -140,7 +141,8 @@ void events_emit(struct events *e, const struct event_ref *ref, const char *type
     struct queued *q = queued_new((const char *const[F_COUNT]){[F_API_VERSION] = ref->api_version,
         [F_KIND] = ref->kind, [F_NAMESPACE] = ref->namespace_, [F_NAME] = ref->name, [F_UID] = ref->uid,
         [F_VERSION] = ref->resource_version, [F_PATH] = ref->field_path, [F_TYPE] = type,
-        [F_REASON] = reason, [F_MESSAGE] = message});
+        [F_REASON] = reason, [F_MESSAGE] = message,
+        [F_COMPONENT] = ref->component ? ref->component : e->component});
     q->wall_ns = env_wall_ns(e->env);
 
     env_lock(e->env, &e->lock);
@@ -185,7 +187,7 @@ static uint64_t hash_fields(const struct queued *q, char tag, const enum field *
     return h ? h : 1;
 }
 
-#define HASH_OBJECT F_API_VERSION, F_KIND, F_NAMESPACE, F_NAME, F_UID
+#define HASH_OBJECT F_COMPONENT, F_API_VERSION, F_KIND, F_NAMESPACE, F_NAME, F_UID
 static const enum field spam_fields[] = {HASH_OBJECT};
 static const enum field similar_fields[] = {HASH_OBJECT, F_TYPE, F_REASON};
 static const enum field same_fields[] = {HASH_OBJECT, F_PATH, F_TYPE, F_REASON, F_MESSAGE};
@@ -261,14 +263,14 @@ static cJSON *event_tree(const struct events *e, const struct queued *q, const s
     json_set(tree, "involvedObject", object);
     json_set_string(tree, "reason", q->field[F_REASON]);
     json_set_string(tree, "message", message);
-    json_set_string_at(tree, "source.component", e->component);
+    json_set_string_at(tree, "source.component", q->field[F_COMPONENT]);
     if (*e->host)
         json_set_string_at(tree, "source.host", e->host);
     json_set_string(tree, "firstTimestamp", time_print_s(m->first_ns, first));
     json_set_string(tree, "lastTimestamp", time_print_s(q->wall_ns, last));
     json_set(tree, "count", json_new_int64(m->count));
     json_set_string(tree, "type", q->field[F_TYPE]);
-    json_set_string(tree, "reportingComponent", e->component);
+    json_set_string(tree, "reportingComponent", q->field[F_COMPONENT]);
     set_if(tree, "reportingInstance", e->host);
     return tree;
 }

@@ -31,6 +31,7 @@ struct event_ref {
     const char *name, *uid;
     const char *resource_version; /* or NULL */
     const char *field_path;       /* or NULL */
+    const char *component;        /* or NULL: the recorder's */
 };
 
 /* host: the node's name, or NULL. */

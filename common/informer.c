@@ -73,6 +73,12 @@ struct listing {
     char *version;   /* of the first page */
 };
 
+/* By metadata_only. A server that has no metadata form answers whole objects: they do as well. */
+static const char *const list_accept[] = {"application/json",
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"};
+static const char *const watch_accept[] = {"application/json",
+    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"};
+
 static uint64_t version_number(const char *text)
 {
     uint64_t n = 0;
@@ -174,7 +180,7 @@ static void add_path(const struct informer_config *config, struct strbuf *path)
 static int list_page(struct listing *l, struct error *err)
 {
     struct informer *inf = l->inf;
-    static const struct http_header accept = {"Accept", "application/json"};
+    const struct http_header accept = {"Accept", list_accept[inf->config.metadata_only]};
     autostrbuf struct strbuf path = STRBUF_EMPTY;
     struct http_response response;
     const char *next = json_string(l->metadata, "continue");
@@ -450,7 +456,7 @@ static int read_events(
 static int open_watch(struct informer *inf, int64_t seconds, struct http_stream **ret,
     struct error *err)
 {
-    static const struct http_header accept = {"Accept", "application/json"};
+    const struct http_header accept = {"Accept", watch_accept[inf->config.metadata_only]};
     autostrbuf struct strbuf path = STRBUF_EMPTY;
     struct http_response head;
 

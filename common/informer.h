@@ -38,6 +38,7 @@ struct informer_config {
     const char *namespace_;     /* NULL: all */
     const char *label_selector; /* not encoded, or NULL */
     const char *field_selector;
+    bool metadata_only; /* ask for PartialObjectMetadata: nothing but metadata can be projected */
     const struct projection *projection;
     informer_handler_fn *handler; /* or NULL */
     /* Called once, after the first complete list was reported; or NULL. */

@@ -20,7 +20,7 @@ struct leader {
     char *namespace_, *name, *identity;
     struct lock lock;
     struct cond changed;
-    bool leads, stopping, lost;
+    bool leads, stopping;
     int64_t transitions;
     int64_t renewed_ns; /* last success, before the request was sent */
     char *seen_version; /* of the Lease */

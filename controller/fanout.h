@@ -9,7 +9,7 @@
 #include "common/error.h"
 
 /* Concurrent API calls of one reconcile: enough to fill the store's batches, few enough for its connections. */
-#define FANOUT_TASKS 12
+#define FANOUT_TASKS 8
 
 typedef int fanout_fn(void *arg, size_t i, struct error *err);
 

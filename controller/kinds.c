@@ -253,7 +253,7 @@ FIELDS(storage_class,
 
 static void emit_path(informer_emit_fn *emit, void *arg, const char *namespace_, const char *name)
 {
-    char key[600];
+    char key[800];
 
     snprintf(key, sizeof(key), "%s/%s", namespace_, name);
     emit(arg, key);

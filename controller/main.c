@@ -4,28 +4,19 @@
  * Order of the start: the pages are served at once (readyz says no); with --leader-elect wait for the lease;
  * then the controllers. Losing the lease ends the process: a restart is the clean way to drop work in flight.
  */
-#include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
 
+#include "common/component.h"
 #include "common/daemon.h"
-#include "common/delegated_auth.h"
-#include "common/httpd.h"
-#include "common/kubeconfig.h"
 #include "common/leader.h"
 #include "common/log.h"
-#include "common/metrics.h"
-#include "common/pki.h"
 #include "common/time.h"
-#include "controller/controller.h"
-#include "controller/fanout.h"
 #include "controller/manager.h"
-#include "controller/serving.h"
 
 struct config {
     struct daemon_flags daemon;
-    struct serving_config serving;
-    const char *kubeconfig;
+    struct component_flags component;
     const char *controllers;
     bool leader_elect;
     struct manager_config manager;
@@ -36,19 +27,11 @@ struct config {
 
 static const struct flag flags[] = {
     DAEMON_FLAGS(struct config, daemon),
-    FLAG("kubeconfig", FLAG_STRING, kubeconfig, NULL, "FILE", "how to reach the API server"),
+    COMPONENT_FLAGS(struct config, component, "10257"),
     FLAG("controllers", FLAG_STRING, controllers, "*", "LIST",
         "controllers to run: \"*\" all, \"name\" this one, \"-name\" all but this one"),
     FLAG("leader-elect", FLAG_BOOL, leader_elect, "false", NULL,
         "act only while holding the lease kube-system/kube-controller-manager"),
-    FLAG("bind-address", FLAG_STRING, serving.address, "127.0.0.1", "IP", "address of the health and metrics pages"),
-    FLAG("secure-port", FLAG_INT, serving.port, "10257", "N", "their port; 0 turns them off"),
-    FLAG("tls-cert-file", FLAG_STRING, serving.cert_file, NULL, "FILE",
-        "their certificate; without it one is made in --cert-dir"),
-    FLAG("tls-private-key-file", FLAG_STRING, serving.key_file, NULL, "FILE", "its key"),
-    FLAG("client-ca-file", FLAG_STRING, serving.client_ca_file, NULL, "FILE",
-        "CA whose client certificates are accepted"),
-    FLAG("cert-dir", FLAG_STRING, serving.cert_dir, NULL, "DIR", "where the pages' own certificate is kept"),
     FLAG("cluster-signing-cert-file", FLAG_STRING, manager.signing_cert_file, NULL, "FILE",
         "CA that signs approved CertificateSigningRequests"),
     FLAG("cluster-signing-key-file", FLAG_STRING, manager.signing_key_file, NULL, "FILE", "its key"),
@@ -88,42 +71,21 @@ static void split_controllers(struct config *config)
     config->manager.controllers = names;
 }
 
-static int connect(const struct config *config, struct env *env, struct api_client **ret, struct error *err)
-{
-    struct kubeconfig kubeconfig;
-    struct http_client *http;
-
-    if (kubeconfig_load(config->kubeconfig, NULL, &kubeconfig, err) < 0)
-        return -(int)err->code;
-    struct http_client_config client =
-        kubeconfig_client_config(&kubeconfig, "skiff-controller-manager/" SKIFF_VERSION);
-    client.connections_max = FANOUT_TASKS;
-    int r = http_client_new(env, &client, &http, err);
-    kubeconfig_done(&kubeconfig);
-    if (r < 0)
-        return r;
-    *ret = api_client_new(env, http);
-    return 0;
-}
-
-struct running {
+struct starter {
     struct manager *m;
-    atomic_bool started;
     struct leader *leader;
     struct env *env;
-    bool leader_elect;
 };
 
-static void run_manager(void *arg)
+static void start_manager(void *arg)
 {
-    struct running *run = arg;
+    struct starter *s = arg;
     struct error err;
 
-    if (run->leader)
-        while (!leader_wait(run->leader, env_now_ns(run->env) + NS_PER_S))
-            if (manager_stopping(run->m))
-                return;
-    if (manager_start(run->m, &err) < 0) {
+    while (s->leader && !leader_wait(s->leader, env_now_ns(s->env) + NS_PER_S))
+        if (manager_stopping(s->m))
+            return;
+    if (manager_start(s->m, &err) < 0) {
         if (err.code == ERR_CANCELLED)
             return;
         log_error("can't start", "err", "%s", err.text, NULL);
@@ -132,33 +94,42 @@ static void run_manager(void *arg)
     daemon_ready();
 }
 
-static int run(struct config *config, struct error *err)
+static bool is_ready(void *arg)
 {
-    struct running running = {.env = env_new_real(), .leader_elect = config->leader_elect};
-    struct api_client *client = NULL;
-    struct serving *serving = NULL;
+    return manager_ready(arg);
+}
 
-    if (connect(config, running.env, &client, err) < 0 ||
-        manager_new(client, &config->manager, &running.m, err) < 0)
-        return -(int)err->code;
-    config->serving.ready = running.m;
-    if (serving_new(client, &config->serving, &serving, err) < 0)
-        return -(int)err->code;
+static void act(struct component *component, struct config *config, struct manager *m)
+{
+    struct starter s = {.m = m, .env = component->env};
+
     if (config->leader_elect)
-        running.leader = leader_new(client,
+        s.leader = leader_new(component->client,
             &(struct leader_config){.namespace_ = "kube-system", .name = "kube-controller-manager",
                 .on_lost = on_lost});
-    struct task *starter = env_spawn(running.env, "start", run_manager, &running);
+    struct task *task = env_spawn(s.env, "start", start_manager, &s);
     daemon_wait();
     log_info("stopping", NULL);
-    manager_stop(running.m);
-    env_join(running.env, starter);
-    serving_free(serving);
-    manager_free(running.m);
-    leader_free(running.leader);
-    api_client_free(client);
-    env_free(running.env);
-    return 0;
+    manager_stop(m);
+    env_join(s.env, task);
+    manager_free(m);
+    leader_free(s.leader);
+}
+
+static int run(struct config *config, struct error *err)
+{
+    struct component *component;
+    struct manager *m;
+
+    if (component_new("kube-controller-manager", &config->component, &component, err) < 0)
+        return -(int)err->code;
+    int r = manager_new(component->client, &config->manager, &m, err);
+    if (r == 0 && (r = component_serve(component, is_ready, m, err)) < 0)
+        manager_free(m);
+    if (r == 0)
+        act(component, config, m);
+    component_free(component);
+    return r;
 }
 
 int main(int argc, char **argv)

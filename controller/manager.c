@@ -349,7 +349,7 @@ struct projected_array kind_by(struct manager *m, enum kind kind, const char *in
 struct projected_array kind_by_path(struct manager *m, enum kind kind, const char *index,
     const char *namespace_, const char *name)
 {
-    char key[600];
+    char key[800];
 
     snprintf(key, sizeof(key), "%s/%s", namespace_, name);
     return kind_by(m, kind, index, key);
