@@ -261,6 +261,10 @@ enum stage_result route_check_stage(struct request *q)
     }
     if (!(r->verbs & verb_bit(q->verb)))
         return no_such_method(q);
+    /* A name is chosen in the body of a create, and in the path of every other write. */
+    bool named_verb = verb_bit(q->verb) & (VERB_UPDATE | VERB_PATCH);
+    if (*q->name ? c_eq(q->verb, "create") : named_verb)
+        return no_such_method(q);
     /* Across all namespaces there are lists and watches only. */
     if (r->namespaced && !*q->namespace_ && !(verb_bit(q->verb) & (VERB_LIST | VERB_WATCH)))
         return no_such_method(q);

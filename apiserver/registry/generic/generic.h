@@ -68,7 +68,6 @@ struct object_write {
     struct extra_writes extra;
     bool submitted;
     int finished;                    /* atomic */
-    void (*on_finished)(struct object_write *o); /* instead of waking the request */
     struct object *result;           /* referenced: committed, or as it would be (dry run); the deleted one */
 
     /* private */
