@@ -17,7 +17,6 @@
 #include <assert.h>
 
 #include "common/limits.h"
-#include "common/names.h"
 #include "common/time.h"
 
 #define VALUE_FORMAT 1
@@ -326,16 +325,17 @@ int object_new(const struct resource *r, const cJSON *tree, struct object **ret,
     assert(plan.field_count <= FIELDS_MAX);
     strbuf_init(&body, LIMIT_OBJECT_BYTES);
     print_body(&plan, tree, &body);
-    autofree struct piece *labels = plan.labels;
-
-    if (strbuf_overflowed(&body))
+    if (strbuf_overflowed(&body)) {
+        free(plan.labels);
         return error_set(err, ERR_TOO_LARGE, "the object is larger than %u bytes as it would be stored",
             LIMIT_OBJECT_BYTES);
+    }
     for (size_t i = 0; i < plan.field_count; i++)
         fields[i] = field_piece(tree, r->selectable[i], numbers + 24 * i);
     plan.fields = fields;
     plan.body = strbuf_str(&body);
     *ret = assemble(r, &plan);
+    free(plan.labels);
     return 0;
 }
 

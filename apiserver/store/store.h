@@ -33,6 +33,7 @@ struct store_group {
      * as a failure: the engine finds out first), -ERR_TOO_LARGE. */
     void (*done)(struct store_group *group, int result, const struct error *err);
     bool more;        /* out: another group of the same commit completes right after this one */
+    int64_t seen;     /* out, on a conflict: the watch will show by this version why; 0: nothing to wait for */
     struct store_group *next; /* the engine's */
 };
 

@@ -1,0 +1,586 @@
+/*
+ * The watch cache: loading, publishing, and the janitor task.
+ *
+ * The janitor wakes once a minute (and for deadlines): it notes which version is how old, has the store compact what is older than
+ * the history is kept, lets go of expired snapshots, deletes Events after an hour, and loads again after the store lost
+ * its watch. After such a reload every watcher is expired, since changes in between are unknown.
+ *
+ * Upstream: apiserver's cacher and watch_cache, and etcd3's compactor.
+ */
+#include "apiserver/cache/cache_internal.h"
+
+#include <assert.h>
+#include <inttypes.h>
+
+#include "common/limits.h"
+#include "common/log.h"
+#include "common/time.h"
+
+#define TICK_NS (60 * NS_PER_S)
+#define RELOAD_RETRY_NS (1 * NS_PER_S)
+#define COMPACT_KEEP_MINUTES 10 /* history on disk: far longer than any reconnect takes */
+#define EVENT_MINUTES 60        /* upstream's --event-ttl */
+
+static const struct metric_info metric_objects = {"apiserver_storage_objects", METRIC_GAUGE,
+    "Number of stored objects at the time of last check split by kind.", {"resource"}};
+
+/* --- keys --- */
+
+struct str cache_key(const struct kind *k, struct str namespace_, struct str name, char buf[CACHE_KEY_BYTES])
+{
+    struct str ns = namespace_.n ? namespace_ : STR("-");
+    size_t n = k->prefix.n + ns.n + 1 + name.n;
+    char *p = buf;
+
+    if (n > CACHE_KEY_BYTES || !name.n)
+        return (struct str){0};
+    memcpy(p, k->prefix.p, k->prefix.n);
+    p += k->prefix.n;
+    memcpy(p, ns.p, ns.n);
+    p += ns.n;
+    *p++ = '/';
+    memcpy(p, name.p, name.n);
+    return str_range(buf, n);
+}
+
+struct kind *cache_kind(const struct cache *cache, const struct resource *r)
+{
+    assert(r->id >= 0 && (size_t)r->id < cache->kind_count && cache->kinds[r->id]);
+    return cache->kinds[r->id];
+}
+
+static int compare_prefix(const void *a, const void *b)
+{
+    return str_cmp((*(struct kind *const *)a)->prefix, (*(struct kind *const *)b)->prefix);
+}
+
+struct kind *cache_kind_of_key(struct cache *cache, struct str key, struct str *ret_namespace, struct str *ret_name)
+{
+    ssize_t slash = str_find(key, '/');
+    size_t low = 0, high = cache->by_prefix_count;
+
+    if (slash < 0)
+        return NULL;
+    struct str prefix = str_range(key.p, (size_t)slash + 1), rest = str_range(key.p + slash + 1, key.n - slash - 1);
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        int c = str_cmp(cache->by_prefix[middle]->prefix, prefix);
+
+        if (c == 0) {
+            slash = str_find(rest, '/');
+            if (slash < 0)
+                return NULL;
+            *ret_namespace = str_range(rest.p, (size_t)slash);
+            if (str_eqc(*ret_namespace, "-"))
+                *ret_namespace = STR("");
+            *ret_name = str_range(rest.p + slash + 1, rest.n - slash - 1);
+            return cache->by_prefix[middle];
+        }
+        if (c < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}
+
+/* --- publishing --- */
+
+static void mark_changed(struct cache *cache, struct kind *k)
+{
+    if (k->changed)
+        return;
+    k->changed = true;
+    k->next_changed = cache->changed;
+    cache->changed = k;
+}
+
+static void add_fresh(struct kind *k, struct event *e)
+{
+    if (k->fresh_count == k->fresh_capacity) {
+        k->fresh_capacity = 2 * k->fresh_capacity + 16;
+        k->fresh = (struct event **)xrealloc(k->fresh, k->fresh_capacity * sizeof(*k->fresh));
+    }
+    k->fresh[k->fresh_count++] = e;
+}
+
+const struct object *cache_apply(struct cache *cache, struct kind *k, struct str namespace_, struct str name,
+    struct object *next, int64_t version)
+{
+    const struct object *old = tree_find(k->tree, namespace_, name);
+    struct event *e;
+
+    if (!next && !old)
+        return NULL;
+    e = (struct event *)xcalloc(1, sizeof(*e));
+    e->refs = 1;
+    e->version = version;
+    e->type = !next ? EVENT_DELETED : old ? EVENT_MODIFIED : EVENT_ADDED;
+    e->old_object = object_ref(old);
+    e->object = next ? object_ref(next) : object_at_revision(old, version);
+    if (next) {
+        __atomic_store_n(&next->revision, version, __ATOMIC_RELAXED);
+        tree_put(k->tree, next);
+    } else {
+        tree_remove(k->tree, namespace_, name);
+    }
+    add_fresh(k, e);
+    mark_changed(cache, k);
+    return e->object;
+}
+
+void cache_publish(struct cache *cache, int64_t version, struct garbage *garbage)
+{
+    struct kind *k, *next;
+
+    for (k = cache->changed; k; k = next) {
+        next = k->next_changed;
+        env_lock(cache->env, &k->lock);
+        tree_publish(k->tree, version, garbage);
+        for (size_t i = 0; i < k->fresh_count; i++)
+            history_add(k, k->fresh[i]);
+        k->fresh_count = 0;
+        k->changed = false;
+        held_expire(k, env_now_ns(cache->env), garbage);
+        env_unlock(cache->env, &k->lock);
+    }
+    cache->changed = NULL;
+    if (version > __atomic_load_n(&cache->version, __ATOMIC_RELAXED))
+        __atomic_store_n(&cache->version, version, __ATOMIC_RELEASE);
+}
+
+/* --- loading --- */
+
+struct loading {
+    struct cache *cache;
+    struct {
+        struct object **objects;
+        size_t count, capacity;
+    } *kinds; /* by resource->id */
+    size_t unknown;
+};
+
+static int load_row(void *arg, struct str key, struct str value, int64_t version, struct error *err)
+{
+    struct loading *l = (struct loading *)arg;
+    struct str namespace_, name;
+    struct kind *k = cache_kind_of_key(l->cache, key, &namespace_, &name);
+    struct object *o;
+
+    if (!k) {
+        l->unknown++;
+        return 0;
+    }
+    if (object_from_value(k->resource, value, version, &o, err) < 0)
+        return error_wrap(err, "%.*s", STR_FMT(key));
+    __typeof__(l->kinds) list = &l->kinds[k->resource->id];
+
+    if (list->count == list->capacity) {
+        list->capacity = 2 * list->capacity + 64;
+        list->objects = (struct object **)xrealloc(list->objects, list->capacity * sizeof(*list->objects));
+    }
+    list->objects[list->count++] = o;
+    return 0;
+}
+
+static int compare_objects(const void *a, const void *b)
+{
+    const struct object *x = *(struct object *const *)a, *y = *(struct object *const *)b;
+
+    return key_cmp(x->namespace_, x->name, y->namespace_, y->name);
+}
+
+static struct loading *loading_new(struct cache *cache)
+{
+    struct loading *l = (struct loading *)xcalloc(1, sizeof(*l));
+
+    l->cache = cache;
+    l->kinds = (__typeof__(l->kinds))xcalloc(cache->kind_count + 1, sizeof(*l->kinds));
+    return l;
+}
+
+static void loading_free(struct loading *l, bool with_objects)
+{
+    for (size_t i = 0; i < l->cache->kind_count; i++) {
+        for (size_t k = 0; with_objects && k < l->kinds[i].count; k++)
+            object_unref(l->kinds[i].objects[k]);
+        free(l->kinds[i].objects);
+    }
+    free(l->kinds);
+    free(l);
+}
+
+static int load(struct cache *cache, struct loading *l, int64_t *ret_version, struct error *err)
+{
+    if (cache->store->ops->load(cache->store, STR(""), load_row, l, ret_version, err) < 0)
+        return error_wrap(err, "loading");
+    if (l->unknown)
+        log_warning("stored objects of kinds that are not served, ignoring them", "count", "%zu", l->unknown, NULL);
+    for (size_t i = 0; i < cache->kind_count; i++)
+        if (l->kinds[i].count > 1)
+            qsort(l->kinds[i].objects, l->kinds[i].count, sizeof(struct object *), compare_objects);
+    return 0;
+}
+
+static int load_first(struct cache *cache, struct error *err)
+{
+    struct loading *l = loading_new(cache);
+    struct garbage garbage = {0};
+    int64_t version;
+
+    if (load(cache, l, &version, err) < 0) {
+        loading_free(l, true);
+        return -err->code;
+    }
+    for (size_t i = 0; i < cache->kind_count; i++) {
+        struct kind *k = cache->kinds[i];
+
+        if (!k)
+            continue;
+        tree_build(k->tree, l->kinds[i].objects, l->kinds[i].count);
+        tree_publish(k->tree, version, &garbage);
+        k->floor = version;
+    }
+    garbage_free(&garbage);
+    loading_free(l, false);
+    cache->version = cache->load_version = version;
+    if (cache->store->ops->history)
+        return cache_refill_history(cache, err);
+    return 0;
+}
+
+/* Makes a kind's tree equal to what was loaded (sorted), keeping the objects that did not change. */
+static void merge_loaded(struct cache *cache, struct kind *k, struct object **objects, size_t count)
+{
+    struct root *root;
+    struct garbage garbage = {0};
+    struct tree_cursor cursor;
+
+    env_lock(cache->env, &k->lock);
+    root = tree_acquire(k->tree);
+    env_unlock(cache->env, &k->lock);
+    const struct object *have = root_seek(root, STR(""), STR(""), &cursor);
+
+    for (size_t i = 0; have || i < count;) {
+        int c = !have ? 1 : i == count ? -1 :
+            key_cmp(have->namespace_, have->name, objects[i]->namespace_, objects[i]->name);
+
+        if (c < 0) {
+            tree_remove(k->tree, have->namespace_, have->name);
+        } else if (c > 0 || have->revision != objects[i]->revision) {
+            tree_put(k->tree, object_ref(objects[i]));
+        }
+        if (c <= 0)
+            have = tree_cursor_next(&cursor);
+        if (c >= 0)
+            i++;
+    }
+    mark_changed(cache, k);
+    env_lock(cache->env, &k->lock);
+    tree_release(k->tree, root, &garbage);
+    env_unlock(cache->env, &k->lock);
+    garbage_free(&garbage);
+}
+
+static void lost(void *arg, const struct error *err);
+
+static int reload(struct cache *cache, struct error *err)
+{
+    struct loading *l = loading_new(cache);
+    struct garbage garbage = {0};
+    int64_t version;
+
+    if (load(cache, l, &version, err) < 0) {
+        loading_free(l, true);
+        return -err->code;
+    }
+    for (size_t i = 0; i < cache->kind_count; i++)
+        if (cache->kinds[i])
+            merge_loaded(cache, cache->kinds[i], l->kinds[i].objects, l->kinds[i].count);
+    loading_free(l, true);
+    for (size_t i = 0; i < cache->kind_count; i++) { /* before the version shows: no bookmark may hide the gap */
+        if (!cache->kinds[i])
+            continue;
+        env_lock(cache->env, &cache->kinds[i]->lock);
+        history_reset(cache->kinds[i], version);
+        env_unlock(cache->env, &cache->kinds[i]->lock);
+    }
+    env_lock(cache->env, &cache->lock);
+    cache_publish(cache, version, &garbage);
+    cache->lost = false;
+    env_unlock(cache->env, &cache->lock);
+    garbage_free(&garbage);
+    cache_complete_unseen(cache, version);
+    log_info("loaded again, watchers are told to do the same", "version", "%" PRId64, version, NULL);
+    return cache->store->ops->watch(cache->store, version, cache_on_events, lost, cache, err);
+}
+
+static void lost(void *arg, const struct error *err)
+{
+    struct cache *cache = (struct cache *)arg;
+
+    env_lock(cache->env, &cache->lock);
+    cache->reload = cache->lost = true;
+    cache->health = *err;
+    env_signal(cache->env, &cache->wake_janitor);
+    env_unlock(cache->env, &cache->lock);
+}
+
+/* --- the janitor --- */
+
+static void note_sample(struct cache *cache, int64_t now)
+{
+    if (cache->sample_count == SAMPLES) {
+        memmove(cache->samples, cache->samples + 1, (SAMPLES - 1) * sizeof(cache->samples[0]));
+        cache->sample_count--;
+    }
+    cache->samples[cache->sample_count++] = (struct sample){now, cache_version(cache)};
+}
+
+/* The newest version that is at least `minutes` old; 0: none is known to be. */
+static int64_t version_before(const struct cache *cache, int64_t now, int minutes)
+{
+    int64_t version = 0;
+
+    for (size_t i = 0; i < cache->sample_count; i++)
+        if (now - cache->samples[i].at_ns >= minutes * TICK_NS)
+            version = cache->samples[i].version;
+    return version;
+}
+
+static void tick(struct cache *cache, int64_t now)
+{
+    struct error err;
+    struct garbage garbage = {0};
+
+    note_sample(cache, now);
+    for (size_t i = 0; i < cache->kind_count; i++) {
+        struct kind *k = cache->kinds[i];
+
+        if (!k)
+            continue;
+        env_lock(cache->env, &k->lock);
+        held_expire(k, now, &garbage);
+        size_t count = root_count(tree_current(k->tree), STR(""));
+
+        env_unlock(cache->env, &k->lock);
+        metric_set(cache->metrics, &metric_objects, (double)count, k->label);
+    }
+    garbage_free(&garbage);
+    int64_t old = version_before(cache, now, COMPACT_KEEP_MINUTES);
+
+    if (old && cache->store->ops->compact(cache->store, old, &err) < 0)
+        log_warning("compaction failed, trying again in a minute", "err", "%s", err.text, NULL);
+    cache_expire_events(cache, version_before(cache, now, EVENT_MINUTES));
+}
+
+static struct waiter *take_overdue(struct cache *cache, int64_t now)
+{
+    struct waiter *overdue = NULL, **at = &cache->waiters;
+
+    while (*at) {
+        struct waiter *w = *at;
+
+        if (w->deadline_ns > now) {
+            at = &w->next;
+            continue;
+        }
+        *at = w->next;
+        w->next = overdue;
+        overdue = w;
+    }
+    return overdue;
+}
+
+static int64_t next_deadline(const struct cache *cache, int64_t tick_at)
+{
+    for (const struct waiter *w = cache->waiters; w; w = w->next)
+        if (w->deadline_ns < tick_at)
+            tick_at = w->deadline_ns;
+    return tick_at;
+}
+
+static void try_reload(struct cache *cache)
+{
+    struct error err = {0};
+    bool failed = reload(cache, &err) < 0;
+
+    if (failed)
+        log_warning("cannot load from the store, trying again", "err", "%s", err.text, NULL);
+    env_lock(cache->env, &cache->lock);
+    cache->reload |= failed;
+    cache->health = err;
+    env_unlock(cache->env, &cache->lock);
+    if (failed)
+        env_sleep_ns(cache->env, RELOAD_RETRY_NS);
+}
+
+static void janitor_run(void *arg)
+{
+    struct cache *cache = (struct cache *)arg;
+    int64_t tick_at = env_now_ns(cache->env) + TICK_NS;
+
+    for (;;) {
+        struct error late;
+
+        env_lock(cache->env, &cache->lock);
+        if (!cache->stopping && !cache->reload)
+            env_wait_until(cache->env, &cache->wake_janitor, &cache->lock, next_deadline(cache, tick_at));
+        int64_t now = env_now_ns(cache->env);
+        struct waiter *overdue = take_overdue(cache, now);
+        bool stop = cache->stopping, do_reload = cache->reload;
+
+        cache->reload = false;
+        env_unlock(cache->env, &cache->lock);
+        error_set(&late, ERR_TIMEOUT, "Too large resource version");
+        cache_call_waiters(overdue, &late);
+        if (stop)
+            return;
+        if (do_reload)
+            try_reload(cache);
+        if (now >= tick_at) {
+            tick(cache, now);
+            tick_at = now + TICK_NS;
+        }
+    }
+}
+
+/* --- making and ending --- */
+
+static struct kind *kind_new(struct cache *cache, const struct resource *r)
+{
+    struct kind *k = (struct kind *)xcalloc(1, sizeof(*k));
+
+    k->cache = cache;
+    k->resource = r;
+    k->label = r->group[0] ? str_format("%s.%s", r->plural, r->group) : xstrdup(r->plural);
+    k->prefix = str_of(str_format("%s/", k->label));
+    k->tree = tree_new();
+    k->expires = c_eq(r->plural, "events") && (c_eq(r->group, "") || c_eq(r->group, "events.k8s.io"));
+    k->node_field = -1;
+    for (int i = 0; r->selectable && r->selectable[i]; i++)
+        if (c_eq(r->selectable[i], "spec.nodeName"))
+            k->node_field = i;
+    env_lock_init(&k->lock);
+    return k;
+}
+
+static void kind_free(struct kind *k)
+{
+    struct garbage garbage = {0};
+
+    if (!k)
+        return;
+    held_expire(k, INT64_MAX, &garbage);
+    garbage_free(&garbage);
+    history_done(k);
+    tree_free(k->tree);
+    free((char *)k->prefix.p);
+    free(k->label);
+    free(k->fresh);
+    env_lock_done(&k->lock);
+    free(k);
+}
+
+static void add_kind(struct cache *cache, const struct resource *r)
+{
+    size_t need = (size_t)r->id + 1;
+
+    if (need > cache->kind_count) {
+        cache->kinds = (struct kind **)xrealloc(cache->kinds, need * sizeof(*cache->kinds));
+        memset(cache->kinds + cache->kind_count, 0, (need - cache->kind_count) * sizeof(*cache->kinds));
+        cache->kind_count = need;
+    }
+    assert(!cache->kinds[r->id]);
+    cache->kinds[r->id] = kind_new(cache, r);
+}
+
+static void add_kinds(struct cache *cache, const struct cache_config *config)
+{
+    for (size_t i = 0; !config->api && i < config->resource_count; i++)
+        add_kind(cache, config->resources[i]);
+    for (size_t i = 0; config->api && i < api_count(config->api); i++) {
+        const struct resource *r = api_at(config->api, i);
+
+        if (r->stored && r->storage == r)
+            add_kind(cache, r);
+    }
+    cache->by_prefix = (struct kind **)xcalloc(cache->kind_count + 1, sizeof(*cache->by_prefix));
+    for (size_t i = 0; i < cache->kind_count; i++)
+        if (cache->kinds[i])
+            cache->by_prefix[cache->by_prefix_count++] = cache->kinds[i];
+    qsort(cache->by_prefix, cache->by_prefix_count, sizeof(*cache->by_prefix), compare_prefix);
+}
+
+int cache_new(const struct cache_config *config, struct cache **ret, struct error *err)
+{
+    struct cache *cache = (struct cache *)xcalloc(1, sizeof(*cache));
+
+    cache->env = config->env;
+    cache->store = config->store;
+    cache->metrics = config->metrics;
+    cache->completed_end = &cache->completed;
+    cache->unseen_end = &cache->unseen;
+    env_lock_init(&cache->lock);
+    env_cond_init(&cache->wake_janitor);
+    add_kinds(cache, config);
+    if (load_first(cache, err) < 0 ||
+        (!cache->store->exclusive &&
+            cache->store->ops->watch(cache->store, cache->version, cache_on_events, lost, cache, err) < 0)) {
+        cache_free(cache);
+        return -err->code;
+    }
+    note_sample(cache, env_now_ns(cache->env));
+    cache->janitor = env_spawn(cache->env, "cache", janitor_run, cache);
+    *ret = cache;
+    return 0;
+}
+
+static void cancel_waiters(struct cache *cache)
+{
+    struct error err;
+
+    error_set(&err, ERR_UNAVAILABLE, "the server is stopping");
+    cache_call_waiters(cache_take_waiters(cache, INT64_MAX), &err);
+    cache_call_waiters(cache->fresh_asked, &err);
+    cache_call_waiters(cache->fresh_waiting, &err);
+}
+
+void cache_free(struct cache *cache)
+{
+    if (!cache)
+        return;
+    env_lock(cache->env, &cache->lock);
+    cache->stopping = true;
+    env_signal(cache->env, &cache->wake_janitor);
+    env_unlock(cache->env, &cache->lock);
+    if (cache->janitor)
+        env_join(cache->env, cache->janitor);
+    cache->store->ops->free(cache->store); /* every commit completes */
+    cache_complete_unseen(cache, INT64_MAX);
+    cancel_waiters(cache);
+    for (size_t i = 0; i < cache->kind_count; i++)
+        kind_free(cache->kinds[i]);
+    free(cache->kinds);
+    free(cache->by_prefix);
+    env_cond_done(&cache->wake_janitor);
+    env_lock_done(&cache->lock);
+    free(cache);
+}
+
+bool cache_healthy(struct cache *cache, struct error *err)
+{
+    env_lock(cache->env, &cache->lock);
+    bool lost_now = cache->lost;
+
+    if (lost_now)
+        *err = cache->health;
+    env_unlock(cache->env, &cache->lock);
+    return !lost_now && cache->store->ops->healthy(cache->store, err);
+}
+
+int64_t cache_version(struct cache *cache)
+{
+    return __atomic_load_n(&cache->version, __ATOMIC_ACQUIRE);
+}
