@@ -254,7 +254,7 @@ static int take_term(struct str text, struct str *rest, __int128 *total, struct 
     size_t digits = 0;
     for (; rest->n > 0 && (unsigned)rest->p[0] - '0' <= 9u; digits++) {
         value = value * 10 + (rest->p[0] - '0');
-        if (value > INT64_MAX)
+        if (value > (__int128)INT64_MAX + 1)
             return invalid_duration(text, err);
         *rest = str_range(rest->p + 1, rest->n - 1);
     }
