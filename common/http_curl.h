@@ -44,8 +44,9 @@ struct curl_client {
     struct http_client_config config; /* its strings are copies */
     char *base_url;                   /* as given to curl: no slash at the end, server name put in */
     struct curl_slist *connect_to;
-    char *authorization; /* header line, or NULL; guarded by lock, as the two below */
+    char *authorization; /* header line, or NULL; guarded by lock, as the three below */
     struct timespec token_mtime;
+    ino_t token_inode;
     int64_t token_checked_ns;
     int idle_max;
     struct task *task;

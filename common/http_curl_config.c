@@ -104,7 +104,8 @@ static void refresh_token(struct curl_client *c)
         return;
     c->token_checked_ns = now;
     if (stat(c->config.bearer_token_file, &st) < 0 ||
-        (st.st_mtim.tv_sec == c->token_mtime.tv_sec && st.st_mtim.tv_nsec == c->token_mtime.tv_nsec))
+        (st.st_ino == c->token_inode && st.st_mtim.tv_sec == c->token_mtime.tv_sec &&
+            st.st_mtim.tv_nsec == c->token_mtime.tv_nsec))
         return;
     autostrbuf struct strbuf text;
     strbuf_init(&text, TOKEN_BYTES);
@@ -118,6 +119,7 @@ static void refresh_token(struct curl_client *c)
     c->authorization =
         token.n > 0 ? str_format("Authorization: Bearer %.*s", STR_FMT(token)) : NULL;
     c->token_mtime = st.st_mtim;
+    c->token_inode = st.st_ino;
 }
 
 char *client_authorization(struct curl_client *c)

@@ -46,8 +46,9 @@ struct httpd {
     struct httpd_config config; /* its strings are copies */
     int listen_fd, stop_fd, wake_fd;
     int port;
-    SSL_CTX *tls; /* the acceptor's, as are the two below */
+    SSL_CTX *tls; /* the acceptor's, as are those below */
     struct timespec cert_mtime;
+    ino_t cert_inode;
     struct connection *connections;
     size_t count;
     struct task *task;
@@ -87,7 +88,8 @@ static void refresh_tls(struct httpd *h)
     SSL_CTX *tls;
 
     if (!h->tls || stat(h->config.cert_file, &st) < 0 ||
-        (st.st_mtim.tv_sec == h->cert_mtime.tv_sec && st.st_mtim.tv_nsec == h->cert_mtime.tv_nsec))
+        (st.st_ino == h->cert_inode && st.st_mtim.tv_sec == h->cert_mtime.tv_sec &&
+            st.st_mtim.tv_nsec == h->cert_mtime.tv_nsec))
         return;
     if (tls_server_context(
             h->config.cert_file, h->config.key_file, h->config.client_ca_file, &tls, &err) < 0) {
@@ -98,6 +100,7 @@ static void refresh_tls(struct httpd *h)
     SSL_CTX_free(h->tls);
     h->tls = tls;
     h->cert_mtime = st.st_mtim;
+    h->cert_inode = st.st_ino;
 }
 
 static void add_connection(struct httpd *h, int take_fd)
@@ -228,8 +231,10 @@ static int open_all(struct httpd *h, struct error *err)
         if (tls_server_context(h->config.cert_file, h->config.key_file, h->config.client_ca_file,
                 &h->tls, err) < 0)
             return -err->code;
-        if (stat(h->config.cert_file, &st) == 0)
+        if (stat(h->config.cert_file, &st) == 0) {
             h->cert_mtime = st.st_mtim;
+            h->cert_inode = st.st_ino;
+        }
     }
     return listen_on(h, err);
 }
