@@ -272,7 +272,7 @@ int conn_handshake(struct conn *c, SSL_CTX *tls, int64_t deadline_ns, struct err
             break;
         int wants = tls_wants(c->ssl, result);
         if (wants <= 0) {
-            unsigned long code = ERR_peek_last_error();
+            unsigned long code = ERR_peek_error();
             const char *why = code ? ERR_reason_error_string(code) : NULL;
             ERR_clear_error();
             return error_set(err, ERR_CLOSED, "TLS handshake: %s", why ? why : "connection closed");
@@ -297,7 +297,7 @@ static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *o
 
 static int tls_error(struct error *err, const char *what, const char *path)
 {
-    unsigned long code = ERR_peek_last_error();
+    unsigned long code = ERR_peek_error();
     const char *why = code ? ERR_reason_error_string(code) : NULL;
 
     ERR_clear_error();

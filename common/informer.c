@@ -55,6 +55,7 @@ struct informer {
     char *version_text; /* where the watch goes on; NULL: list first */
     unsigned failures;  /* in a row */
     unsigned refusals;  /* of them, answered by the server */
+    bool interrupted;   /* and that was logged */
 
     struct lock lock; /* guards all below */
     struct cond changed;
@@ -489,8 +490,9 @@ static int watch(struct informer *inf, struct error *err)
 
     if (open_watch(inf, length_ns / NS_PER_S, &stream, err) < 0)
         return -err->code;
-    if (inf->failures > 0)
+    if (inf->interrupted)
         log_info("watch resumed", "resource", "%s", inf->config.plural, NULL);
+    inf->interrupted = false;
     int result = read_events(inf, stream, started_ns + length_ns + WATCH_GRACE_NS, err);
     http_stream_close(stream);
     int64_t lasted_ns = env_now_ns(inf->env) - started_ns;
@@ -522,12 +524,13 @@ static void back_off(struct informer *inf)
 static void failed(struct informer *inf, const char *what, const struct error *err)
 {
     inf->failures++;
-    if (inf->failures == 1)
+    if (!inf->interrupted)
         log_warning("informer interrupted, retrying", "resource", "%s", inf->config.plural, "step",
             "%s", what, "error", "%s", err->text, NULL);
     else
         log_debug("informer interrupted, retrying", "resource", "%s", inf->config.plural, "step",
             "%s", what, "error", "%s", err->text, NULL);
+    inf->interrupted = true;
     back_off(inf);
 }
 
