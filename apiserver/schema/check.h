@@ -29,6 +29,8 @@ void check_forbidden(struct check *c, const struct frame *at, const char *detail
 void check_invalid(struct check *c, const struct frame *at, const cJSON *value, const char *detail);
 void check_invalid_text(struct check *c, const struct frame *at, const char *value, const char *detail);
 void check_duplicate(struct check *c, const struct frame *at, const cJSON *value);
+void check_too_many(struct check *c, const struct frame *at, size_t n, size_t max);
+void check_too_long(struct check *c, const struct frame *at, size_t max);
 void check_not_found(struct check *c, const struct frame *at, const char *value);
 void check_not_supported(struct check *c, const struct frame *at, const char *value,
     const char *const *supported);

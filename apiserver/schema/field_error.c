@@ -83,6 +83,11 @@ void field_error_not_supported(struct field_errors *e, const char *path, const c
     append(e, FIELD_NOT_SUPPORTED, path, quoted.data, detail.data);
 }
 
+struct arena *field_errors_arena(const struct field_errors *e)
+{
+    return e->arena;
+}
+
 size_t field_errors_count(const struct field_errors *e)
 {
     return e->count;

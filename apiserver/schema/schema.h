@@ -19,6 +19,7 @@
 
 struct api;
 struct cell;
+struct check;
 struct schema;
 struct strategy;
 
@@ -71,6 +72,8 @@ struct resource {
     const struct strategy *strategy; /* NULL: nothing that data can't say */
     const char *name_format;       /* of metadata.name: "dns-subdomain", "dns-label", "path-segment", ... */
     const char *storage_group_version; /* of `storage` */
+    /* What may not change, beyond fields marked immutable; NULL: nothing. */
+    void (*update_rule)(struct check *c, const cJSON *tree, const cJSON *old);
 };
 
 int api_new(struct api **ret, struct error *err);
@@ -98,6 +101,7 @@ void field_error_add(struct field_errors *e, enum field_error_type type, const c
 void field_error_not_supported(struct field_errors *e, const char *path, const char *value,
     const char *const *supported);
 size_t field_errors_count(const struct field_errors *e);
+struct arena *field_errors_arena(const struct field_errors *e);
 /* The Status of 422 Invalid: `Deployment.apps "x" is invalid: [a, b]` with details.causes. */
 cJSON *field_errors_status(const struct field_errors *e, const struct resource *r, const char *name);
 
@@ -111,6 +115,8 @@ int schema_decode(const struct schema *s, cJSON *tree, enum field_validation mod
 void schema_default(const struct schema *s, cJSON *tree);
 /* Data rules: required, enums, lengths, formats, limits, list-map keys, quantities. Object metadata included. */
 void schema_validate(const struct resource *r, const cJSON *tree, struct field_errors *errors);
+/* The same for a body that is no stored object (Scale, Binding, DeleteOptions): no rules of names. */
+void schema_validate_type(const struct schema *s, const cJSON *tree, struct field_errors *errors);
 /* Immutable fields, and metadata's update rules. */
 void schema_validate_update(const struct resource *r, const cJSON *tree, const cJSON *old,
     struct field_errors *errors);
