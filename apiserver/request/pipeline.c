@@ -179,7 +179,16 @@ void request_time_out(struct request *q)
     if (q->responded)
         return;
     q->retry_after_s = 0;
-    request_fail(q, ERR_TIMEOUT, "Timeout: request did not complete within the allotted timeout");
+    request_refuse(q, ERR_TIMEOUT, "Timeout: request did not complete within the allotted timeout");
+}
+
+void request_refuse(struct request *q, enum err code, const char *text)
+{
+    if (q->responded)
+        return;
+    if (q->class_ == 0)
+        q->class_ = ALL;
+    request_fail(q, code, "%s", text);
     respond_error(q);
 }
 

@@ -128,6 +128,8 @@ void request_free(struct request *q); /* NULL is fine */
 bool request_run(struct request *q);
 /* Ends a request that is still waiting past its deadline: a Status 504 becomes its response. */
 void request_time_out(struct request *q);
+/* The same with another refusal (a body too large). Nothing happens once the head is ready. */
+void request_refuse(struct request *q, enum err code, const char *text);
 enum body_result request_body(struct request *q, struct strbuf *out);
 
 /* From any thread. Nothing happens once the request was freed, but the caller must hold a pin or be cancelled by a hook. */

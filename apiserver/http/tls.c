@@ -1,0 +1,160 @@
+/*
+ * TLS: the server's context, ALPN, and who the peer is.
+ *
+ * A client certificate is asked for, not demanded. One that does not verify is noted and the handshake goes on, so that the
+ * request gets a 401 that says so. No session tickets or cache: they would keep client certificates out of sight, and cost memory.
+ */
+#include "apiserver/http/internal.h"
+
+#include <openssl/err.h>
+#include <openssl/x509.h>
+
+#define ORGANIZATIONS_MAX 64
+
+static int tls_error(struct error *err, const char *what, const char *file)
+{
+    char text[160];
+    unsigned long code = ERR_get_error();
+
+    ERR_error_string_n(code, text, sizeof(text));
+    ERR_clear_error();
+    return error_set(err, ERR_SYSTEM, "%s %s: %s", what, file ? file : "", code ? text : "unknown");
+}
+
+static int select_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_n,
+    const unsigned char *in, unsigned in_n, void *arg)
+{
+    static const unsigned char offered[] = "\x02h2\x08http/1.1";
+    unsigned char *chosen;
+
+    if (SSL_select_next_proto(&chosen, out_n, offered, sizeof(offered) - 1, in, in_n) !=
+        OPENSSL_NPN_NEGOTIATED)
+        return SSL_TLSEXT_ERR_NOACK;
+    *out = chosen;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+/* A bad certificate is looked at in tls_peer(). */
+static int let_pass(int ok, X509_STORE_CTX *store)
+{
+    return 1;
+}
+
+static int use_pem(SSL_CTX *ctx, const struct http_config *config, struct error *err)
+{
+    BIO *cert_bio = BIO_new_mem_buf(config->cert_pem, -1);
+    BIO *key_bio = BIO_new_mem_buf(config->key_pem, -1);
+    X509 *cert = PEM_read_bio_X509(cert_bio, NULL, NULL, NULL);
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(key_bio, NULL, NULL, NULL);
+    bool ok = cert && key && SSL_CTX_use_certificate(ctx, cert) == 1 &&
+        SSL_CTX_use_PrivateKey(ctx, key) == 1;
+
+    X509_free(cert);
+    EVP_PKEY_free(key);
+    BIO_free(cert_bio);
+    BIO_free(key_bio);
+    return ok ? 0 : tls_error(err, "serving certificate", NULL);
+}
+
+static int use_certificate(SSL_CTX *ctx, const struct http_config *config, struct error *err)
+{
+    if (!config->cert_file)
+        return use_pem(ctx, config, err);
+    if (SSL_CTX_use_certificate_chain_file(ctx, config->cert_file) != 1)
+        return tls_error(err, "--tls-cert-file", config->cert_file);
+    if (SSL_CTX_use_PrivateKey_file(ctx, config->key_file, SSL_FILETYPE_PEM) != 1)
+        return tls_error(err, "--tls-private-key-file", config->key_file);
+    if (SSL_CTX_check_private_key(ctx) != 1)
+        return tls_error(err, "the key does not belong to the certificate:", config->key_file);
+    return 0;
+}
+
+static int use_client_ca(SSL_CTX *ctx, const struct http_config *config, struct error *err)
+{
+    if (!config->client_ca_file || !*config->client_ca_file)
+        return 0;
+    if (SSL_CTX_load_verify_locations(ctx, config->client_ca_file, NULL) != 1)
+        return tls_error(err, "--client-ca-file", config->client_ca_file);
+    SSL_CTX_set_client_CA_list(ctx, SSL_load_client_CA_file(config->client_ca_file));
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, let_pass);
+    SSL_CTX_set_verify_depth(ctx, 5);
+    return 0;
+}
+
+int tls_context_new(const struct http_config *config, SSL_CTX **ret, struct error *err)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+
+    if (!ctx)
+        return tls_error(err, "TLS", NULL);
+    SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+    SSL_CTX_set_options(ctx,
+        SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+            SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF);
+    SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20");
+    SSL_CTX_set_num_tickets(ctx, 0);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_mode(ctx,
+        SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_alpn_select_cb(ctx, select_protocol, NULL);
+    if (use_certificate(ctx, config, err) < 0 || use_client_ca(ctx, config, err) < 0) {
+        SSL_CTX_free(ctx);
+        return -(int)err->code;
+    }
+    *ret = ctx;
+    return 0;
+}
+
+/* One attribute as heap text; NULL when it holds a NUL or isn't text. */
+static char *attribute(X509_NAME_ENTRY *entry)
+{
+    unsigned char *utf8 = NULL;
+    int n = ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(entry));
+    char *text = NULL;
+
+    if (n >= 0 && !memchr(utf8, 0, (size_t)n))
+        text = str_dup(str_range((const char *)utf8, (size_t)n));
+    OPENSSL_free(utf8);
+    return text;
+}
+
+static void read_subject(struct connection *c, X509 *cert)
+{
+    X509_NAME *subject = X509_get_subject_name(cert);
+    size_t organizations = 0;
+
+    c->peer_organizations = xcalloc(ORGANIZATIONS_MAX + 1, sizeof(char *));
+    for (int i = 0; i < X509_NAME_entry_count(subject); i++) {
+        X509_NAME_ENTRY *entry = X509_NAME_get_entry(subject, i);
+        int nid = OBJ_obj2nid(X509_NAME_ENTRY_get_object(entry));
+        if (nid == NID_commonName && !c->peer_common_name)
+            c->peer_common_name = attribute(entry);
+        else if (nid == NID_organizationName && organizations < ORGANIZATIONS_MAX) {
+            char *text = attribute(entry);
+            if (text)
+                c->peer_organizations[organizations++] = text;
+        }
+    }
+}
+
+void tls_peer(struct connection *c)
+{
+    X509 *cert = SSL_get1_peer_certificate(c->ssl);
+
+    if (!cert)
+        return;
+    if (SSL_get_verify_result(c->ssl) == X509_V_OK)
+        read_subject(c, cert);
+    else
+        c->peer_certificate_bad = true;
+    X509_free(cert);
+}
+
+bool tls_is_h2(const struct connection *c)
+{
+    const unsigned char *protocol;
+    unsigned n;
+
+    SSL_get0_alpn_selected(c->ssl, &protocol, &n);
+    return n == 2 && memcmp(protocol, "h2", 2) == 0;
+}
