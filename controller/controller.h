@@ -1,7 +1,7 @@
 /*
  * What a controller is, and what it may use.
  *
- * A controller is one file with one `const struct controller_info`, listed in controllers.c: which kinds it watches,
+ * A controller is one file with one `const struct controller_info`, listed in controllers.def: which kinds it watches,
  * how an event maps to keys of its queue, and reconcile(key), which looks at the informers, writes through the API
  * and remembers nothing. Keys are "namespace/name", or "name" for cluster-scoped objects.
  *
@@ -125,3 +125,8 @@ struct env *manager_env(struct manager *m);
 struct api_client *manager_client(struct manager *m);
 const struct manager_config *manager_config(struct manager *m);
 bool manager_has(struct manager *m, enum kind kind); /* whether an informer of this kind runs */
+struct informer *manager_informer(struct manager *m, enum kind kind);
+/* Events of all informers there are, with their kind; from a controller's start, and it must be the last one. */
+typedef void controller_kind_event_fn(struct controller *c, enum kind kind, const void *old_object,
+    const void *new_object);
+void manager_listen_all(struct controller *c, controller_kind_event_fn *on_event);

@@ -66,7 +66,7 @@ static int get(struct api_client *client, const char *path, const char *accept, 
     if (r == 0)
         r = json_parse(strbuf_str(&response.body), ret, err);
     http_response_done(&response);
-    return r < 0 ? error_wrap(err, "discovery of %s", path) : 0;
+    return r;
 }
 
 /* APIResourceList of one group version. */
@@ -79,7 +79,7 @@ static int add_plain(struct api_client *client, const char *group_version, struc
     const cJSON *item;
 
     if (get(client, path, "application/json", &tree, err) < 0)
-        return -(int)err->code;
+        return error_wrap(err, "discovery of %s", group_version);
     cJSON_ArrayForEach(item, json_get(tree, "resources"))
         add(d, group_version, json_string(item, "name"), json_string(item, "kind"),
             json_bool(item, "namespaced", false), verbs_of(json_get(item, "verbs")));
@@ -157,7 +157,7 @@ int discovery_load(struct api_client *client, struct discovery *ret, struct erro
     }
     if (r < 0) {
         discovery_done(&d);
-        return r;
+        return error_wrap(err, "discovery");
     }
     *ret = d;
     return 0;
@@ -191,4 +191,30 @@ const struct resource *discovery_find_kind(const struct discovery *d, const char
         if (!strcmp(d->resources[i].kind, kind) && !strcmp(d->resources[i].group_version, group_version))
             return &d->resources[i];
     return NULL;
+}
+
+static int get_metadata(struct api_client *client, const struct resource *resource,
+    const char *namespace_or_null, const char *name, const char *accept, cJSON **ret, struct error *err)
+{
+    autostrbuf struct strbuf path;
+
+    strbuf_init(&path, 0);
+    api_path(&(struct api_ref){.group_version = resource->group_version, .plural = resource->plural,
+                 .namespace_ = namespace_or_null, .name = name},
+        &path);
+    return get(client, path.data, accept, ret, err);
+}
+
+int discovery_list_metadata(struct api_client *client, const struct resource *resource,
+    const char *namespace_or_null, cJSON **ret, struct error *err)
+{
+    return get_metadata(client, resource, namespace_or_null, NULL,
+        "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json", ret, err);
+}
+
+int discovery_get_metadata(struct api_client *client, const struct resource *resource,
+    const char *namespace_or_null, const char *name, cJSON **ret, struct error *err)
+{
+    return get_metadata(client, resource, namespace_or_null, name,
+        "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json", ret, err);
 }

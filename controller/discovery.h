@@ -33,6 +33,11 @@ struct discovery {
 /* Zeroed `ret` in; on an error it stays as it was. Subresources are left out; of several versions of a
  * resource only the group's preferred one is kept. */
 int discovery_load(struct api_client *client, struct discovery *ret, struct error *err);
+/* The objects of a resource as PartialObjectMetadata (or whole, where the server has no such form). */
+int discovery_list_metadata(struct api_client *client, const struct resource *resource,
+    const char *namespace_or_null, cJSON **ret, struct error *err);
+int discovery_get_metadata(struct api_client *client, const struct resource *resource,
+    const char *namespace_or_null, const char *name, cJSON **ret, struct error *err);
 void discovery_done(struct discovery *d);
 const struct resource *discovery_find(const struct discovery *d, const char *group_version,
     const char *plural);

@@ -23,6 +23,7 @@
 struct listener {
     struct controller *controller;
     controller_event_fn *on_event;
+    controller_kind_event_fn *on_kind_event; /* in its place */
 };
 
 struct kind_cache {
@@ -114,10 +115,10 @@ void manager_free(struct manager *m)
             informer_free(m->caches[k].informer);
     for (size_t i = 0; i < m->controller_count; i++) {
         struct controller *c = &m->controllers[i];
-        if (c->queue)
-            workqueue_free(c->queue);
         if (c->info->stop && c->info->workers > 0)
             c->info->stop(c);
+        if (c->queue)
+            workqueue_free(c->queue);
     }
     events_free(m->events);
     for (int k = 0; k < KIND_COUNT; k++)
@@ -172,7 +173,18 @@ static void listen_to(struct controller *c, const struct controller_watch *watch
     if (!watch->on_event)
         return;
     assert(cache->listener_count < LISTENERS_MAX);
-    cache->listeners[cache->listener_count++] = (struct listener){c, watch->on_event};
+    cache->listeners[cache->listener_count++] = (struct listener){.controller = c, .on_event = watch->on_event};
+}
+
+void manager_listen_all(struct controller *c, controller_kind_event_fn *on_event)
+{
+    for (int k = 0; k < KIND_COUNT; k++) {
+        struct kind_cache *cache = &c->m->caches[k];
+        if (!cache->informer)
+            continue;
+        assert(cache->listener_count < LISTENERS_MAX);
+        cache->listeners[cache->listener_count++] = (struct listener){.controller = c, .on_kind_event = on_event};
+    }
 }
 
 static int controller_start(struct manager *m, const struct controller_info *info, struct error *err)
@@ -197,8 +209,13 @@ static void on_change(void *arg, const void *old_object, const void *new_object)
 {
     struct kind_cache *cache = arg;
 
-    for (size_t i = 0; i < cache->listener_count; i++)
-        cache->listeners[i].on_event(cache->listeners[i].controller, old_object, new_object);
+    for (size_t i = 0; i < cache->listener_count; i++) {
+        const struct listener *l = &cache->listeners[i];
+        if (l->on_event)
+            l->on_event(l->controller, old_object, new_object);
+        else
+            l->on_kind_event(l->controller, (enum kind)(cache - cache->m->caches), old_object, new_object);
+    }
     if (atomic_load(&cache->waiters) > 0) {
         env_lock(cache->m->env, &cache->m->lock);
         env_broadcast(cache->m->env, &cache->changed);
@@ -298,6 +315,11 @@ const struct manager_config *manager_config(struct manager *m)
 bool manager_has(struct manager *m, enum kind kind)
 {
     return m->caches[kind].informer != NULL;
+}
+
+struct informer *manager_informer(struct manager *m, enum kind kind)
+{
+    return m->caches[kind].informer;
 }
 
 /* --- reading --- */
