@@ -13,7 +13,6 @@ struct cache;
 struct auth;
 struct nodes; /* connections to kubelets: logs, later exec */
 struct documents;
-struct allocators;
 
 struct server_config {
     struct env *env;
@@ -43,7 +42,6 @@ struct server {
     struct cache *cache;
     struct auth *auth;
     struct nodes *nodes;
-    struct allocators *allocators; /* ClusterIPs and NodePorts in use */
     struct documents *documents;
     atomic_int requests; /* in the pipeline now */
     atomic_bool ready;   /* the objects every cluster starts with are there */

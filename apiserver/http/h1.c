@@ -297,7 +297,7 @@ static void produce_chunk(struct exchange *x)
         out->data[start] = '\0';
     } else if (framed) {
         char size[CHUNK_SIZE_DIGITS + 1];
-        snprintf(size, sizeof(size), "%08zX", n);
+        snprintf(size, sizeof(size), "%08X", (unsigned)n);
         memcpy(out->data + start, size, CHUNK_SIZE_DIGITS);
         strbuf_addc(out, "\r\n");
     }
