@@ -23,17 +23,18 @@ void cleanup_json(cJSON **tree)
 
 struct restore {
     const char *text;
-    const struct json_long_number *next, *end;
-    size_t ordinal;
+    const struct json_long_numbers *longs;
+    size_t done, ordinal;
 };
 
 static void restore_numbers(struct restore *r, cJSON *item)
 {
-    for (; item && r->next < r->end; item = item->next) {
-        if (++r->ordinal == r->next->ordinal) {
+    for (; item && r->done < r->longs->count; item = item->next) {
+        const struct json_long_number *number = &r->longs->at[r->done];
+        if (++r->ordinal == number->ordinal) {
             item->type = cJSON_Raw;
-            item->valuestring = str_dup(str_range(r->text + r->next->offset, r->next->n));
-            r->next++;
+            item->valuestring = str_dup(str_range(r->text + number->offset, number->n));
+            r->done++;
         }
         restore_numbers(r, item->child);
     }
@@ -54,10 +55,9 @@ int json_parse(struct str text, cJSON **ret, struct error *err)
             end ? (size_t)(end - text.p) : 0);
         goto out;
     }
-    struct restore restore = {.text = text.p, .next = longs.at, .end = longs.at + longs.count};
-    if (longs.count)
-        restore_numbers(&restore, tree);
-    assert(restore.next == restore.end);
+    struct restore restore = {.text = text.p, .longs = &longs};
+    restore_numbers(&restore, tree);
+    assert(restore.done == longs.count);
     *ret = tree;
 out:
     free(longs.at);

@@ -41,14 +41,26 @@ static struct member *sorted_members(const cJSON *object, size_t n)
 
 /* Equality */
 
+/* A double above 2^53 was written as a fraction or with an exponent and prints as its shortest digits, so only
+ * the double can be compared. */
+static bool equals_text(double d, const cJSON *raw)
+{
+    int64_t value;
+    if (d >= -0x1p53 && d <= 0x1p53)
+        return json_int64(raw, &value) && value == (int64_t)d && d == (double)(int64_t)d;
+    return strtod(raw->valuestring, NULL) == d;
+}
+
 static bool equal_numbers(const cJSON *a, const cJSON *b)
 {
     int64_t ia, ib;
-    if (cJSON_IsNumber(a) && cJSON_IsNumber(b))
-        return a->valuedouble == b->valuedouble;
+    if (cJSON_IsNumber(a))
+        return cJSON_IsNumber(b) ? a->valuedouble == b->valuedouble : equals_text(a->valuedouble, b);
+    if (cJSON_IsNumber(b))
+        return equals_text(b->valuedouble, a);
     if (json_int64(a, &ia) && json_int64(b, &ib))
         return ia == ib;
-    return cJSON_IsRaw(a) && cJSON_IsRaw(b) && !strcmp(a->valuestring, b->valuestring);
+    return !strcmp(a->valuestring, b->valuestring);
 }
 
 static bool equal_as_sets(const cJSON *a, const cJSON *b, size_t n)

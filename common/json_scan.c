@@ -368,10 +368,11 @@ static int scan_value(struct scanner *s)
 int json_scan_numbers(
     struct str text, size_t *ret_end, struct json_long_numbers *longs, struct error *err)
 {
+    const unsigned char *start = (const unsigned char *)(text.p ? text.p : "");
     struct scanner s = {
-        .start = (const unsigned char *)text.p,
-        .p = (const unsigned char *)text.p,
-        .end = (const unsigned char *)text.p + text.n,
+        .start = start,
+        .p = start,
+        .end = start + text.n,
         .longs = longs,
         .err = err,
     };

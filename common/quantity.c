@@ -33,8 +33,10 @@ static const struct suffix {
 static bool split(struct str text, bool *negative, struct str *whole, struct str *fraction, struct str *suffix)
 {
     size_t i = 0, from;
-    *negative = text.n > 0 && text.p[0] == '-';
-    if (text.n > 0 && (text.p[0] == '-' || text.p[0] == '+'))
+    if (text.n == 0 || text.n > TEXT_BYTES_MAX)
+        return false;
+    *negative = text.p[0] == '-';
+    if (text.p[0] == '-' || text.p[0] == '+')
         i++;
     for (from = i; i < text.n && text.p[i] >= '0' && text.p[i] <= '9';)
         i++;
@@ -45,7 +47,7 @@ static bool split(struct str text, bool *negative, struct str *whole, struct str
             i++;
         *fraction = str_range(text.p + from, i - from);
     }
-    if (whole->n + fraction->n == 0 || text.n > TEXT_BYTES_MAX)
+    if (whole->n + fraction->n == 0)
         return false;
     from = i;
     while (i < text.n && text.p[i] && strchr("eEinumkKMGTP", text.p[i]))

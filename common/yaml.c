@@ -54,16 +54,39 @@ static size_t document_length(struct str text)
     return at;
 }
 
-/* 1 when the stream goes on with a JSON value, now in *ret; 0 when it does not; *ret_why is why not. */
-static int next_json(struct yaml_stream *s, cJSON **ret, struct error *ret_why)
+static void note_first(void *arg, const char *path)
 {
+    struct strbuf *first = arg;
+    if (first->n == 0)
+        strbuf_addc(first, path);
+}
+
+/* Drops members that came twice; in strict mode that is an error. */
+static int check_duplicates(const struct yaml_stream *s, enum yaml_mode mode, cJSON *tree, struct error *err)
+{
+    autostrbuf struct strbuf first = STRBUF_EMPTY;
+    if (json_dedup(tree, note_first, &first) == 0 || mode == YAML_LAX)
+        return 0;
+    return error_set(err, ERR_BAD_REQUEST, "json: line %d: duplicate field \"%s\"", s->line, first.data);
+}
+
+/* 1 when the stream goes on with a JSON value, now in *ret; 0 when it does not, and *ret_why is why not. */
+static int next_json(struct yaml_stream *s, enum yaml_mode mode, cJSON **ret, struct error *ret_why)
+{
+    cJSON *tree;
     size_t end;
     ret_why->code = ERR_NONE;
     if (s->rest.n == 0 || s->rest.p[0] != '{' || json_scan(s->rest, &end, ret_why) < 0)
         return 0;
-    if (json_parse(str_range(s->rest.p, end), ret, ret_why) < 0)
+    if (json_parse(str_range(s->rest.p, end), &tree, ret_why) < 0)
         return 0;
+    int r = check_duplicates(s, mode, tree, ret_why);
+    if (r < 0) {
+        cJSON_Delete(tree);
+        return r;
+    }
     advance(s, end);
+    *ret = tree;
     return 1;
 }
 
@@ -116,13 +139,17 @@ int yaml_next(struct yaml_stream *s, enum yaml_mode mode, cJSON **ret, struct er
         struct str trimmed = str_trim(s->rest);
         if (trimmed.p[0] == '{')
             advance(s, (size_t)(trimmed.p - s->rest.p));
-        if (!next_json(s, &tree, &why)) {
-            int r = next_yaml(s, mode, &tree, err);
-            if (r < 0 && why.code != ERR_NONE && looks_like_json(trimmed))
-                *err = why;
-            if (r < 0)
-                return -(int)err->code;
+        int r = next_json(s, mode, &tree, &why);
+        if (r < 0) {
+            *err = why;
+            return r;
         }
+        if (r == 0)
+            r = next_yaml(s, mode, &tree, err);
+        if (r < 0 && why.code != ERR_NONE && looks_like_json(trimmed))
+            *err = why;
+        if (r < 0)
+            return -(int)err->code;
         if (tree) {
             s->document++;
             *ret = tree;

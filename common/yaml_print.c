@@ -108,7 +108,7 @@ static void print_single_quoted(struct str s, struct strbuf *out)
 
 static void print_inline_string(struct str s, struct strbuf *out)
 {
-    if (s.n == 0 || yaml_resolve(s).kind != YAML_STRING || is_base60(s) || !is_printable(s) ||
+    if (s.n == 0 || yaml_resolve(s).kind != YAML_STRING || str_eq(s, STR("<<")) || is_base60(s) || !is_printable(s) ||
         str_find(s, '\n') >= 0 || str_find(s, '\t') >= 0)
         print_double_quoted(s, out);
     else if (is_plain_text(s))
