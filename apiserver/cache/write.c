@@ -165,7 +165,9 @@ static void free_slot(struct cache *cache, struct slot *s)
 
 static struct object *next_of(const struct pending_op *op)
 {
-    return op->owner->write->ops[op - op->owner->ops].next;
+    const struct write_op *w = &op->owner->write->ops[op - op->owner->ops];
+
+    return op->owner->unchanged ? w->base : w->next;
 }
 
 struct object *pending_newest(struct cache *cache, struct kind *k, struct str namespace_, struct str name,
