@@ -1,8 +1,8 @@
 /*
  * API client: paths, bodies, errors and repeats over an http_client.
  *
- * Upstream: client-go's rest.Request. What is repeated is said in the header; the waits come from the
- * server's Retry-After, or start at 50 ms and double (broken GETs), with jitter.
+ * Upstream: client-go's rest.Request. What is repeated is said in the header; the waits come from
+ * the server's Retry-After, or start at 50 ms and double (broken GETs), with jitter.
  */
 #include "common/api_client.h"
 
@@ -110,7 +110,8 @@ int api_error_from_response(const struct http_response *response, struct error *
     enum err code = error_from_reason("", response->status);
     int shown = body.n < 200 ? (int)body.n : 200;
     if (shown > 0 && !memchr(body.p, '\n', (size_t)shown))
-        return error_set(err, code, "the server answered %d: %.*s", response->status, shown, body.p);
+        return error_set(
+            err, code, "the server answered %d: %.*s", response->status, shown, body.p);
     return error_set(err, code, "the server answered %d", response->status);
 }
 
@@ -206,8 +207,8 @@ static char *path_of(const struct api_ref *ref, const char *query)
     return strbuf_steal(&path);
 }
 
-int api_call(struct api_client *c, const char *method, const struct api_ref *ref,
-    const char *query, const cJSON *body, cJSON **ret, struct error *err)
+int api_call(struct api_client *c, const char *method, const struct api_ref *ref, const char *query,
+    const cJSON *body, cJSON **ret, struct error *err)
 {
     autofree char *path = path_of(ref, query);
 

@@ -1,9 +1,10 @@
 /*
- * The operating system behind common/env.h: monotonic clock, getrandom, POSIX threads, one timer task.
+ * The operating system behind common/env.h: monotonic clock, getrandom, POSIX threads, one timer
+ * task.
  *
- * Timers are a binary heap of pointers; a timer's `state` is its place in the heap plus one, 0 when it
- * is not set. The timer task starts with the first timer. It runs one fn at a time without the lock;
- * `running` names it, so that a cancel can wait for it.
+ * Timers are a binary heap of pointers; a timer's `state` is its place in the heap plus one, 0 when
+ * it is not set. The timer task starts with the first timer. It runs one fn at a time without the
+ * lock; `running` names it, so that a cancel can wait for it.
  */
 #include "common/env.h"
 
@@ -105,7 +106,8 @@ static struct task *real_spawn(struct env *env, const char *name, task_fn *fn, v
     pthread_attr_setstacksize(&attr, STACK_BYTES);
     int failed = pthread_create(&task->thread, &attr, task_start, task);
     pthread_attr_destroy(&attr);
-    if (failed) { /* like memory, threads are bounded by our own limits; being out of them is fatal */
+    if (failed) { /* like memory, threads are bounded by our own limits; being out of them is fatal
+                   */
         fprintf(stderr, "cannot start task %s: %s\n", name, strerror(failed));
         abort();
     }

@@ -1,8 +1,8 @@
 /*
  * uthash with a hash function of our own (FNV-1a with a final mix).
  *
- * uthash's default falls through switch labels inside a macro, which clang's -Wimplicit-fallthrough refuses.
- * Include this instead of <uthash.h>.
+ * uthash's default falls through switch labels inside a macro, which clang's -Wimplicit-fallthrough
+ * refuses. Include this instead of <uthash.h>.
  */
 #pragma once
 

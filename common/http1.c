@@ -1,9 +1,9 @@
 /*
  * The strict HTTP/1.1 parser of common/http1.h.
  *
- * The head is looked for as a whole (its empty line), then cut into lines; nothing is kept between calls.
- * What can't become a valid head is refused as soon as it is seen, so a client speaking TLS or bare LF
- * gets its 400 without waiting for a deadline.
+ * The head is looked for as a whole (its empty line), then cut into lines; nothing is kept between
+ * calls. What can't become a valid head is refused as soon as it is seen, so a client speaking TLS
+ * or bare LF gets its 400 without waiting for a deadline.
  *
  * References: RFC 9112; upstream's counterpart is Go's net/http.
  */
@@ -154,8 +154,8 @@ static int read_fields(struct http1_head *head, int *ret_status, struct error *e
         } else if (str_eq_nocase(name, STR("connection"))) {
             parse_connection(value, head);
         } else if (str_eq_nocase(name, STR("expect"))) {
-            head->expect_continue = head->minor_version == 1 &&
-                                    str_eq_nocase(value, STR("100-continue"));
+            head->expect_continue =
+                head->minor_version == 1 && str_eq_nocase(value, STR("100-continue"));
         } else if (str_eq_nocase(name, STR("host"))) {
             hosts++;
         }
@@ -339,7 +339,8 @@ int http1_chunked_decode(
             taken = in->n < c->left ? in->n : (size_t)c->left;
             strbuf_add(out, (struct str){in->p, taken});
             if (strbuf_overflowed(out))
-                return error_set(err, ERR_TOO_LARGE, "the body is larger than %zu bytes", out->limit);
+                return error_set(
+                    err, ERR_TOO_LARGE, "the body is larger than %zu bytes", out->limit);
             c->left -= taken;
             if (c->left == 0) {
                 c->state = DATA_CR;

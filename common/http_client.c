@@ -1,6 +1,6 @@
 /*
- * The part of common/http_client.h that every implementation shares: the table's front, responses, URLs.
- * Production is common/http_curl.c.
+ * The part of common/http_client.h that every implementation shares: the table's front, responses,
+ * URLs. Production is common/http_curl.c.
  */
 #include "common/http_client.h"
 

@@ -1,35 +1,35 @@
 /*
- * The production HTTP client: one I/O task drives libcurl's multi interface over epoll.
+ * The production HTTP client: calls and streams, from the caller's side; the I/O task is
+ * http_curl_io.c.
  *
- * A call takes a `transfer` (an easy handle with its options, pooled), posts it to the I/O task and waits
- * on the transfer's condition. Only the I/O task calls curl_multi_* and touches an active easy handle; all
- * else is handed over under the client's lock, through the flags want_*. While a call is blocked, the I/O task writes
- * to the caller's response directly. A stream's bytes go to `buffer`; beyond HIGH_WATER the transfer is
- * paused, so a slow reader slows the sender, and the reader posts the resume.
+ * A call takes a `transfer` (an easy handle with its options, pooled), posts it to the I/O task and
+ * waits on the transfer's condition. All else is handed over under the client's lock, through the
+ * flags want_*.
  *
  * libcurl repeats a request on a new connection when a kept one breaks; that is refused for writes
  * (before_request), because the server may have acted on the first.
  *
- * Lifetime: a transfer holds a reference to its client, so that a stream may be closed after the client.
- * Idle cost: none; the I/O task sleeps in epoll_wait without a timeout.
+ * Lifetime: a transfer holds a reference to its client, so that a stream may be closed after the
+ * client. Idle cost: none; the I/O task sleeps in epoll_wait without a timeout. Memory: a watch
+ * over TLS takes about 70 KB, most of it OpenSSL's and libcurl's.
  */
 #include "common/http_curl.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
-#include <stdarg.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/limits.h"
 #include "common/time.h"
 
 #define CURL_BUFFER_BYTES (16l << 10)
-#define HIGH_WATER (128u << 10)
+/* A stream holds its buffer for as long as it lives, mostly idle. */
+#define STREAM_BUFFER_BYTES (4l << 10)
+/* Easy handles kept for reuse, about 6 KB each. */
+#define IDLE_HANDLES_MAX 4
 #define ERROR_BODY_BYTES (1u << 20)
 #define CONNECT_MS 10000l
 #define IDLE_CONNECTION_S 55l
@@ -53,317 +53,6 @@ static const struct http_client_ops curl_ops = {
     .close = stream_close,
     .free = client_free,
 };
-
-/* ---- the I/O task ---- */
-
-static void post(struct curl_client *c, struct transfer *t)
-{
-    if (!t->queued) {
-        t->queued = true;
-        t->next = NULL;
-        if (c->last)
-            c->last->next = t;
-        else
-            c->first = t;
-        c->last = t;
-    }
-    if (c->polling) {
-        c->polling = false;
-        eventfd_write(c->wake_fd, 1);
-    }
-}
-
-static struct transfer *next_posted(struct curl_client *c)
-{
-    struct transfer *t = c->first;
-
-    if (!t)
-        return NULL;
-    c->first = t->next;
-    if (!c->first)
-        c->last = NULL;
-    t->queued = false;
-    return t;
-}
-
-static void unpost(struct curl_client *c, struct transfer *t)
-{
-    struct transfer **at = &c->first, *before = NULL;
-
-    for (; *at != t; at = &(*at)->next)
-        before = *at;
-    *at = t->next;
-    if (c->last == t)
-        c->last = before;
-    t->queued = false;
-}
-
-/* Takes t off curl and tells its owner; nobody's (abandoned) goes back to the pool. */
-static void finish(struct curl_client *c, struct transfer *t, CURLcode code)
-{
-    long os_errno = 0;
-
-    if (t->active) {
-        curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &os_errno);
-        curl_multi_remove_handle(c->multi, t->easy);
-        if (t->active_prev)
-            t->active_prev->active_next = t->active_next;
-        else
-            c->active = t->active_next;
-        if (t->active_next)
-            t->active_next->active_prev = t->active_prev;
-        t->active = false;
-    }
-    env_lock(c->base.env, &c->lock);
-    t->code = code;
-    t->os_errno = (int)os_errno;
-    t->done = true;
-    env_signal(c->base.env, &t->changed);
-    bool is_abandoned = t->abandoned;
-    env_unlock(c->base.env, &c->lock);
-    if (is_abandoned)
-        transfer_release(t);
-}
-
-static void start(struct curl_client *c, struct transfer *t)
-{
-    t->active = true;
-    t->active_prev = NULL;
-    t->active_next = c->active;
-    if (c->active)
-        c->active->active_prev = t;
-    c->active = t;
-    if (curl_multi_add_handle(c->multi, t->easy) != CURLM_OK)
-        finish(c, t, CURLE_FAILED_INIT);
-}
-
-/* Called with the lock held, returns with it held. */
-static void run_posted(struct curl_client *c)
-{
-    struct transfer *t;
-
-    while ((t = next_posted(c))) {
-        bool want_start = t->want_start, want_resume = t->want_resume, want_cancel = t->want_cancel;
-        t->want_start = t->want_resume = false;
-        if (t->done)
-            continue;
-        env_unlock(c->base.env, &c->lock);
-        if (want_cancel)
-            finish(c, t, CURLE_ABORTED_BY_CALLBACK);
-        else if (want_start)
-            start(c, t);
-        else if (want_resume && t->active)
-            curl_easy_pause(t->easy, CURLPAUSE_CONT);
-        env_lock(c->base.env, &c->lock);
-    }
-}
-
-static void run_timer(struct curl_client *c)
-{
-    int running;
-
-    if (c->timer_at_ns > env_now_ns(c->base.env))
-        return;
-    c->timer_at_ns = ENV_FOREVER;
-    curl_multi_socket_action(c->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-}
-
-static void run_messages(struct curl_client *c)
-{
-    CURLMsg *message;
-    struct transfer *t;
-    int left;
-
-    while ((message = curl_multi_info_read(c->multi, &left))) {
-        if (message->msg != CURLMSG_DONE)
-            continue;
-        CURLcode code = message->data.result;
-        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&t);
-        finish(c, t, code);
-    }
-}
-
-static void wait_for_events(struct curl_client *c)
-{
-    struct epoll_event events[32];
-    int timeout_ms = -1, running;
-
-    if (c->timer_at_ns != ENV_FOREVER) {
-        int64_t left = c->timer_at_ns - env_now_ns(c->base.env);
-        timeout_ms = left <= 0 ? 0 : (int)((left + NS_PER_MS - 1) / NS_PER_MS);
-    }
-    int n = epoll_wait(c->epoll_fd, events, ARRAY_COUNT(events), timeout_ms);
-    env_lock(c->base.env, &c->lock);
-    c->polling = false;
-    env_unlock(c->base.env, &c->lock);
-    for (int i = 0; i < n; i++) {
-        eventfd_t count;
-        if (events[i].data.fd == c->wake_fd) {
-            eventfd_read(c->wake_fd, &count);
-            continue;
-        }
-        int mask = (events[i].events & EPOLLIN ? CURL_CSELECT_IN : 0) |
-                   (events[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
-                   (events[i].events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
-        curl_multi_socket_action(c->multi, events[i].data.fd, mask, &running);
-    }
-}
-
-static void io_run(void *arg)
-{
-    struct curl_client *c = arg;
-    sigset_t pipe;
-
-    sigemptyset(&pipe);
-    sigaddset(&pipe, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &pipe, NULL);
-    for (;;) {
-        env_lock(c->base.env, &c->lock);
-        run_posted(c);
-        bool is_stopping = c->stopping;
-        env_unlock(c->base.env, &c->lock);
-        if (is_stopping)
-            break;
-        run_timer(c);
-        run_messages(c);
-        env_lock(c->base.env, &c->lock);
-        bool is_idle = !c->first && !c->stopping;
-        c->polling = is_idle;
-        env_unlock(c->base.env, &c->lock);
-        if (is_idle) {
-            wait_for_events(c);
-            run_timer(c);
-            run_messages(c);
-        }
-    }
-    while (c->active)
-        finish(c, c->active, CURLE_ABORTED_BY_CALLBACK);
-    curl_multi_cleanup(c->multi); /* here, where SIGPIPE is blocked */
-}
-
-static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
-{
-    struct curl_client *c = arg;
-    struct epoll_event event = {.data.fd = fd};
-
-    if (what == CURL_POLL_REMOVE) {
-        epoll_ctl(c->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-        return 0;
-    }
-    event.events = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0);
-    if (epoll_ctl(c->epoll_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) < 0)
-        epoll_ctl(c->epoll_fd, known ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &event);
-    curl_multi_assign(c->multi, fd, c);
-    return 0;
-}
-
-static int on_timer(CURLM *multi, long timeout_ms, void *arg)
-{
-    struct curl_client *c = arg;
-
-    c->timer_at_ns =
-        timeout_ms < 0 ? ENV_FOREVER : env_now_ns(c->base.env) + timeout_ms * NS_PER_MS;
-    return 0;
-}
-
-/* ---- curl's callbacks of one transfer, on the I/O task ---- */
-
-static int before_request(
-    void *arg, char *remote_ip, char *local_ip, int remote_port, int local_port)
-{
-    struct transfer *t = arg;
-
-    if (t->sent && !t->repeatable) {
-        t->refused_repeat = true;
-        return CURL_PREREQFUNC_ABORT;
-    }
-    t->sent = true;
-    return CURL_PREREQFUNC_OK;
-}
-
-static void add_header_line(struct strbuf *head, struct str line)
-{
-    ssize_t colon = str_find(line, ':');
-
-    if (colon <= 0)
-        return;
-    for (ssize_t i = 0; i < colon; i++) {
-        char c = line.p[i];
-        strbuf_add_char(head, c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c);
-    }
-    strbuf_addc(head, ": ");
-    strbuf_add(head, str_trim((struct str){line.p + colon + 1, line.n - (size_t)colon - 1}));
-    strbuf_add_char(head, '\n');
-}
-
-static size_t on_header(char *data, size_t size, size_t n, void *arg)
-{
-    struct transfer *t = arg;
-    struct curl_client *c = t->client;
-    struct str line = {data, size * n};
-    long status = 0;
-
-    if (t->head_done) /* a trailer */
-        return line.n;
-    if (str_starts(line, STR("HTTP/"))) {
-        strbuf_clear(&t->response->head);
-        return line.n;
-    }
-    if (str_trim(line).n > 0) {
-        add_header_line(&t->response->head, line);
-        return strbuf_overflowed(&t->response->head) ? 0 : line.n;
-    }
-    curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
-    if (status < 200 && status != 101)
-        return line.n; /* 100 Continue and its like: the real head follows */
-    t->head_done = true;
-    t->response->status = (int)status;
-    if (t->is_stream && status < 300) {
-        env_lock(c->base.env, &c->lock);
-        t->opened = true;
-        env_signal(c->base.env, &t->changed);
-        env_unlock(c->base.env, &c->lock);
-    }
-    return line.n;
-}
-
-static size_t on_body_part(struct transfer *t, struct str part)
-{
-    struct strbuf *body = &t->response->body;
-
-    if (body->n == 0) { /* reserve all at once when the size is known */
-        curl_off_t length = -1;
-        curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
-        if (length > 0 && (uint64_t)length <= body->limit)
-            strbuf_reserve(body, (size_t)length);
-    }
-    strbuf_add(body, part);
-    if (!strbuf_overflowed(body))
-        return part.n;
-    t->too_large = true;
-    return 0;
-}
-
-static size_t on_body(char *data, size_t size, size_t n, void *arg)
-{
-    struct transfer *t = arg;
-    struct curl_client *c = t->client;
-    struct str part = {data, size * n};
-
-    if (!t->is_stream || !t->opened)
-        return on_body_part(t, part);
-    env_lock(c->base.env, &c->lock);
-    size_t taken = part.n;
-    if (t->buffer.n > 0 && t->buffer.n + part.n > HIGH_WATER) {
-        t->paused = true;
-        taken = CURL_WRITEFUNC_PAUSE;
-    } else {
-        strbuf_add(&t->buffer, part);
-        env_signal(c->base.env, &t->changed);
-    }
-    env_unlock(c->base.env, &c->lock);
-    return taken;
-}
 
 /* ---- transfers ---- */
 
@@ -410,20 +99,12 @@ static void set_options(struct transfer *t)
     struct curl_client *c = t->client;
     CURL *easy = t->easy;
 
-    curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->curl_text);
-    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
-    curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
-    curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, before_request);
-    curl_easy_setopt(easy, CURLOPT_PREREQDATA, t);
+    transfer_set_callbacks(t);
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1l);
     curl_easy_setopt(easy, CURLOPT_PROXY, "");
     curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1l);
-    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, CURL_BUFFER_BYTES);
     curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, CURL_BUFFER_BYTES);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
     curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, IDLE_CONNECTION_S);
@@ -489,8 +170,8 @@ void transfer_release(struct transfer *t)
     http_response_done(&t->own);
     env_lock(c->base.env, &c->lock);
     if (t->queued) /* a cancel that came too late */
-        unpost(c, t);
-    bool keep = !c->stopping && c->idle_count < c->idle_max;
+        transfer_unpost(c, t);
+    bool keep = !c->stopping && c->idle_count < IDLE_HANDLES_MAX;
     if (keep) {
         t->next = c->idle;
         c->idle = t;
@@ -527,8 +208,8 @@ static int set_headers(
         const struct http_header *h = &request->headers[i];
         if (has_control(h->name, true) || has_control(h->value, false))
             return error_set(err, ERR_BAD_REQUEST, "header %s holds a control character", h->name);
-        autofree char *line = h->value[0] ? str_format("%s: %s", h->name, h->value)
-                                          : str_format("%s;", h->name);
+        autofree char *line =
+            h->value[0] ? str_format("%s: %s", h->name, h->value) : str_format("%s;", h->name);
         add_header(t, line);
         has_type |= str_eq_nocase(str_of(h->name), STR("Content-Type"));
     }
@@ -573,6 +254,8 @@ static int set_request(struct transfer *t, const struct http_request *request, s
     struct str base = str_of(c->base_url);
     bool is_own_host = !is_absolute || (str_starts(path, base) && path.p[base.n] == '/');
 
+    curl_easy_setopt(
+        t->easy, CURLOPT_BUFFERSIZE, t->is_stream ? STREAM_BUFFER_BYTES : CURL_BUFFER_BYTES);
     if (has_control(request->path, true) || (!is_absolute && request->path[0] != '/'))
         return error_set(err, ERR_BAD_REQUEST, "\"%s\" is not a valid request path", request->path);
     if (has_control(request->method, true))
@@ -597,7 +280,7 @@ static void cancel(void *arg)
     env_lock(c->base.env, &c->lock);
     t->want_cancel = true;
     if (!t->done)
-        post(c, t);
+        transfer_post(c, t);
     env_signal(c->base.env, &t->changed);
     env_unlock(c->base.env, &c->lock);
 }
@@ -632,7 +315,8 @@ static void canceller_detach(struct transfer *t)
     t->canceller = NULL;
 }
 
-/* Starts t and waits until it is done, or opened. On the deadline t is cancelled; the wait for that is short. */
+/* Starts t and waits until it is done, or opened. On the deadline t is cancelled; the wait for that
+ * is short. */
 static void run(struct transfer *t, int64_t timeout_ns)
 {
     struct curl_client *c = t->client;
@@ -646,13 +330,13 @@ static void run(struct transfer *t, int64_t timeout_ns)
         t->want_cancel = true;
     } else {
         t->want_start = true;
-        post(c, t);
+        transfer_post(c, t);
     }
     while (!t->done && !t->opened) {
         if (env_wait_until(env, &t->changed, &c->lock, deadline_ns) || t->done || t->opened)
             continue;
         t->timed_out = t->want_cancel = true;
-        post(c, t);
+        transfer_post(c, t);
         deadline_ns = ENV_FOREVER;
     }
     env_unlock(env, &c->lock);
@@ -668,8 +352,8 @@ static int transfer_error(struct transfer *t, struct error *err)
     if (t->timed_out)
         return error_set(err, ERR_TIMEOUT, "no answer in time");
     if (t->too_large)
-        return error_set(err, ERR_TOO_LARGE, "the answer is larger than %zu bytes",
-            t->response->body.limit);
+        return error_set(
+            err, ERR_TOO_LARGE, "the answer is larger than %zu bytes", t->response->body.limit);
     switch (t->code) {
     case CURLE_COULDNT_CONNECT:
         if (t->os_errno)
@@ -784,7 +468,7 @@ static int stream_next(
         if (t->paused && !t->done) {
             t->paused = false;
             t->want_resume = true;
-            post(c, t);
+            transfer_post(c, t);
         }
     }
     bool is_done = t->done, is_cancelled = t->want_cancel;
@@ -818,7 +502,7 @@ static void stream_close(struct http_stream *stream)
     bool is_done = t->done;
     if (!is_done) {
         t->abandoned = t->want_cancel = true; /* the I/O task gives it back */
-        post(c, t);
+        transfer_post(c, t);
     }
     env_unlock(c->base.env, &c->lock);
     if (is_done)
@@ -862,12 +546,8 @@ int http_client_new(struct env *env, const struct http_client_config *config,
     c->idle_max = config->connections_max > 0 ? config->connections_max : 8;
     c->multi = curl_multi_init();
     assert(c->multi);
-    curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-    curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
-    curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timer);
-    curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
-    curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, (long)c->idle_max);
-    c->task = env_spawn(env, "http", io_run, c);
+    client_io_setup(c);
+    c->task = env_spawn(env, "http", client_io_run, c);
     *ret = &c->base;
     return 0;
 }

@@ -1,5 +1,5 @@
 /*
- * Private to http_curl.c and http_curl_config.c: the production HTTP client's structures.
+ * Private to http_curl*.c: the production HTTP client's structures.
  */
 #pragma once
 
@@ -42,7 +42,7 @@ struct transfer {
 struct curl_client {
     struct http_client base;
     struct http_client_config config; /* its strings are copies */
-    char *base_url;                   /* as given to curl: no slash at the end, server name put in */
+    char *base_url; /* as given to curl: no slash at the end, server name put in */
     struct curl_slist *connect_to;
     char *authorization; /* header line, or NULL; guarded by lock, as the three below */
     struct timespec token_mtime;
@@ -56,6 +56,7 @@ struct curl_client {
     int epoll_fd, wake_fd;
     int64_t timer_at_ns;
     struct transfer *active;
+    long active_count;
 
     struct lock lock;
     size_t refs;
@@ -68,7 +69,17 @@ struct curl_client {
 
 void transfer_release(struct transfer *t);
 
-int client_configure(struct curl_client *c, const struct http_client_config *config, struct error *err);
+/* http_curl_io.c; the first two with the client's lock held */
+void transfer_post(struct curl_client *c, struct transfer *t);
+void transfer_unpost(struct curl_client *c, struct transfer *t);
+void transfer_set_callbacks(struct transfer *t);
+void client_io_setup(struct curl_client *c);
+void client_io_run(void *client);
+
+/* http_curl_config.c */
+
+int client_configure(
+    struct curl_client *c, const struct http_client_config *config, struct error *err);
 void client_configure_done(struct curl_client *c);
 /* "Authorization: Bearer ..." for the next request (heap), or NULL. */
 char *client_authorization(struct curl_client *c);

@@ -1,8 +1,9 @@
 /*
- * The production HTTP client's configuration: copies of strings, the server name put into URLs, the token file.
+ * The production HTTP client's configuration: copies of strings, the server name put into URLs, the
+ * token file.
  *
- * libcurl verifies the host of the URL. Where a certificate bears another name (tls_server_name), that
- * name goes into the URL and CURLOPT_CONNECT_TO leads it to the real address.
+ * libcurl verifies the host of the URL. Where a certificate bears another name (tls_server_name),
+ * that name goes into the URL and CURLOPT_CONNECT_TO leads it to the real address.
  */
 #include "common/http_curl.h"
 
@@ -61,7 +62,8 @@ static int put_server_name(struct curl_client *c, struct str url, struct error *
     return 0;
 }
 
-int client_configure(struct curl_client *c, const struct http_client_config *config, struct error *err)
+int client_configure(
+    struct curl_client *c, const struct http_client_config *config, struct error *err)
 {
     c->config = *config;
     for (size_t i = 0; i < ARRAY_COUNT(strings); i++) {
@@ -93,7 +95,8 @@ void client_configure_done(struct curl_client *c)
     curl_slist_free_all(c->connect_to);
 }
 
-/* Reads the token again when its file changed; a file that can't be read leaves the last one in use. */
+/* Reads the token again when its file changed; a file that can't be read leaves the last one in
+ * use. */
 static void refresh_token(struct curl_client *c)
 {
     struct stat st;

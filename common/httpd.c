@@ -1,9 +1,9 @@
 /*
  * The HTTPS server of common/httpd.h: listening socket, acceptor, one task a connection.
  *
- * Certificates are read again when their file changes, for new connections. The acceptor also joins tasks
- * that ended (they poke it through wake_fd). `stop_fd` becomes readable at the stop and stays so; every wait
- * of every connection polls it.
+ * Certificates are read again when their file changes, for new connections. The acceptor also joins
+ * tasks that ended (they poke it through wake_fd). `stop_fd` becomes readable at the stop and stays
+ * so; every wait of every connection polls it.
  */
 #include "common/httpd.h"
 
@@ -80,7 +80,8 @@ static void serve(void *arg)
     eventfd_write(h->wake_fd, 1);
 }
 
-/* Reads the certificate again when its file changed; one that can't be read leaves the old in use. */
+/* Reads the certificate again when its file changed; one that can't be read leaves the old in use.
+ */
 static void refresh_tls(struct httpd *h)
 {
     struct stat st;
@@ -93,8 +94,8 @@ static void refresh_tls(struct httpd *h)
         return;
     if (tls_server_context(
             h->config.cert_file, h->config.key_file, h->config.client_ca_file, &tls, &err) < 0) {
-        log_warning("certificate can't be read again, keeping the old one", "error", "%s", err.text,
-            NULL);
+        log_warning(
+            "certificate can't be read again, keeping the old one", "error", "%s", err.text, NULL);
         return;
     }
     SSL_CTX_free(h->tls);
@@ -161,10 +162,11 @@ static void accept_run(void *arg)
             eventfd_read(h->wake_fd, &count);
         reap(h, false);
         int fd = accept4(h->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        is_full = fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
-                                errno == ENOBUFS);
+        is_full =
+            fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS);
         if (is_full)
-            log_warning("can't accept a connection, retrying", "error", "%s", strerror(errno), NULL);
+            log_warning(
+                "can't accept a connection, retrying", "error", "%s", strerror(errno), NULL);
         if (fd >= 0)
             add_connection(h, fd);
     }
@@ -204,8 +206,8 @@ static int bind_socket(struct httpd *h, const struct addrinfo *info, struct erro
 
 static int listen_on(struct httpd *h, struct error *err)
 {
-    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
-        .ai_socktype = SOCK_STREAM};
+    struct addrinfo hints = {
+        .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE, .ai_socktype = SOCK_STREAM};
     struct addrinfo *info;
     char port[16];
 
@@ -244,7 +246,8 @@ static const char *copy_of(const char *s)
     return s ? xstrdup(s) : NULL;
 }
 
-int httpd_new(struct env *env, const struct httpd_config *config, struct httpd **ret, struct error *err)
+int httpd_new(
+    struct env *env, const struct httpd_config *config, struct httpd **ret, struct error *err)
 {
     struct httpd *h = xcalloc(1, sizeof(*h));
 

@@ -1,5 +1,6 @@
 /*
- * A server connection of common/httpd: non-blocking socket, TLS by OpenSSL, deadlines; see httpd_conn.h.
+ * A server connection of common/httpd: non-blocking socket, TLS by OpenSSL, deadlines; see
+ * httpd_conn.h.
  */
 #include "common/httpd_conn.h"
 
@@ -53,7 +54,8 @@ static int poll_timeout(struct conn *c, int64_t deadline_ns)
 static int wait_for(struct conn *c, short events, int64_t deadline_ns, struct error *err)
 {
     for (;;) {
-        struct pollfd fds[] = {{.fd = c->fd, .events = events}, {.fd = c->stop_fd, .events = POLLIN}};
+        struct pollfd fds[] = {
+            {.fd = c->fd, .events = events}, {.fd = c->stop_fd, .events = POLLIN}};
         int n = poll(fds, 2, poll_timeout(c, deadline_ns));
         if (n < 0 && errno != EINTR)
             return error_sys(err, errno, "poll");
@@ -142,7 +144,8 @@ ssize_t conn_fill(struct conn *c, size_t n, int64_t deadline_ns, struct error *e
 {
     bool is_empty = c->in.capacity == 0 && !(c->ssl && SSL_has_pending(c->ssl));
 
-    if (is_empty && wait_for(c, POLLIN, deadline_ns, err) < 0) /* an idle connection holds no buffer */
+    if (is_empty &&
+        wait_for(c, POLLIN, deadline_ns, err) < 0) /* an idle connection holds no buffer */
         return -(ssize_t)err->code;
     ssize_t got = conn_read(c, strbuf_reserve(&c->in, n), n, deadline_ns, err);
     if (got > 0)
@@ -230,8 +233,8 @@ static char *subject_text(X509 *cert, int nid)
 
     for (int i = -1; (i = X509_NAME_get_index_by_NID(subject, nid, i)) >= 0;) {
         unsigned char *utf8 = NULL;
-        int n = ASN1_STRING_to_UTF8(
-            &utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, i)));
+        int n =
+            ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, i)));
         bool is_bad = n < 0 || memchr(utf8, '\0', (size_t)n) ||
                       (nid == NID_organizationName && memchr(utf8, ',', (size_t)n));
         if (!is_bad) {

@@ -1,8 +1,8 @@
 /*
  * Private to common/httpd*.c: one accepted connection, plain or TLS, with deadlines.
  *
- * The socket is non-blocking; each wait polls it together with the server's stop descriptor, so a stop
- * ends every wait at once (ERR_CANCELLED). One task may read while another writes.
+ * The socket is non-blocking; each wait polls it together with the server's stop descriptor, so a
+ * stop ends every wait at once (ERR_CANCELLED). One task may read while another writes.
  */
 #pragma once
 
@@ -14,8 +14,8 @@
 struct conn {
     struct env *env;
     int fd;
-    int stop_fd; /* readable once the server stops; borrowed */
-    SSL *ssl;    /* NULL: plain */
+    int stop_fd;         /* readable once the server stops; borrowed */
+    SSL *ssl;            /* NULL: plain */
     struct lock io_lock; /* around each SSL call */
     struct strbuf in;    /* read and not yet used */
     char *peer_name;     /* of a verified client certificate, or NULL */

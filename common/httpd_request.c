@@ -1,9 +1,9 @@
 /*
  * Requests of common/httpd: reading heads and bodies, routes, answers, streams, upgrades.
  *
- * The head is copied out of the connection's buffer, so that reading the body can't move it. An answer's
- * head and a small body go out in one write. A body that a handler left unread is drained when it is small,
- * else the connection is closed.
+ * The head is copied out of the connection's buffer, so that reading the body can't move it. An
+ * answer's head and a small body go out in one write. A body that a handler left unread is drained
+ * when it is small, else the connection is closed.
  */
 #include "common/httpd_request.h"
 
@@ -329,7 +329,8 @@ int httpd_body(struct httpd_request *r, size_t limit, struct strbuf *out, struct
     return 0;
 }
 
-/* A body that nobody wanted is read and dropped when that is cheap; false when the connection must go. */
+/* A body that nobody wanted is read and dropped when that is cheap; false when the connection must
+ * go. */
 static bool drain_body(struct httpd_request *r)
 {
     autostrbuf struct strbuf dropped;

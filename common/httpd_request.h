@@ -13,8 +13,8 @@ struct query_value {
 
 enum answer_state {
     ANSWER_NONE,
-    ANSWER_WHOLE,    /* sent as a whole */
-    ANSWER_STREAM,   /* begun, pieces follow */
+    ANSWER_WHOLE,  /* sent as a whole */
+    ANSWER_STREAM, /* begun, pieces follow */
     ANSWER_ENDED,
     ANSWER_UPGRADED, /* raw bytes from here on */
     ANSWER_BROKEN,   /* the connection can't be used any more */

@@ -2,15 +2,17 @@
  * Informer: list, then watch, on one task; see common/informer.h.
  *
  *     list (pages of 1000) --> report the difference --> watch from the list's version
- *       ^                                                  |  clean end, broken: resume at the last version
+ *       ^                                                  |  clean end, broken: resume at the last
+ * version
  *       +------ 410, or refused three times ---------------+
  *
  * Only the informer's task writes the cache, under the lock; it reads it without. `version` is the
- * highest resourceVersion seen (objects and bookmarks) and moves in the same critical section as the cache.
- * After a failure the next try comes after 0.1 s, doubling to 5 s, with jitter (at the very start sooner).
+ * highest resourceVersion seen (objects and bookmarks) and moves in the same critical section as
+ * the cache. After a failure the next try comes after 0.1 s, doubling to 5 s, with jitter (at the
+ * very start sooner).
  *
- * Upstream: client-go's Reflector, DeltaFIFO and Indexer in one; objects are projections, and a name
- * that comes back with another uid is told as deleted and added.
+ * Upstream: client-go's Reflector, DeltaFIFO and Indexer in one; objects are projections, and a
+ * name that comes back with another uid is told as deleted and added.
  */
 #include "common/informer.h"
 
@@ -154,8 +156,9 @@ static int listing_item(void *arg, const cJSON *item, struct error *err)
     const cJSON *metadata = json_get(item, "metadata");
     const struct object_meta *known = known_object(l->inf, metadata);
 
-    listing_add(&l->fresh, is_same(known, metadata) ? projected_ref(known)
-                                                    : projected_new(l->inf->config.projection, item));
+    listing_add(&l->fresh, is_same(known, metadata)
+                               ? projected_ref(known)
+                               : projected_new(l->inf->config.projection, item));
     return 0;
 }
 
@@ -173,7 +176,8 @@ static void add_selectors(const struct informer_config *config, struct strbuf *p
 
 static void add_path(const struct informer_config *config, struct strbuf *path)
 {
-    api_path(&(struct api_ref){.group_version = config->group_version, .plural = config->plural,
+    api_path(&(struct api_ref){.group_version = config->group_version,
+                 .plural = config->plural,
                  .namespace_ = config->namespace_},
         path);
 }
@@ -195,8 +199,12 @@ static int list_page(struct listing *l, struct error *err)
     }
     http_response_init(&response);
     int result = http_do(api_client_http(inf->client),
-        &(struct http_request){.method = "GET", .path = path.data, .headers = &accept,
-            .header_count = 1, .timeout_ns = LIST_TIMEOUT_NS, .canceller = &inf->canceller},
+        &(struct http_request){.method = "GET",
+            .path = path.data,
+            .headers = &accept,
+            .header_count = 1,
+            .timeout_ns = LIST_TIMEOUT_NS,
+            .canceller = &inf->canceller},
         &response, err);
     if (result == 0 && response.status != 200) {
         inf->refusals++;
@@ -413,7 +421,8 @@ static int take_event(struct informer *inf, struct str line, struct error *err)
     return 0;
 }
 
-/* Takes the whole lines off the buffer; *scanned says how much of the rest is known to hold no newline. */
+/* Takes the whole lines off the buffer; *scanned says how much of the rest is known to hold no
+ * newline. */
 static int take_lines(
     struct informer *inf, struct strbuf *buffer, size_t *scanned, struct error *err)
 {
@@ -421,8 +430,7 @@ static int take_lines(
     const char *newline;
     int result = 0;
 
-    while (result == 0 &&
-           (newline = memchr(buffer->data + *scanned, '\n', buffer->n - *scanned))) {
+    while (result == 0 && (newline = memchr(buffer->data + *scanned, '\n', buffer->n - *scanned))) {
         struct str line = {buffer->data + done, (size_t)(newline - buffer->data) - done};
         done = *scanned = (size_t)(newline - buffer->data) + 1;
         if (str_trim(line).n > 0)
@@ -454,8 +462,8 @@ static int read_events(
     return result;
 }
 
-static int open_watch(struct informer *inf, int64_t seconds, struct http_stream **ret,
-    struct error *err)
+static int open_watch(
+    struct informer *inf, int64_t seconds, struct http_stream **ret, struct error *err)
 {
     const struct http_header accept = {"Accept", watch_accept[inf->config.metadata_only]};
     autostrbuf struct strbuf path = STRBUF_EMPTY;
@@ -468,8 +476,12 @@ static int open_watch(struct informer *inf, int64_t seconds, struct http_stream 
     add_selectors(&inf->config, &path);
     http_response_init(&head);
     int result = http_stream_open(api_client_http(inf->client),
-        &(struct http_request){.method = "GET", .path = path.data, .headers = &accept,
-            .header_count = 1, .timeout_ns = OPEN_TIMEOUT_NS, .canceller = &inf->canceller},
+        &(struct http_request){.method = "GET",
+            .path = path.data,
+            .headers = &accept,
+            .header_count = 1,
+            .timeout_ns = OPEN_TIMEOUT_NS,
+            .canceller = &inf->canceller},
         ret, &head, err);
     if (result == 0 && !*ret) {
         inf->refusals++;

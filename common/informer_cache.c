@@ -52,7 +52,8 @@ static size_t array_place(const struct object_array *a, const char *namespace_, 
     return low;
 }
 
-static bool array_has(const struct object_array *a, size_t at, const char *namespace_, const char *name)
+static bool array_has(
+    const struct object_array *a, size_t at, const char *namespace_, const char *name)
 {
     return at < a->count && meta_cmp(a->objects[at], namespace_, name) == 0;
 }
@@ -153,7 +154,7 @@ void informer_cache_done(struct informer_cache *c)
 
     for (size_t i = 0; i < c->index_count; i++)
         HASH_ITER(hh, c->buckets[i], b, next)
-            bucket_free(c, i, b);
+    bucket_free(c, i, b);
     for (size_t i = 0; i < c->all.count; i++)
         projected_unref(c->all.objects[i]);
     free(c->all.objects);

@@ -1,5 +1,6 @@
 /*
- * Walks the text of a List; see common/json_list.h. Values are found by json_scan and parsed one by one.
+ * Walks the text of a List; see common/json_list.h. Values are found by json_scan and parsed one by
+ * one.
  */
 #include "common/json_list.h"
 

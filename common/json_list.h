@@ -10,6 +10,7 @@
 /* Returns 0, or an error that ends the walk. */
 typedef int json_list_item_fn(void *arg, const cJSON *item, struct error *err);
 
-/* Calls fn for each member of "items"; *ret_metadata (may be NULL at the end) is freed by the caller. */
+/* Calls fn for each member of "items"; *ret_metadata (may be NULL at the end) is freed by the
+ * caller. */
 int json_list_walk(
     struct str text, json_list_item_fn *fn, void *arg, cJSON **ret_metadata, struct error *err);

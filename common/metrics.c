@@ -1,9 +1,9 @@
 /*
  * Metrics: a hash table of series that readers walk without a lock.
  *
- * A series is published at the head of its bucket and never changes place or goes before metrics_free,
- * so a look-up is a walk over atomically read pointers. Only a new series takes the lock. Values are
- * doubles kept as bits and changed by compare-and-swap.
+ * A series is published at the head of its bucket and never changes place or goes before
+ * metrics_free, so a look-up is a walk over atomically read pointers. Only a new series takes the
+ * lock. Values are doubles kept as bits and changed by compare-and-swap.
  */
 #include "common/metrics.h"
 
@@ -95,8 +95,8 @@ static size_t label_count(const struct metric_info *info)
     return n;
 }
 
-static bool series_is(
-    const struct series *s, uint32_t hash, const struct metric_info *info, const char *const *values)
+static bool series_is(const struct series *s, uint32_t hash, const struct metric_info *info,
+    const char *const *values)
 {
     if (s->hash != hash || (s->info != info && strcmp(s->info->name, info->name)))
         return false;
@@ -338,7 +338,8 @@ static int series_cmp(const void *a, const void *b)
     return order;
 }
 
-static void print_head(const char *name, enum metric_type type, const char *help, struct strbuf *out)
+static void print_head(
+    const char *name, enum metric_type type, const char *help, struct strbuf *out)
 {
     static const char *const types[] = {
         [METRIC_COUNTER] = "counter", [METRIC_GAUGE] = "gauge", [METRIC_HISTOGRAM] = "histogram"};

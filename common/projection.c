@@ -1,8 +1,9 @@
 /*
- * Projections: two walks over the same tables, the first counts the bytes, the second fills the block.
+ * Projections: two walks over the same tables, the first counts the bytes, the second fills the
+ * block.
  *
- * In the counting walk `out` is NULL and take() returns NULL; both walks must take the same pieces in the
- * same order. The block is [struct header][struct of the caller][pointed-to pieces].
+ * In the counting walk `out` is NULL and take() returns NULL; both walks must take the same pieces
+ * in the same order. The block is [struct header][struct of the caller][pointed-to pieces].
  */
 #include "common/projection.h"
 
@@ -130,12 +131,12 @@ static void put_map(struct builder *b, const cJSON *object, struct string_map *r
     const cJSON *item;
 
     if (cJSON_IsObject(object))
-        cJSON_ArrayForEach (item, object)
-            count += cJSON_IsString(item);
+        cJSON_ArrayForEach(item, object) count += cJSON_IsString(item);
     if (count == 0)
         return;
     struct string_pair *pairs = take(b, count * sizeof(*pairs), _Alignof(struct string_pair));
-    cJSON_ArrayForEach (item, object) {
+    cJSON_ArrayForEach(item, object)
+    {
         if (!cJSON_IsString(item))
             continue;
         const char *key = put_text(b, item->string), *value = put_text(b, item->valuestring);
@@ -154,12 +155,12 @@ static void put_strings(struct builder *b, const cJSON *array, struct string_lis
     const cJSON *item;
 
     if (cJSON_IsArray(array))
-        cJSON_ArrayForEach (item, array)
-            count += cJSON_IsString(item);
+        cJSON_ArrayForEach(item, array) count += cJSON_IsString(item);
     if (count == 0)
         return;
     const char **strings = take(b, count * sizeof(*strings), _Alignof(char *));
-    cJSON_ArrayForEach (item, array) {
+    cJSON_ArrayForEach(item, array)
+    {
         if (!cJSON_IsString(item))
             continue;
         const char *text = put_text(b, item->valuestring);
@@ -170,8 +171,8 @@ static void put_strings(struct builder *b, const cJSON *array, struct string_lis
         *ret = (struct string_list){strings, count};
 }
 
-static void put_list(
-    struct builder *b, const struct projection *items, const cJSON *array, struct projected_list *ret)
+static void put_list(struct builder *b, const struct projection *items, const cJSON *array,
+    struct projected_list *ret)
 {
     size_t count = cJSON_IsArray(array) ? (size_t)cJSON_GetArraySize(array) : 0, i = 0;
     const cJSON *item;
@@ -181,8 +182,8 @@ static void put_list(
     char *list = take(b, count * items->size, 16);
     if (list)
         memset(list, 0, count * items->size);
-    cJSON_ArrayForEach (item, array)
-        put_fields(b, items->fields, items->field_count, item, list ? list + items->size * i++ : NULL);
+    cJSON_ArrayForEach(item, array) put_fields(
+        b, items->fields, items->field_count, item, list ? list + items->size * i++ : NULL);
     if (list)
         *ret = (struct projected_list){list, count};
 }

@@ -1,10 +1,13 @@
 /*
- * Work queue. A key has one entry while it waits, runs, or is due later; the entry goes when it is none of these.
+ * Work queue. A key has one entry while it waits, runs, or is due later; the entry goes when it is
+ * none of these.
  *
- *     waiting --worker takes it--> running --done--> gone, or waiting again (dirty), or due later (failed)
+ *     waiting --worker takes it--> running --done--> gone
+ *                                                    or waiting again (dirty), or due later (failed)
  *
- * `ready` is a first-in first-out list, `later` a heap by time. Idle workers wait on one condition; at
- * most one of them (the timekeeper) waits with the deadline of the heap's top, so a due key wakes one task.
+ * `ready` is a first-in first-out list, `later` a heap by time. Idle workers wait on one condition;
+ * at most one of them (the timekeeper) waits with the deadline of the heap's top, so a due key
+ * wakes one task.
  *
  * Upstream: client-go's util/workqueue (typed rate limiting queue, per-item exponential back-off).
  */
@@ -254,8 +257,8 @@ static struct entry *take(struct workqueue *q)
         bool is_timekeeper = q->later_count > 0 && !q->has_timekeeper;
         if (is_timekeeper)
             q->has_timekeeper = true;
-        env_wait_until(q->env, &q->changed, &q->lock,
-            is_timekeeper ? q->later[0]->due_ns : ENV_FOREVER);
+        env_wait_until(
+            q->env, &q->changed, &q->lock, is_timekeeper ? q->later[0]->due_ns : ENV_FOREVER);
         if (is_timekeeper)
             q->has_timekeeper = false;
     }
@@ -394,7 +397,8 @@ void workqueue_free(struct workqueue *q)
         return;
     workqueue_stop(q);
     metric_add(metrics_default(), &metric_depth, -(double)q->ready_count, q->name);
-    HASH_ITER(hh, q->entries, e, next) {
+    HASH_ITER(hh, q->entries, e, next)
+    {
         HASH_DEL(q->entries, e);
         free(e);
     }

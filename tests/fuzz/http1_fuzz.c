@@ -1,9 +1,9 @@
 /*
  * Fuzz target of common/http1.h: heads and chunked bodies.
  *
- * Beyond not crashing it checks that the parser is consistent: views lie within the input, a head that was
- * accepted is accepted no sooner than at its last byte, and a chunked body decodes alike in pieces of any size.
- * The first byte of the input chooses the part and the size of the pieces.
+ * Beyond not crashing it checks that the parser is consistent: views lie within the input, a head
+ * that was accepted is accepted no sooner than at its last byte, and a chunked body decodes alike
+ * in pieces of any size. The first byte of the input chooses the part and the size of the pieces.
  */
 #include <assert.h>
 

@@ -1,4 +1,5 @@
-/* Tests of common/api_client.c: paths, errors from Status, repeats, lists in pages, delete options. */
+/* Tests of common/api_client.c: paths, errors from Status, repeats, lists in pages, delete options.
+ */
 #include "common/api_client.h"
 
 #include <CUnit/CUnit.h>
@@ -76,8 +77,8 @@ static const char *answer(int status, const char *headers, const char *body)
     static size_t count;
 
     free(kept[count % ARRAY_COUNT(kept)]);
-    kept[count % ARRAY_COUNT(kept)] = str_format("HTTP/1.1 %d X\r\n%sContent-Length: %zu\r\n\r\n%s",
-        status, headers, strlen(body), body);
+    kept[count % ARRAY_COUNT(kept)] = str_format(
+        "HTTP/1.1 %d X\r\n%sContent-Length: %zu\r\n\r\n%s", status, headers, strlen(body), body);
     return kept[count++ % ARRAY_COUNT(kept)];
 }
 
@@ -96,11 +97,15 @@ static void test_paths(void)
 {
     check_path(&pod, "/api/v1/namespaces/default/pods/a");
     check_path(&(struct api_ref){.group_version = "v1", .plural = "nodes"}, "/api/v1/nodes");
-    check_path(&(struct api_ref){.group_version = "apps/v1", .plural = "deployments",
-                   .namespace_ = "x", .name = "y", .subresource = "scale"},
+    check_path(&(struct api_ref){.group_version = "apps/v1",
+                   .plural = "deployments",
+                   .namespace_ = "x",
+                   .name = "y",
+                   .subresource = "scale"},
         "/apis/apps/v1/namespaces/x/deployments/y/scale");
     check_path(&(struct api_ref){.group_version = "rbac.authorization.k8s.io/v1",
-                   .plural = "clusterroles", .name = "system:a/b"},
+                   .plural = "clusterroles",
+                   .name = "system:a/b"},
         "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Aa%2Fb");
 }
 
@@ -109,8 +114,11 @@ static void test_get_and_errors(void)
     struct rig r;
     const char *answers[] = {
         answer(200, "", "{\"kind\":\"Pod\"}"),
-        answer(404, "", "{\"kind\":\"Status\",\"reason\":\"NotFound\",\"message\":\"pods \\\"a\\\" not found\",\"code\":404}"),
-        answer(409, "", "{\"kind\":\"Status\",\"reason\":\"AlreadyExists\",\"message\":\"exists\"}"),
+        answer(404, "",
+            "{\"kind\":\"Status\",\"reason\":\"NotFound\",\"message\":\"pods \\\"a\\\" not "
+            "found\",\"code\":404}"),
+        answer(
+            409, "", "{\"kind\":\"Status\",\"reason\":\"AlreadyExists\",\"message\":\"exists\"}"),
         answer(500, "", "plain words"),
         answer(502, "", ""),
         answer(200, "", "not json"),
@@ -156,8 +164,10 @@ static void test_writes(void)
     struct api_delete_options options = {
         .uid = "u", .resource_version = "7", .propagation = "Foreground", .grace_seconds = 0};
     CU_ASSERT_EQUAL(api_delete(r.client, &pod, &options, NULL, &r.err), 0);
-    CU_ASSERT(saw(&r, "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"preconditions\":{\"uid\":\"u\","
-                      "\"resourceVersion\":\"7\"},\"propagationPolicy\":\"Foreground\",\"gracePeriodSeconds\":0}"));
+    CU_ASSERT(saw(&r,
+        "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"preconditions\":{\"uid\":\"u\","
+        "\"resourceVersion\":\"7\"},\"propagationPolicy\":\"Foreground\",\"gracePeriodSeconds\":"
+        "0}"));
     rig_done(&r);
 }
 
@@ -170,7 +180,8 @@ static void test_repeats(void)
         "",
         "",
         answer(200, "", "{}"),
-        answer(503, "", "{\"kind\":\"Status\",\"reason\":\"ServiceUnavailable\",\"message\":\"no\"}"),
+        answer(
+            503, "", "{\"kind\":\"Status\",\"reason\":\"ServiceUnavailable\",\"message\":\"no\"}"),
         "",
         answer(429, "Retry-After: 30\r\n", ""),
         answer(200, "", "{}"),
@@ -182,8 +193,10 @@ static void test_repeats(void)
     CU_ASSERT_EQUAL(api_get(r.client, &pod, &tree, &r.err), 0); /* 429, 503, broken twice, 200 */
     cJSON_Delete(tree);
     CU_ASSERT(r.requests >= 5);
-    CU_ASSERT_EQUAL(api_get(r.client, &pod, &tree, &r.err), -ERR_UNAVAILABLE); /* without Retry-After */
-    CU_ASSERT_EQUAL(api_create(r.client, &pod, body, NULL, &r.err), -ERR_CLOSED); /* a write, lost */
+    CU_ASSERT_EQUAL(
+        api_get(r.client, &pod, &tree, &r.err), -ERR_UNAVAILABLE); /* without Retry-After */
+    CU_ASSERT_EQUAL(
+        api_create(r.client, &pod, body, NULL, &r.err), -ERR_CLOSED); /* a write, lost */
     CU_ASSERT_EQUAL(api_create(r.client, &pod, body, NULL, &r.err), -ERR_TOO_MANY_REQUESTS);
     CU_ASSERT_EQUAL(api_create(r.client, &pod, body, NULL, &r.err), 0);
     rig_done(&r);
@@ -193,10 +206,17 @@ static void test_list(void)
 {
     struct rig r;
     const char *answers[] = {
-        answer(200, "", "{\"kind\":\"PodList\",\"metadata\":{\"resourceVersion\":\"9\",\"continue\":\"a b\",\"remainingItemCount\":2},\"items\":[{\"n\":1}]}"),
-        answer(200, "", "{\"kind\":\"PodList\",\"metadata\":{\"resourceVersion\":\"9\",\"continue\":\"c\"},\"items\":[]}"),
-        answer(200, "", "{\"kind\":\"PodList\",\"metadata\":{\"resourceVersion\":\"9\"},\"items\":[{\"n\":2},{\"n\":3}]}"),
-        answer(200, "", "{\"metadata\":{\"resourceVersion\":\"9\",\"continue\":\"x\"},\"items\":[{\"n\":1}]}"),
+        answer(200, "",
+            "{\"kind\":\"PodList\",\"metadata\":{\"resourceVersion\":\"9\",\"continue\":\"a "
+            "b\",\"remainingItemCount\":2},\"items\":[{\"n\":1}]}"),
+        answer(200, "",
+            "{\"kind\":\"PodList\",\"metadata\":{\"resourceVersion\":\"9\",\"continue\":\"c\"},"
+            "\"items\":[]}"),
+        answer(200, "",
+            "{\"kind\":\"PodList\",\"metadata\":{\"resourceVersion\":\"9\"},\"items\":[{\"n\":2},{"
+            "\"n\":3}]}"),
+        answer(200, "",
+            "{\"metadata\":{\"resourceVersion\":\"9\",\"continue\":\"x\"},\"items\":[{\"n\":1}]}"),
         answer(410, "", "{\"kind\":\"Status\",\"reason\":\"Expired\",\"message\":\"old\"}"),
         answer(200, "", "{\"metadata\":{\"resourceVersion\":\"10\"},\"items\":[{\"n\":7}]}"),
     };
@@ -207,8 +227,8 @@ static void test_list(void)
     rig_init(&r, answers, ARRAY_COUNT(answers));
     CU_ASSERT_EQUAL_FATAL(api_list(r.client, &pods, "labelSelector=a%3Db", &tree, &r.err), 0);
     json_print(tree, &text);
-    CU_ASSERT_STRING_EQUAL(text.data,
-        "{\"kind\":\"PodList\",\"metadata\":{\"resourceVersion\":\"9\"},\"items\":[{\"n\":1},{\"n\":2},{\"n\":3}]}");
+    CU_ASSERT_STRING_EQUAL(text.data, "{\"kind\":\"PodList\",\"metadata\":{\"resourceVersion\":"
+                                      "\"9\"},\"items\":[{\"n\":1},{\"n\":2},{\"n\":3}]}");
     CU_ASSERT(saw(&r, "GET /api/v1/pods?labelSelector=a%3Db&limit=500&continue=a%20b HTTP/1.1"));
     cJSON_Delete(tree);
     tree = NULL;

@@ -83,8 +83,8 @@ static bool wait_step(struct rig *r, int step)
 
 static int get(struct rig *r, const char *path)
 {
-    return http_do(r->client, &(struct http_request){.method = "GET", .path = path}, &r->response,
-        &r->err);
+    return http_do(
+        r->client, &(struct http_request){.method = "GET", .path = path}, &r->response, &r->err);
 }
 
 /* Reads a request and notes it, for the test to look at. */
@@ -129,10 +129,11 @@ static void test_exchange(void)
 
     rig_init(&r, answer_script, &(struct http_client_config){.bearer_token = "secret"});
     r.answer = "HTTP/1.1 404 Not Found\r\nX-Some-Name:  v w \r\nContent-Length: 5\r\n\r\nhello";
-    CU_ASSERT_EQUAL(http_do(r.client,
-                        &(struct http_request){.method = "GET", .path = "/a/../b?c=d",
-                            .headers = headers, .header_count = 2},
-                        &r.response, &r.err),
+    CU_ASSERT_EQUAL(
+        http_do(r.client,
+            &(struct http_request){
+                .method = "GET", .path = "/a/../b?c=d", .headers = headers, .header_count = 2},
+            &r.response, &r.err),
         0);
     CU_ASSERT_EQUAL(r.response.status, 404);
     CU_ASSERT(str_eqc(strbuf_str(&r.response.body), "hello"));
@@ -275,17 +276,17 @@ static void test_nobody_listens(void)
     struct error err;
 
     http_response_init(&response);
-    CU_ASSERT_EQUAL(http_client_new(env,
-                        &(struct http_client_config){.base_url = "http://127.0.0.1:1"}, &client,
-                        &err),
+    CU_ASSERT_EQUAL(
+        http_client_new(
+            env, &(struct http_client_config){.base_url = "http://127.0.0.1:1"}, &client, &err),
         0);
     CU_ASSERT_EQUAL(http_do(client, &(struct http_request){.method = "GET", .path = "/x?secret=1"},
                         &response, &err),
         -ERR_SYSTEM);
     CU_ASSERT_STRING_EQUAL(err.text, "GET http://127.0.0.1:1/x: connect: Connection refused");
     http_client_free(client);
-    CU_ASSERT_EQUAL(http_client_new(env,
-                        &(struct http_client_config){.base_url = "ftp://x"}, &client, &err),
+    CU_ASSERT_EQUAL(
+        http_client_new(env, &(struct http_client_config){.base_url = "ftp://x"}, &client, &err),
         -ERR_USAGE);
     http_response_done(&response);
     env_free(env);
@@ -426,7 +427,8 @@ static void many_run(void *arg)
 
     http_response_init(&response);
     for (int i = 0; i < 100; i++) {
-        struct http_request request = {.method = i % 3 ? "GET" : "POST", .path = "/",
+        struct http_request request = {.method = i % 3 ? "GET" : "POST",
+            .path = "/",
             .timeout_ns = i % 10 ? 0 : NS_PER_US}; /* some give up at once */
         int result = http_do(r->client, &request, &response, &err);
         if (result == 0 ? response.status != 200 : result != -ERR_TIMEOUT)
@@ -482,8 +484,7 @@ static void stream_script(void *arg, int fd, int index)
 static struct http_stream *open_stream(struct rig *r)
 {
     struct http_stream *stream = NULL;
-    struct http_request request = {
-        .method = "GET", .path = "/", .canceller = &r->canceller};
+    struct http_request request = {.method = "GET", .path = "/", .canceller = &r->canceller};
 
     CU_ASSERT_EQUAL(http_stream_open(r->client, &request, &stream, &r->response, &r->err), 0);
     CU_ASSERT_PTR_NOT_NULL_FATAL(stream);
@@ -546,10 +547,10 @@ static void test_stream_cancel_and_close(void)
     CU_ASSERT_EQUAL(http_stream_next(stream, ENV_FOREVER, &out, &r.err), -ERR_CANCELLED);
     http_stream_close(stream);
     env_join(r.env, task);
-    CU_ASSERT_EQUAL(http_stream_open(r.client,
-                        &(struct http_request){
-                            .method = "GET", .path = "/", .canceller = &r.canceller},
-                        &stream, &r.response, &r.err),
+    CU_ASSERT_EQUAL(
+        http_stream_open(r.client,
+            &(struct http_request){.method = "GET", .path = "/", .canceller = &r.canceller},
+            &stream, &r.response, &r.err),
         -ERR_CANCELLED);
     set_step(&r, 3);
     strbuf_done(&out);

@@ -1,4 +1,5 @@
-/* Tests of common/httpd: routes, bodies, streams, upgrades, bad clients, TLS with client certificates, stop. */
+/* Tests of common/httpd: routes, bodies, streams, upgrades, bad clients, TLS with client
+ * certificates, stop. */
 #include "common/httpd.h"
 
 #include <CUnit/CUnit.h>
@@ -189,8 +190,10 @@ static void test_pages(void)
         "\r\nContent-Length: 21\r\n\r\nhello world at /hello"));
     CU_ASSERT(says(&r, "GET /dir/a%20b?x&name=a+%26b" HOST "\r\n", "HTTP/1.1 200 ",
         "\r\n\r\nhello a &b at /dir/a b"));
-    CU_ASSERT(says(&r, "HEAD /hello" HOST "\r\n", "HTTP/1.1 200 ", "\r\nContent-Length: 21\r\n\r\n"));
-    CU_ASSERT(says(&r, "GET /hello HTTP/1.0\r\n\r\n", "HTTP/1.1 200 ", "\r\nConnection: close\r\n"));
+    CU_ASSERT(
+        says(&r, "HEAD /hello" HOST "\r\n", "HTTP/1.1 200 ", "\r\nContent-Length: 21\r\n\r\n"));
+    CU_ASSERT(
+        says(&r, "GET /hello HTTP/1.0\r\n\r\n", "HTTP/1.1 200 ", "\r\nConnection: close\r\n"));
     CU_ASSERT(says(&r, "GET /none" HOST "\r\n", "HTTP/1.1 401 ", "Unauthorized"));
     CU_ASSERT(says(&r, "GET /none" HOST "X-Pass: yes\r\n\r\n", "HTTP/1.1 404 ", "not found"));
     CU_ASSERT(says(&r, "POST /hello" HOST "X-Pass: yes\r\n\r\n", "HTTP/1.1 405 ", "not allowed"));
@@ -215,13 +218,17 @@ static void test_bodies(void)
     CU_ASSERT_EQUAL_FATAL(rig_init(&r, (struct httpd_config){0}), 0);
     CU_ASSERT(says(&r, "POST /echo" HOST "Content-Length: 3\r\n\r\nabcGET /hello" HOST "\r\n",
         "HTTP/1.1 200 ", "\r\n\r\nabcHTTP/1.1 200 "));
-    CU_ASSERT(says(&r, "POST /echo" HOST "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n",
+    CU_ASSERT(says(&r,
+        "POST /echo" HOST "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n",
         "HTTP/1.1 200 ", "\r\n\r\nabc"));
     CU_ASSERT(says(&r, "POST /echo" HOST "Expect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
         "HTTP/1.1 ", "\r\n\r\nabc"));
-    CU_ASSERT(says(&r, "POST /echo" HOST "Content-Length: 9999999\r\n\r\nabc", "HTTP/1.1 413 ", "larger"));
-    CU_ASSERT(says(&r, "POST /echo" HOST "Content-Length: 9\r\n\r\nabc", "HTTP/1.1 503 ", "within the body"));
-    CU_ASSERT(says(&r, "POST /echo" HOST "Transfer-Encoding: chunked\r\n\r\nzz\r\n", "HTTP/1.1 400 ", "malformed"));
+    CU_ASSERT(says(
+        &r, "POST /echo" HOST "Content-Length: 9999999\r\n\r\nabc", "HTTP/1.1 413 ", "larger"));
+    CU_ASSERT(says(
+        &r, "POST /echo" HOST "Content-Length: 9\r\n\r\nabc", "HTTP/1.1 503 ", "within the body"));
+    CU_ASSERT(says(&r, "POST /echo" HOST "Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "HTTP/1.1 400 ", "malformed"));
     /* a body nobody reads is drained, and the connection goes on */
     CU_ASSERT(says(&r, "GET /hello" HOST "Content-Length: 3\r\n\r\nabcGET /dir/x" HOST "\r\n",
         "HTTP/1.1 200 ", "at /dir/x"));
@@ -318,8 +325,8 @@ static void test_bad_configurations(void)
     rig_done(&r);
     CU_ASSERT_EQUAL(rig_init(&r, (struct httpd_config){.address = "nonsense"}), -ERR_USAGE);
     rig_done(&r);
-    CU_ASSERT_EQUAL(
-        rig_init(&r, (struct httpd_config){.cert_file = "/none", .key_file = "/none"}), -ERR_SYSTEM);
+    CU_ASSERT_EQUAL(rig_init(&r, (struct httpd_config){.cert_file = "/none", .key_file = "/none"}),
+        -ERR_SYSTEM);
     CU_ASSERT_PTR_NOT_NULL(strstr(r.err.text, "/none"));
     rig_done(&r);
     struct rig taken;
@@ -343,8 +350,8 @@ static void make_server_cert(struct certs *c, const char *name)
 {
     static const char *const names[] = {"IP:127.0.0.1", "DNS:kubelet.test", NULL};
     struct error err;
-    struct pki_subject subject = {.common_name = name, .alt_names = names, .usage = PKI_SERVER,
-        .valid_seconds = 3600};
+    struct pki_subject subject = {
+        .common_name = name, .alt_names = names, .usage = PKI_SERVER, .valid_seconds = 3600};
 
     pki_pair_done(&c->server);
     CU_ASSERT_EQUAL_FATAL(pki_new_cert(&c->ca_pair, &subject, &c->server, &err), 0);
@@ -355,8 +362,10 @@ static void make_server_cert(struct certs *c, const char *name)
 static void certs_init(struct certs *c)
 {
     static const char *const groups[] = {"system:masters", "ops", NULL};
-    struct pki_subject admin = {.common_name = "admin", .organizations = groups,
-        .usage = PKI_CLIENT, .valid_seconds = 3600};
+    struct pki_subject admin = {.common_name = "admin",
+        .organizations = groups,
+        .usage = PKI_CLIENT,
+        .valid_seconds = 3600};
     struct error err;
 
     *c = (struct certs){.dir = "/tmp/skiff-tls-XXXXXX"};
@@ -385,8 +394,8 @@ static void certs_done(struct certs *c)
 }
 
 /* GET over a new client; the answer's status, or the error. */
-static int tls_get(struct rig *r, struct http_client_config config, const char *path,
-    const char *wanted)
+static int tls_get(
+    struct rig *r, struct http_client_config config, const char *path, const char *wanted)
 {
     char url[64];
     struct http_client *client;
@@ -398,7 +407,8 @@ static int tls_get(struct rig *r, struct http_client_config config, const char *
     if (http_client_new(r->env, &config, &client, &err) < 0)
         return -err.code;
     http_response_init(&response);
-    int result = http_do(client, &(struct http_request){.method = "GET", .path = path}, &response, &err);
+    int result =
+        http_do(client, &(struct http_request){.method = "GET", .path = path}, &response, &err);
     if (result == 0) {
         result = response.status;
         CU_ASSERT(!wanted || str_eqc(strbuf_str(&response.body), wanted));
@@ -416,12 +426,15 @@ static void test_tls(void)
     certs_init(&c);
     struct httpd_config config = {.cert_file = c.cert, .key_file = c.key, .client_ca_file = c.ca};
     CU_ASSERT_EQUAL_FATAL(rig_init(&r, config), 0);
-    struct http_client_config with_file = {.ca_file = c.ca}, with_pem = {.ca_pem = c.ca_pair.cert_pem};
+    struct http_client_config with_file = {.ca_file = c.ca},
+                              with_pem = {.ca_pem = c.ca_pair.cert_pem};
     CU_ASSERT_EQUAL(tls_get(&r, with_file, "/hello", "hello world at /hello"), 200);
     CU_ASSERT_EQUAL(tls_get(&r, with_pem, "/hello", "hello world at /hello"), 200);
     CU_ASSERT_EQUAL(tls_get(&r, with_pem, "/who", NULL), 401);
     CU_ASSERT_EQUAL(tls_get(&r, (struct http_client_config){0}, "/hello", NULL), -ERR_SYSTEM);
-    CU_ASSERT_EQUAL(tls_get(&r, (struct http_client_config){.insecure_skip_verify = true}, "/hello", NULL), 200);
+    CU_ASSERT_EQUAL(
+        tls_get(&r, (struct http_client_config){.insecure_skip_verify = true}, "/hello", NULL),
+        200);
     struct http_client_config admin = with_pem;
     admin.cert_pem = c.admin.cert_pem;
     admin.key_pem = c.admin.key_pem;
@@ -447,13 +460,19 @@ static void test_tls_reload(void)
     certs_init(&c);
     CU_ASSERT_EQUAL_FATAL(
         rig_init(&r, (struct httpd_config){.cert_file = c.cert, .key_file = c.key}), 0);
-    CU_ASSERT_EQUAL(tls_get(&r, (struct http_client_config){.ca_pem = c.ca_pair.cert_pem}, "/hello", NULL), 200);
+    CU_ASSERT_EQUAL(
+        tls_get(&r, (struct http_client_config){.ca_pem = c.ca_pair.cert_pem}, "/hello", NULL),
+        200);
     pki_pair_done(&c.ca_pair);
     CU_ASSERT_EQUAL_FATAL(pki_new_ca("new-ca", 3600, &c.ca_pair, &r.err), 0);
     make_server_cert(&c, "server");
-    CU_ASSERT_EQUAL(tls_get(&r, (struct http_client_config){.ca_pem = c.ca_pair.cert_pem}, "/hello", NULL), 200);
+    CU_ASSERT_EQUAL(
+        tls_get(&r, (struct http_client_config){.ca_pem = c.ca_pair.cert_pem}, "/hello", NULL),
+        200);
     CU_ASSERT_EQUAL(file_write(c.cert, STR("garbage"), 0644, &r.err), 0);
-    CU_ASSERT_EQUAL(tls_get(&r, (struct http_client_config){.ca_pem = c.ca_pair.cert_pem}, "/hello", NULL), 200);
+    CU_ASSERT_EQUAL(
+        tls_get(&r, (struct http_client_config){.ca_pem = c.ca_pair.cert_pem}, "/hello", NULL),
+        200);
     rig_done(&r);
     certs_done(&c);
 }
@@ -472,7 +491,9 @@ static void test_tls_strange_clients(void)
     int plain = raw_connect(httpd_port(r.server));
     raw_send(plain, "GET /hello" HOST "\r\n");
     raw_read_all(plain, &out); /* dropped */
-    CU_ASSERT_EQUAL(tls_get(&r, (struct http_client_config){.ca_pem = c.ca_pair.cert_pem}, "/hello", NULL), 200);
+    CU_ASSERT_EQUAL(
+        tls_get(&r, (struct http_client_config){.ca_pem = c.ca_pair.cert_pem}, "/hello", NULL),
+        200);
     close(plain);
     strbuf_done(&out);
     rig_done(&r);

@@ -1,8 +1,9 @@
 /*
- * Tests of common/informer.c against a server that plays an API: pages, events, bookmarks, 410, breaks.
+ * Tests of common/informer.c against a server that plays an API: pages, events, bookmarks, 410,
+ * breaks.
  *
- * Method: raw_server answers each LIST with the rig's objects (in pages of its own size) and each watch with
- * what the test pushes; the handler notes changes as text, "+a", "~a", "-a".
+ * Method: raw_server answers each LIST with the rig's objects (in pages of its own size) and each
+ * watch with what the test pushes; the handler notes changes as text, "+a", "~a", "-a".
  */
 #include "common/informer.h"
 
@@ -35,7 +36,7 @@ struct rig {
     int page_fails;         /* so many list requests get 500 */
     const char *refuse;     /* the answer to this many watch requests */
     int refusals;
-    int watch_fd;           /* the open watch, or -1 */
+    int watch_fd; /* the open watch, or -1 */
     int lists, watches, synced;
     bool mute; /* requests get no answer */
 };
@@ -151,10 +152,15 @@ static void rig_init(struct rig *r, const char *list)
     CU_ASSERT_EQUAL_FATAL(
         http_client_new(r->env, &(struct http_client_config){.base_url = url}, &http, &r->err), 0);
     r->client = api_client_new(r->env, http);
-    r->inf = informer_new(r->client,
-        &(struct informer_config){.group_version = "v1", .plural = "things",
-            .label_selector = "a=b", .projection = &projection, .handler = on_change,
-            .on_synced = on_synced, .arg = r, .indexes = indexes, .index_count = 1});
+    r->inf = informer_new(r->client, &(struct informer_config){.group_version = "v1",
+                                         .plural = "things",
+                                         .label_selector = "a=b",
+                                         .projection = &projection,
+                                         .handler = on_change,
+                                         .on_synced = on_synced,
+                                         .arg = r,
+                                         .indexes = indexes,
+                                         .index_count = 1});
 }
 
 static void rig_done(struct rig *r)
@@ -239,11 +245,12 @@ static void end_watch(struct rig *r, bool clean)
     env_unlock(r->env, &r->lock);
 }
 
-#define OBJECT(name, uid, version, node)                                                            \
-    "{\"metadata\":{\"namespace\":\"ns\",\"name\":\"" name "\",\"uid\":\"" uid                      \
+#define OBJECT(name, uid, version, node)                                       \
+    "{\"metadata\":{\"namespace\":\"ns\",\"name\":\"" name "\",\"uid\":\"" uid \
     "\",\"resourceVersion\":\"" version "\"},\"spec\":{\"nodeName\":\"" node "\"}}"
 #define EVENT(type, object) "{\"type\":\"" type "\",\"object\":" object "}\n"
-#define LIST(version, items) "{\"metadata\":{\"resourceVersion\":\"" version "\"},\"items\":[" items "]}"
+#define LIST(version, items) \
+    "{\"metadata\":{\"resourceVersion\":\"" version "\"},\"items\":[" items "]}"
 #define A1 OBJECT("a", "u1", "1", "n1")
 #define A5 OBJECT("a", "u1", "5", "n2")
 #define B2 OBJECT("b", "u2", "2", "n1")
@@ -279,7 +286,8 @@ static void test_list_and_watch(void)
     CU_ASSERT_PTR_NULL(informer_get(r.inf, "ns", "zz"));
     CU_ASSERT(watching(&r, 1));
     push(&r, EVENT("MODIFIED", OBJECT("a", "u1", "11", "n2")));
-    push(&r, EVENT("ADDED", OBJECT("c", "u3", "12", "")) EVENT("DELETED", OBJECT("b", "u2", "13", "n1")));
+    push(&r, EVENT("ADDED", OBJECT("c", "u3", "12", ""))
+                 EVENT("DELETED", OBJECT("b", "u2", "13", "n1")));
     CU_ASSERT(informer_wait_version(r.inf, "13", ENV_FOREVER));
     CU_ASSERT(notes(&r, "+a+b~a+c-b"));
     CU_ASSERT_STRING_EQUAL(a->node, "n1"); /* what a reader holds doesn't change */
@@ -297,7 +305,8 @@ static void test_list_and_watch(void)
     push(&r, EVENT("BOOKMARK", "{\"metadata\":{\"resourceVersion\":\"20\"}}"));
     CU_ASSERT(informer_wait_version(r.inf, "20", ENV_FOREVER));
     CU_ASSERT_EQUAL(r.synced, 1);
-    CU_ASSERT_PTR_NOT_NULL(strstr(r.requests.data, "GET /api/v1/things?limit=1000&labelSelector=a%3Db HTTP/1.1\n"));
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(r.requests.data, "GET /api/v1/things?limit=1000&labelSelector=a%3Db HTTP/1.1\n"));
     CU_ASSERT_PTR_NOT_NULL(strstr(r.requests.data, "&resourceVersion=10&timeoutSeconds="));
     rig_done(&r);
 }
@@ -306,8 +315,10 @@ static void test_pages(void)
 {
     struct rig r;
 
-    rig_init(&r, "{\"items\":[" B2 "],\"metadata\":{\"resourceVersion\":\"10\",\"continue\":\"1\"}}");
-    r.pages[1] = "{ \"items\" : [ ] , \"metadata\":{\"resourceVersion\":\"10\",\"continue\":\"2\"}}\n";
+    rig_init(
+        &r, "{\"items\":[" B2 "],\"metadata\":{\"resourceVersion\":\"10\",\"continue\":\"1\"}}");
+    r.pages[1] =
+        "{ \"items\" : [ ] , \"metadata\":{\"resourceVersion\":\"10\",\"continue\":\"2\"}}\n";
     r.pages[2] = LIST("10", C6 "," A1);
     CU_ASSERT(start(&r));
     CU_ASSERT(notes(&r, "+a+b+c"));
@@ -510,7 +521,8 @@ static void test_many_objects(void)
     strbuf_addc(&list, "{\"metadata\":{\"resourceVersion\":\"10\"},\"items\":[");
     for (int i = 0; i < COUNT; i++)
         strbuf_addf(&list,
-            "%s{\"metadata\":{\"namespace\":\"ns%d\",\"name\":\"o%d\",\"uid\":\"u%d\",\"resourceVersion\":\"%d\"},"
+            "%s{\"metadata\":{\"namespace\":\"ns%d\",\"name\":\"o%d\",\"uid\":\"u%d\","
+            "\"resourceVersion\":\"%d\"},"
             "\"spec\":{\"nodeName\":\"n%d\"}}",
             i ? "," : "", i % 7, i, i, i + 1, i % 100);
     strbuf_addc(&list, "]}");

@@ -16,23 +16,22 @@ static void test_text(void)
 {
     struct metrics *m = metrics_new();
     struct strbuf out;
-    static const char expected[] =
-        "# HELP depth Depth.\n"
-        "# TYPE depth gauge\n"
-        "depth -2.5\n"
-        "# HELP latency_seconds Latency.\n"
-        "# TYPE latency_seconds histogram\n"
-        "latency_seconds_bucket{verb=\"GET\",le=\"0.1\"} 1\n"
-        "latency_seconds_bucket{verb=\"GET\",le=\"1\"} 3\n"
-        "latency_seconds_bucket{verb=\"GET\",le=\"10\"} 3\n"
-        "latency_seconds_bucket{verb=\"GET\",le=\"+Inf\"} 4\n"
-        "latency_seconds_sum{verb=\"GET\"} 101.55\n"
-        "latency_seconds_count{verb=\"GET\"} 4\n"
-        "# HELP requests_total Requests.\n"
-        "# TYPE requests_total counter\n"
-        "requests_total{verb=\"GET\",code=\"200\"} 3\n"
-        "requests_total{verb=\"a\\\"b\\\\c\\nd\",code=\"500\"} 1\n"
-        "# HELP process_cpu_seconds_total ";
+    static const char expected[] = "# HELP depth Depth.\n"
+                                   "# TYPE depth gauge\n"
+                                   "depth -2.5\n"
+                                   "# HELP latency_seconds Latency.\n"
+                                   "# TYPE latency_seconds histogram\n"
+                                   "latency_seconds_bucket{verb=\"GET\",le=\"0.1\"} 1\n"
+                                   "latency_seconds_bucket{verb=\"GET\",le=\"1\"} 3\n"
+                                   "latency_seconds_bucket{verb=\"GET\",le=\"10\"} 3\n"
+                                   "latency_seconds_bucket{verb=\"GET\",le=\"+Inf\"} 4\n"
+                                   "latency_seconds_sum{verb=\"GET\"} 101.55\n"
+                                   "latency_seconds_count{verb=\"GET\"} 4\n"
+                                   "# HELP requests_total Requests.\n"
+                                   "# TYPE requests_total counter\n"
+                                   "requests_total{verb=\"GET\",code=\"200\"} 3\n"
+                                   "requests_total{verb=\"a\\\"b\\\\c\\nd\",code=\"500\"} 1\n"
+                                   "# HELP process_cpu_seconds_total ";
 
     metric_add(m, &requests, 1, "GET", "200");
     metric_add(m, &requests, 2, "GET", "200");

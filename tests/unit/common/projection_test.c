@@ -40,7 +40,8 @@ static const struct projection_field container_fields[] = {
     PROJECT(struct container, cpu_milli, "resources.requests.cpu", P_QUANTITY_MILLI),
     PROJECT_OF(struct container, ports, "ports", P_LIST, &port_projection),
 };
-static const struct projection container_projection = PROJECTION(struct container, container_fields);
+static const struct projection container_projection =
+    PROJECTION(struct container, container_fields);
 static const struct projection_field status_fields[] = {
     PROJECT(struct status, phase, "phase", P_STRING),
     PROJECT(struct status, started_ns, "startTime", P_TIME),
@@ -70,14 +71,20 @@ static const struct projection thing_projection = PROJECTION(struct thing, thing
 static void test_full(void)
 {
     autojson cJSON *tree = json_make("%s",
-        "{\"metadata\":{\"namespace\":\"default\",\"name\":\"a\",\"uid\":\"u-1\",\"resourceVersion\":\"99\","
-        "\"generation\":4,\"creationTimestamp\":\"1970-01-01T00:00:05Z\",\"deletionGracePeriodSeconds\":0,"
+        "{\"metadata\":{\"namespace\":\"default\",\"name\":\"a\",\"uid\":\"u-1\","
+        "\"resourceVersion\":\"99\","
+        "\"generation\":4,\"creationTimestamp\":\"1970-01-01T00:00:05Z\","
+        "\"deletionGracePeriodSeconds\":0,"
         "\"labels\":{\"z\":\"1\",\"app\":\"web\",\"n\":3},\"annotations\":{\"k\":\"v\"},"
-        "\"finalizers\":[\"f1\",\"f2\"],\"ownerReferences\":[{\"kind\":\"X\",\"name\":\"x\",\"uid\":\"u0\"},"
-        "{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\"name\":\"rs\",\"uid\":\"u2\",\"controller\":true}]},"
-        "\"spec\":{\"nodeName\":\"n1\",\"targetPort\":8080,\"fraction\":1.5,\"affinity\":{\"a\":[1]},"
+        "\"finalizers\":[\"f1\",\"f2\"],\"ownerReferences\":[{\"kind\":\"X\",\"name\":\"x\","
+        "\"uid\":\"u0\"},"
+        "{\"apiVersion\":\"apps/"
+        "v1\",\"kind\":\"ReplicaSet\",\"name\":\"rs\",\"uid\":\"u2\",\"controller\":true}]},"
+        "\"spec\":{\"nodeName\":\"n1\",\"targetPort\":8080,\"fraction\":1.5,\"affinity\":{\"a\":[1]"
+        "},"
         "\"replicas\":0,\"paused\":false,\"hostNetwork\":true,\"null\":null,\"memory\":\"1500m\","
-        "\"count\":12345678901234567,\"selector\":{\"b\":\"2\",\"a\":\"1\"},\"args\":[\"x\",7,\"y\"],"
+        "\"count\":12345678901234567,\"selector\":{\"b\":\"2\",\"a\":\"1\"},\"args\":[\"x\",7,"
+        "\"y\"],"
         "\"containers\":[{\"image\":\"i\",\"resources\":{\"requests\":{\"cpu\":\"1.5\"}},"
         "\"ports\":[{\"name\":\"p\",\"containerPort\":80}]},{}]},"
         "\"status\":{\"phase\":\"Running\",\"startTime\":\"1970-01-01T00:00:01Z\"}}");
@@ -145,9 +152,10 @@ static void test_absent_and_wrong(void)
     check_empty("{}");
     check_empty("[]");
     check_empty("{\"metadata\":null,\"spec\":7,\"status\":\"x\"}");
-    check_empty("{\"metadata\":{\"name\":[],\"labels\":[\"x\"],\"ownerReferences\":{\"a\":1}},"
-                "\"spec\":{\"nodeName\":{},\"replicas\":\"3\",\"hostNetwork\":1,\"memory\":\"much\","
-                "\"containers\":{},\"args\":\"x\",\"selector\":\"x\"}}");
+    check_empty(
+        "{\"metadata\":{\"name\":[],\"labels\":[\"x\"],\"ownerReferences\":{\"a\":1}},"
+        "\"spec\":{\"nodeName\":{},\"replicas\":\"3\",\"hostNetwork\":1,\"memory\":\"much\","
+        "\"containers\":{},\"args\":\"x\",\"selector\":\"x\"}}");
 }
 
 static void test_no_annotations(void)

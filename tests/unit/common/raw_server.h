@@ -1,5 +1,6 @@
 /*
- * A TCP server for tests that misbehaves as told: each connection runs a script on a thread of its own.
+ * A TCP server for tests that misbehaves as told: each connection runs a script on a thread of its
+ * own.
  */
 #pragma once
 
@@ -12,11 +13,13 @@ struct raw_server;
 typedef void raw_script_fn(void *arg, int fd, int index);
 
 struct raw_server *raw_server_new(struct env *env, raw_script_fn *script, void *arg);
-void raw_server_free(struct raw_server *s); /* shuts the connections down, then waits for the scripts */
+void raw_server_free(
+    struct raw_server *s); /* shuts the connections down, then waits for the scripts */
 int raw_server_port(const struct raw_server *s);
 int raw_server_connections(struct raw_server *s); /* accepted so far */
 
-/* Reads one request's head (and a body of its Content-Length); false at the end of the connection. */
+/* Reads one request's head (and a body of its Content-Length); false at the end of the connection.
+ */
 bool raw_read_request(int fd, struct strbuf *out);
 void raw_send(int fd, const char *text);
 /* A connected client socket. */
