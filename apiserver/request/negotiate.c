@@ -166,6 +166,7 @@ enum body_type body_type_of(const struct request *q, bool otherwise_json)
     } types[] = {
         {"application/json", BODY_JSON},
         {"application/yaml", BODY_YAML},
+        {"application/vnd.kubernetes.protobuf", BODY_PROTOBUF},
         {"application/json-patch+json", BODY_JSON_PATCH},
         {"application/merge-patch+json", BODY_MERGE_PATCH},
         {"application/strategic-merge-patch+json", BODY_STRATEGIC_PATCH},

@@ -12,7 +12,7 @@
 #include "common/yaml.h"
 
 #define SUMMARY_BYTES 30
-#define OBJECT_TYPES "application/json, application/yaml"
+#define OBJECT_TYPES "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 #define PATCH_TYPES \
     "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"
 
@@ -116,6 +116,9 @@ static enum stage_result decode_body(struct request *q, struct object_write *o)
     case BODY_YAML:
         r = yaml_parse(q->body,
             o->field_validation == VALIDATION_STRICT ? YAML_STRICT : YAML_LAX, &tree, &err);
+        break;
+    case BODY_PROTOBUF:
+        r = schema_from_protobuf(o->schema, q->body, &tree, &err);
         break;
     default:
         return unsupported_media(q, OBJECT_TYPES);

@@ -6,6 +6,7 @@
 
 #include "apiserver/request/route.h"
 #include "apiserver/request/status.h"
+#include "apiserver/server.h"
 #include "common/yaml.h"
 
 #define FIELD_MANAGER_MAX 128
@@ -181,12 +182,14 @@ enum stage_result options_parse_delete(struct request *q, struct object_write *o
         return check_delete(q, d);
     }
     enum body_type type = body_type_of(q, true);
-    if (type != BODY_JSON && type != BODY_YAML)
+    if (type != BODY_JSON && type != BODY_YAML && type != BODY_PROTOBUF)
         return request_fail(q, ERR_UNSUPPORTED_MEDIA,
             "the body of the request was in an unknown format - accepted media types include: "
-            "application/json, application/yaml");
+            "application/json, application/yaml, application/vnd.kubernetes.protobuf");
     int r = type == BODY_JSON ? json_parse(q->body, &tree, &err)
-                              : yaml_parse(q->body, YAML_LAX, &tree, &err);
+        : type == BODY_YAML
+        ? yaml_parse(q->body, YAML_LAX, &tree, &err)
+        : schema_from_protobuf(schema_delete_options(q->server->api), q->body, &tree, &err);
     if (r < 0)
         return bad_delete_body(q, err.text);
     /* The body wins, but the dryRun of the query is never forgotten. */
