@@ -126,6 +126,10 @@ void schema_normalise(const struct schema *s, cJSON *tree);
 bool schema_equal(const struct schema *s, const cJSON *a, const cJSON *b); /* semantic: quantities by value, nil = empty */
 int schema_convert(const struct resource *from, const struct resource *to, cJSON **tree, struct error *err);
 
+/* A body of application/vnd.kubernetes.protobuf as the tree its JSON form would give. ERR_BAD_REQUEST "proto: ...". */
+int schema_from_protobuf(const struct schema *s, struct str body, cJSON **ret, struct error *err);
+const struct schema *schema_delete_options(const struct api *api);
+
 /* Patches: change *tree (owned by the caller) or leave it untouched and say why. */
 int patch_json(cJSON **tree, const cJSON *patch, struct error *err);   /* ERR_INVALID when a test fails */
 int patch_merge(cJSON **tree, const cJSON *patch, struct error *err);
