@@ -1,10 +1,10 @@
 /*
  * Arena: bump allocation in blocks that grow from 4 KiB, freed together.
  *
- * The arena's own struct lies at the start of its first block, so a request that needs little costs one
- * malloc. An allocation that does not fit opens a new block of at least twice the last one's size (up to
- * 64 KiB, or the size asked for), so at most half of the memory is unused.
- * Threads: an arena belongs to one task at a time.
+ * The arena's own struct lies at the start of its first block, so a request that needs little costs
+ * one malloc. An allocation that does not fit opens a new block of at least twice the last one's
+ * size (up to 64 KiB, or the size asked for), so at most half of the memory is unused. Threads: an
+ * arena belongs to one task at a time.
  */
 #include "common/arena.h"
 

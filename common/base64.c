@@ -1,11 +1,13 @@
 /*
- * Base64 and hexadecimal. Decoding accepts exactly what Go's StdEncoding and RawURLEncoding accept (CR and
- * LF are skipped; bits left over at the end are ignored) and reports the same byte.
+ * Base64 and hexadecimal. Decoding accepts exactly what Go's StdEncoding and RawURLEncoding accept
+ * (CR and LF are skipped; bits left over at the end are ignored) and reports the same byte.
  */
 #include "common/base64.h"
 
-static const char std_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-static const char url_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+static const char std_alphabet[] =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const char url_alphabet[] =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 static void encode(struct str bytes, const char *alphabet, bool padding, struct strbuf *out)
 {
@@ -65,7 +67,8 @@ static size_t skip_line_ends(struct str text, size_t i)
     return i;
 }
 
-/* What may follow `digits` digits of the last group when '=' was met at i: nothing but the padding. */
+/* What may follow `digits` digits of the last group when '=' was met at i: nothing but the padding.
+ */
 static int check_padding(struct str text, size_t i, int digits, struct error *err)
 {
     if (digits < 2)

@@ -1,9 +1,9 @@
 /*
  * Daemons: what main() does before the first thread starts, and waiting for the end.
  *
- * SIGTERM and SIGINT are blocked here, before any thread, so that every thread inherits the mask and only
- * daemon_wait() ever takes them. glibc's default of eight malloc arenas a core would keep freed memory
- * for ever; two are enough for our few threads.
+ * SIGTERM and SIGINT are blocked here, before any thread, so that every thread inherits the mask
+ * and only daemon_wait() ever takes them. glibc's default of eight malloc arenas a core would keep
+ * freed memory for ever; two are enough for our few threads.
  */
 #include "common/daemon.h"
 
@@ -45,7 +45,8 @@ int daemon_start(const struct daemon_flags *flags, struct error *err)
     sigset_t set;
 
     if (flags->log_format && !c_eq(flags->log_format, "text") && !c_eq(flags->log_format, "json"))
-        return error_set(err, ERR_USAGE, "--log-format takes text or json, not \"%s\"", flags->log_format);
+        return error_set(
+            err, ERR_USAGE, "--log-format takes text or json, not \"%s\"", flags->log_format);
     log_set_json(c_eq(flags->log_format, "json"));
     log_set_level(flags->v >= 2 ? LOG_DEBUG : LOG_INFO);
     mallopt(M_ARENA_MAX, 2);
@@ -73,9 +74,10 @@ void daemon_ready(void)
     if (fd < 0)
         return;
     socklen_t bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n);
-    if (sendto(fd, message, sizeof(message) - 1, MSG_NOSIGNAL, (struct sockaddr *)&address, bytes) < 0)
-        log_warning("the starter could not be told that we are ready, going on", "socket", "%s", path,
-            "errno", "%d", errno, NULL);
+    if (sendto(fd, message, sizeof(message) - 1, MSG_NOSIGNAL, (struct sockaddr *)&address, bytes) <
+        0)
+        log_warning("the starter could not be told that we are ready, going on", "socket", "%s",
+            path, "errno", "%d", errno, NULL);
     close(fd);
 }
 

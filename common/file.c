@@ -1,9 +1,9 @@
 /*
  * Files: whole reads, and writes that are either complete and durable or did not happen.
  *
- * Removing a tree works with file descriptors of the folders, never with paths, so a link that appears
- * meanwhile is removed and not followed. Mount points are recognised by the kernel's own mark (bind
- * mounts have the same device number).
+ * Removing a tree works with file descriptors of the folders, never with paths, so a link that
+ * appears meanwhile is removed and not followed. Mount points are recognised by the kernel's own
+ * mark (bind mounts have the same device number).
  */
 #include "common/file.h"
 

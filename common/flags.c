@@ -1,8 +1,9 @@
 /*
- * Command-line flags: one pass over argv by the table, then a stable split into flags and arguments.
+ * Command-line flags: one pass over argv by the table, then a stable split into flags and
+ * arguments.
  *
- * A value stays a pointer into argv. The arrays of FLAG_STRINGS are the only memory taken; they live as
- * long as the configuration, which is the process's life.
+ * A value stays a pointer into argv. The arrays of FLAG_STRINGS are the only memory taken; they
+ * live as long as the configuration, which is the process's life.
  */
 #include "common/flags.h"
 
@@ -54,7 +55,8 @@ static int set_bool(const struct flag *f, const char *value, bool *ret, struct e
     static const struct {
         const char *text;
         bool value;
-    } words[] = {{"true", true}, {"1", true}, {"t", true}, {"false", false}, {"0", false}, {"f", false}};
+    } words[] = {
+        {"true", true}, {"1", true}, {"t", true}, {"false", false}, {"0", false}, {"f", false}};
     for (size_t i = 0; i < ARRAY_COUNT(words); i++) {
         if (!strcmp(words[i].text, value)) {
             *ret = words[i].value;
@@ -96,8 +98,10 @@ static int set_value(const struct flag *f, const char *value, void *config, stru
 
 static int set_defaults(const struct parser *p)
 {
-    static const size_t bytes[] = {[FLAG_BOOL] = sizeof(bool), [FLAG_INT] = sizeof(int64_t),
-        [FLAG_STRING] = sizeof(char *), [FLAG_DURATION] = sizeof(int64_t),
+    static const size_t bytes[] = {[FLAG_BOOL] = sizeof(bool),
+        [FLAG_INT] = sizeof(int64_t),
+        [FLAG_STRING] = sizeof(char *),
+        [FLAG_DURATION] = sizeof(int64_t),
         [FLAG_STRINGS] = sizeof(struct flag_strings)};
     for (size_t i = 0; i < p->count; i++) {
         const struct flag *f = &p->flags[i];
@@ -199,8 +203,8 @@ static int parse_all(struct parser *p, char **kept, int *kept_count)
     return 0;
 }
 
-int flags_parse(const struct flag *flags, size_t count, int argc, char **argv, void *config,
-    struct error *err)
+int flags_parse(
+    const struct flag *flags, size_t count, int argc, char **argv, void *config, struct error *err)
 {
     autofree char **kept = xcalloc((size_t)argc + 1, sizeof(char *));
     autofree char **arguments = xcalloc((size_t)argc + 1, sizeof(char *));
@@ -256,7 +260,8 @@ void flags_print_help(const struct flag *flags, size_t count, struct strbuf *out
         strbuf_clear(&left);
         print_left(f, &left);
         strbuf_addf(out, "%-*s  %s", (int)width, left.data, f->help ? f->help : "");
-        if (f->otherwise && *f->otherwise && !(f->type == FLAG_BOOL && !strcmp(f->otherwise, "false")))
+        if (f->otherwise && *f->otherwise &&
+            !(f->type == FLAG_BOOL && !strcmp(f->otherwise, "false")))
             strbuf_addf(out, " (default %s)", f->otherwise);
         strbuf_add_char(out, '\n');
     }

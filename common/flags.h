@@ -6,7 +6,8 @@
  *     };
  *     int first_argument = flags_parse(flags, ARRAY_COUNT(flags), argc, argv, &config, &err);
  *
- * `--help` prints the table and is reported as FLAGS_HELP. Unknown flags and bad values are ERR_USAGE and
+ * A letter is `-n value`, `-nvalue` or `-n=value`; letters without a value may be joined: `-wA`. `--help`
+ * and `-h` print the table to standard output and are reported as FLAGS_HELP. Unknown flags and bad values are ERR_USAGE and
  * name the flag. Arguments may stand between flags; argv is permuted so that they come last. "--" ends flags.
  */
 #pragma once

@@ -1,8 +1,9 @@
 /*
- * JSON trees: parsing behind the pre-scan, exact integers, and the helpers that read and change members.
+ * JSON trees: parsing behind the pre-scan, exact integers, and the helpers that read and change
+ * members.
  *
- * cJSON keeps numbers as doubles; the pre-scan tells which integers are too long for that, and after
- * parsing a walk in document order turns exactly those items into cJSON_Raw with their text.
+ * cJSON keeps numbers as doubles; the pre-scan tells which integers are too long for that, and
+ * after parsing a walk in document order turns exactly those items into cJSON_Raw with their text.
  * Tests: tests/unit/common/json_test.c
  */
 #include "common/json.h"

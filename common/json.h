@@ -8,7 +8,7 @@
  * (json_get finds the LAST, as Go does); json_dedup() drops the earlier ones and reports them.
  *
  * Ownership: a tree is freed by cJSON_Delete; `autojson` does it at the end of a scope.
- * Cost: parse about 5 us for 2 KB (pre-scan 0.8), print about 4 us.
+ * Cost for 2 KB: pre-scan 1.0 us, parse 5, print 2 (half of cJSON's), dedup 0.4, equal 1.5.
  * Threads: none of its own.
  */
 #pragma once
@@ -20,7 +20,7 @@
 void cleanup_json(cJSON **tree);
 #define autojson __attribute__((cleanup(cleanup_json)))
 
-/* Text of one JSON value. ERR_BAD_REQUEST says what is wrong and at which byte; ERR_TOO_LARGE for limits. */
+/* Text of one JSON value, NUL-terminated or not. ERR_BAD_REQUEST says what is wrong and at which byte; ERR_TOO_LARGE for limits. */
 int json_parse(struct str text, cJSON **ret, struct error *err);
 
 /* The pre-scan alone; *ret_end (may be NULL) gets the offset behind the value and lets more text follow. */

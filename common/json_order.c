@@ -41,8 +41,8 @@ static struct member *sorted_members(const cJSON *object, size_t n)
 
 /* Equality */
 
-/* A double above 2^53 was written as a fraction or with an exponent and prints as its shortest digits, so only
- * the double can be compared. */
+/* A double above 2^53 was written as a fraction or with an exponent and prints as its shortest
+ * digits, so only the double can be compared. */
 static bool equals_text(double d, const cJSON *raw)
 {
     int64_t value;
@@ -55,7 +55,8 @@ static bool equal_numbers(const cJSON *a, const cJSON *b)
 {
     int64_t ia, ib;
     if (cJSON_IsNumber(a))
-        return cJSON_IsNumber(b) ? a->valuedouble == b->valuedouble : equals_text(a->valuedouble, b);
+        return cJSON_IsNumber(b) ? a->valuedouble == b->valuedouble
+                                 : equals_text(a->valuedouble, b);
     if (cJSON_IsNumber(b))
         return equals_text(b->valuedouble, a);
     if (json_int64(a, &ia) && json_int64(b, &ib))
@@ -156,45 +157,79 @@ void json_sort(cJSON *tree)
 
 /* Duplicate members */
 
+/* The way from the root to an object; a path is only spelled out when something is reported. */
+struct step {
+    const struct step *outer;
+    const char *name; /* NULL: an array's element */
+    size_t index;
+};
+
 struct dedup {
     json_duplicate_fn *report;
     void *arg;
-    struct strbuf path;
     size_t found;
 };
 
-static void cut_path(struct dedup *d, size_t n)
+static void add_path(struct strbuf *path, const struct step *step)
 {
-    if (d->path.n == n)
+    if (!step)
         return;
-    d->path.n = n;
-    d->path.data[n] = '\0';
+    add_path(path, step->outer);
+    if (step->name)
+        strbuf_addf(path, path->n ? ".%s" : "%s", step->name);
+    else
+        strbuf_addf(path, "[%zu]", step->index);
 }
 
-static void drop_duplicate(struct dedup *d, cJSON *object, cJSON *earlier, bool report)
+static void drop_duplicate(
+    struct dedup *d, const struct step *at, cJSON *object, cJSON *earlier, bool report)
 {
     if (report && d->report) {
-        size_t n = d->path.n;
-        strbuf_addf(&d->path, n ? ".%s" : "%s", earlier->string);
-        d->report(d->arg, d->path.data);
-        cut_path(d, n);
+        autostrbuf struct strbuf path = STRBUF_EMPTY;
+        const struct step member = {.outer = at, .name = earlier->string};
+        add_path(&path, &member);
+        d->report(d->arg, path.data);
     }
     d->found++;
     cJSON_Delete(cJSON_DetachItemViaPointer(object, earlier));
 }
 
-static void dedup_members(struct dedup *d, cJSON *object)
+/* One pass with a bitmap of name hashes: false means that all names differ (nearly always). */
+static bool may_hold_duplicates(const cJSON *object)
 {
+    uint64_t seen[4] = {0};
+    for (const cJSON *c = object->child; c; c = c->next) {
+        size_t n = strlen(c->string);
+        const unsigned char *name = (const unsigned char *)c->string;
+        unsigned last = n ? name[n - 1] : 0;
+        unsigned hash = name[0] * 37 + name[n / 2] * 11 + last * 131 + (unsigned)n * 7;
+        uint64_t bit = 1ull << (hash & 63), *word = &seen[hash >> 6 & 3];
+        if (*word & bit)
+            return true;
+        *word |= bit;
+    }
+    return false;
+}
+
+static void dedup_small(struct dedup *d, const struct step *at, cJSON *object)
+{
+    for (cJSON *a = object->child, *next; a; a = next) {
+        next = a->next;
+        size_t later = 0;
+        for (cJSON *b = next; b; b = b->next)
+            later += b->string[0] == a->string[0] && !strcmp(a->string, b->string);
+        if (later)
+            drop_duplicate(d, at, object, a, later == 1);
+    }
+}
+
+static void dedup_members(struct dedup *d, const struct step *at, cJSON *object)
+{
+    if (!may_hold_duplicates(object))
+        return;
     size_t n = count_children(object);
     if (n <= 12) { /* comparing all pairs beats sorting */
-        for (cJSON *a = object->child, *next; a; a = next) {
-            next = a->next;
-            size_t later = 0;
-            for (cJSON *b = next; b; b = b->next)
-                later += b->string[0] == a->string[0] && !strcmp(a->string, b->string);
-            if (later)
-                drop_duplicate(d, object, a, later == 1);
-        }
+        dedup_small(d, at, object);
         return;
     }
     autofree struct member *members = sorted_members(object, n);
@@ -202,34 +237,27 @@ static void dedup_members(struct dedup *d, cJSON *object)
         if (strcmp(members[i].item->string, members[i + 1].item->string))
             continue;
         bool last = i + 2 == n || strcmp(members[i + 1].item->string, members[i + 2].item->string);
-        drop_duplicate(d, object, (cJSON *)members[i].item, last);
+        drop_duplicate(d, at, object, (cJSON *)members[i].item, last);
     }
 }
 
-static void dedup_tree(struct dedup *d, cJSON *tree)
+static void dedup_tree(struct dedup *d, const struct step *at, cJSON *tree)
 {
     bool object = cJSON_IsObject(tree);
     if (object)
-        dedup_members(d, tree);
-    size_t n = d->path.n, index = 0;
+        dedup_members(d, at, tree);
+    size_t index = 0;
     for (cJSON *c = tree->child; c; c = c->next, index++) {
-        if (!c->child)
-            continue;
-        if (!object)
-            strbuf_addf(&d->path, "[%zu]", index);
-        else
-            strbuf_addf(&d->path, n ? ".%s" : "%s", c->string);
-        dedup_tree(d, c);
-        cut_path(d, n);
+        const struct step step = {.outer = at, .name = object ? c->string : NULL, .index = index};
+        if (c->child)
+            dedup_tree(d, &step, c);
     }
 }
 
 size_t json_dedup(cJSON *tree, json_duplicate_fn *report, void *arg)
 {
     struct dedup d = {.report = report, .arg = arg};
-    strbuf_init(&d.path, 0);
     if (tree)
-        dedup_tree(&d, tree);
-    strbuf_done(&d.path);
+        dedup_tree(&d, NULL, tree);
     return d.found;
 }

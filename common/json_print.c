@@ -1,10 +1,9 @@
 /*
  * JSON printing: straight from the tree into a buffer, in the form of Go's encoding/json.
  *
- * Strings without anything to escape, nearly all of them, are found by table and copied in one piece
- * with their quotes; whole numbers below 10^15 are printed without libc. What is not valid UTF-8 becomes
- * \ufffd, as in Go.
- * Tests: tests/unit/common/json_test.c
+ * Strings without anything to escape, nearly all of them, are found by table and copied in one
+ * piece with their quotes; whole numbers below 10^15 are printed without libc. What is not valid
+ * UTF-8 becomes \ufffd, as in Go. Tests: tests/unit/common/json_test.c
  */
 #include "common/json.h"
 
@@ -15,12 +14,26 @@
 
 /* 1: needs a look inside a string (control, quote, backslash, <, >, &, not ASCII). */
 static const unsigned char special[256] = {
-    [0 ... 0x1f] = 1, ['"'] = 1, ['\\'] = 1, ['<'] = 1, ['>'] = 1, ['&'] = 1, [0x80 ... 0xff] = 1,
+    [0 ... 0x1f] = 1,
+    ['"'] = 1,
+    ['\\'] = 1,
+    ['<'] = 1,
+    ['>'] = 1,
+    ['&'] = 1,
+    [0x80 ... 0xff] = 1,
 };
 
-static size_t plain_length(const char *s, size_t n)
+static inline size_t plain_length(const char *s, size_t n)
 {
     size_t i = 0;
+    for (; n - i >= 8; i += 8) {
+        uint64_t w;
+        memcpy(&w, s + i, 8);
+        uint64_t marks = WORD_ODD(w) | WORD_HAS(w, '"') | WORD_HAS(w, '\\') | WORD_HAS(w, '&') |
+                         WORD_HAS(w | WORD_ONES * 2, '>'); /* and '<', which differs in that bit */
+        if (marks)
+            return i + word_first(marks);
+    }
     while (i < n && !special[(unsigned char)s[i]])
         i++;
     return i;
@@ -28,8 +41,13 @@ static size_t plain_length(const char *s, size_t n)
 
 static size_t add_escape(struct strbuf *out, const unsigned char *p, size_t room)
 {
-    static const char short_forms[256] = {['"'] = '"', ['\\'] = '\\', ['\b'] = 'b', ['\f'] = 'f',
-        ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
+    static const char short_forms[256] = {['"'] = '"',
+        ['\\'] = '\\',
+        ['\b'] = 'b',
+        ['\f'] = 'f',
+        ['\n'] = 'n',
+        ['\r'] = 'r',
+        ['\t'] = 't'};
     if (short_forms[*p]) {
         strbuf_add(out, str_range((char[]){'\\', short_forms[*p]}, 2));
         return 1;
@@ -65,14 +83,11 @@ static void add_with_escapes(struct strbuf *out, struct str s, size_t plain)
     strbuf_add_char(out, '"');
 }
 
-/* The string in quotes, with `after` (or nothing when it is NUL) behind it. */
-static void add_string(struct strbuf *out, struct str s, char after)
+void json_print_string(struct str s, struct strbuf *out)
 {
-    size_t plain = plain_length(s.p, s.n), n = s.n + 2 + (after != 0);
+    size_t plain = plain_length(s.p, s.n), n = s.n + 2;
     if (plain < s.n) {
         add_with_escapes(out, s, plain);
-        if (after)
-            strbuf_add_char(out, after);
         return;
     }
     char *room = strbuf_reserve(out, n);
@@ -82,14 +97,25 @@ static void add_string(struct strbuf *out, struct str s, char after)
     if (s.n)
         memcpy(room + 1, s.p, s.n);
     room[1 + s.n] = '"';
-    if (after)
-        room[2 + s.n] = after;
     strbuf_commit(out, n);
 }
 
-void json_print_string(struct str s, struct strbuf *out)
+/* `"name":` with `before` in front: compact printing's step to the next member. */
+static void add_name(struct strbuf *out, char before, struct str name)
 {
-    add_string(out, s, '\0');
+    char *room = plain_length(name.p, name.n) == name.n ? strbuf_reserve(out, name.n + 4) : NULL;
+    if (!room) {
+        strbuf_add_char(out, before);
+        json_print_string(name, out);
+        strbuf_add_char(out, ':');
+        return;
+    }
+    room[0] = before;
+    room[1] = '"';
+    memcpy(room + 2, name.p, name.n);
+    room[name.n + 2] = '"';
+    room[name.n + 3] = ':';
+    strbuf_commit(out, name.n + 4);
 }
 
 static void add_small_integer(struct strbuf *out, int64_t value)
@@ -165,7 +191,7 @@ struct printer {
 
 static void new_line(const struct printer *p)
 {
-    if (p->spaces < 0)
+    if (p->spaces < 0) /* compact */
         return;
     size_t n = (size_t)(p->spaces * p->level);
     char *room = strbuf_reserve(p->out, n + 1);
@@ -180,23 +206,27 @@ static void print_item(struct printer *p, const cJSON *item);
 
 static void print_children(struct printer *p, const cJSON *item, bool object)
 {
-    strbuf_add_char(p->out, object ? '{' : '[');
-    if (item->child) {
-        p->level++;
-        for (const cJSON *c = item->child; c; c = c->next) {
+    char before = object ? '{' : '[';
+    if (!item->child)
+        strbuf_add_char(p->out, before);
+    p->level++;
+    for (const cJSON *c = item->child; c; c = c->next, before = ',') {
+        struct str name = str_of(c->string ? c->string : "");
+        if (object && p->spaces < 0) {
+            add_name(p->out, before, name);
+        } else {
+            strbuf_add_char(p->out, before);
             new_line(p);
             if (object) {
-                add_string(p->out, str_of(c->string ? c->string : ""), ':');
-                if (p->spaces >= 0)
-                    strbuf_add_char(p->out, ' ');
+                json_print_string(name, p->out);
+                strbuf_addc(p->out, ": ");
             }
-            print_item(p, c);
-            if (c->next)
-                strbuf_add_char(p->out, ',');
         }
-        p->level--;
-        new_line(p);
+        print_item(p, c);
     }
+    p->level--;
+    if (item->child)
+        new_line(p);
     strbuf_add_char(p->out, object ? '}' : ']');
 }
 
@@ -204,7 +234,7 @@ static void print_item(struct printer *p, const cJSON *item)
 {
     switch (item->type & 0xff) {
     case cJSON_String:
-        add_string(p->out, str_of(item->valuestring), '\0');
+        json_print_string(str_of(item->valuestring), p->out);
         break;
     case cJSON_Number:
         add_number(p->out, item->valuedouble);

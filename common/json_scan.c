@@ -1,9 +1,10 @@
 /*
  * JSON pre-scan: decides in one pass over the bytes whether a text is JSON as Go understands it.
  *
- * cJSON forgives much (01, raw control characters, trailing text, a leading BOM, 1e400); this scanner
- * does not, and it checks limits before any memory is taken. Strings are skipped eight plain bytes at a
- * time, everything else goes through one 256-entry table. Recursion is bounded by LIMIT_JSON_DEPTH.
+ * cJSON forgives much (01, raw control characters, trailing text, a leading BOM, 1e400); this
+ * scanner does not, and it checks limits before any memory is taken. Strings are skipped eight
+ * plain bytes at a time, everything else goes through one 256-entry table. Recursion is bounded by
+ * LIMIT_JSON_DEPTH.
  *
  * Differences to Go, all towards refusing: invalid UTF-8, lone surrogates and \u0000 are errors.
  * Tests: tests/unit/common/json_test.c, tests/fuzz/json_fuzz.c
@@ -22,10 +23,16 @@ enum byte_class {
     C_HIGH, /* 0x80 and above: UTF-8 */
 };
 
-#define CONTROL_8 C_CONTROL, C_CONTROL, C_CONTROL, C_CONTROL, C_CONTROL, C_CONTROL, C_CONTROL, C_CONTROL
+#define CONTROL_8 \
+    C_CONTROL, C_CONTROL, C_CONTROL, C_CONTROL, C_CONTROL, C_CONTROL, C_CONTROL, C_CONTROL
 static const unsigned char classes[256] = {
-    CONTROL_8, CONTROL_8, CONTROL_8, CONTROL_8,
-    ['"'] = C_QUOTE, ['\\'] = C_BACKSLASH, [0x80 ... 0xff] = C_HIGH,
+    CONTROL_8,
+    CONTROL_8,
+    CONTROL_8,
+    CONTROL_8,
+    ['"'] = C_QUOTE,
+    ['\\'] = C_BACKSLASH,
+    [0x80 ... 0xff] = C_HIGH,
 };
 
 struct scanner {
@@ -51,7 +58,8 @@ static int refuse(struct scanner *s, const char *where)
     if (c < 0x20 || c >= 0x7f)
         return error_set(
             s->err, ERR_BAD_REQUEST, "invalid character '\\x%02x' %s (at byte %zu)", c, where, at);
-    return error_set(s->err, ERR_BAD_REQUEST, "invalid character '%c' %s (at byte %zu)", c, where, at);
+    return error_set(
+        s->err, ERR_BAD_REQUEST, "invalid character '%c' %s (at byte %zu)", c, where, at);
 }
 
 static inline void skip_space(struct scanner *s)
@@ -107,7 +115,8 @@ static int scan_unicode_escape(struct scanner *s)
     if (unit < 0)
         return unit;
     if (unit == 0)
-        return error_set(s->err, ERR_BAD_REQUEST, "\\u0000 is not allowed in strings (at byte %zu)", at);
+        return error_set(
+            s->err, ERR_BAD_REQUEST, "\\u0000 is not allowed in strings (at byte %zu)", at);
     if (unit < 0xd800 || unit > 0xdfff)
         return 0;
     if (unit < 0xdc00 && s->end - s->p >= 2 && s->p[0] == '\\' && s->p[1] == 'u') {
@@ -130,21 +139,15 @@ static int scan_escape(struct scanner *s)
     return *s->p++ == 'u' ? scan_unicode_escape(s) : 0;
 }
 
-#define ONES 0x0101010101010101ull
-#define HIGHS 0x8080808080808080ull
-#define HAS_ZERO(x) (((x)-ONES) & ~(x)&HIGHS)
-
-/* Skips eight bytes at a time as long as none of them is special. */
+/* Skips eight bytes at a time up to the first special one. */
 static inline const unsigned char *skip_plain(const unsigned char *p, const unsigned char *end)
 {
     while (end - p >= 8) {
         uint64_t w;
         memcpy(&w, p, 8);
-        uint64_t control = (w - ONES * 0x20) & ~w;
-        uint64_t special = (control | w) & HIGHS;
-        special |= HAS_ZERO(w ^ (ONES * '"')) | HAS_ZERO(w ^ (ONES * '\\'));
+        uint64_t special = WORD_ODD(w) | WORD_HAS(w, '"') | WORD_HAS(w, '\\');
         if (special)
-            break;
+            return p + word_first(special);
         p += 8;
     }
     while (p < end && classes[*p] == C_PLAIN)
@@ -270,7 +273,8 @@ static int enter(struct scanner *s)
 {
     s->p++;
     if (++s->depth > LIMIT_JSON_DEPTH)
-        return error_set(s->err, ERR_TOO_LARGE, "JSON is nested deeper than %d levels", LIMIT_JSON_DEPTH);
+        return error_set(
+            s->err, ERR_TOO_LARGE, "JSON is nested deeper than %d levels", LIMIT_JSON_DEPTH);
     skip_space(s);
     return 0;
 }

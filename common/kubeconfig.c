@@ -1,10 +1,9 @@
 /*
  * kubeconfig files: finding one, and resolving a context into server, trust and credentials.
  *
- * Only what a client needs is kept. Credential plug-ins (exec, auth-provider) are refused with a clear
- * text instead of going on as nobody.
- * Upstream: client-go tools/clientcmd. Difference: of several files in $KUBECONFIG the first is read, they
- * are not merged.
+ * Only what a client needs is kept. Credential plug-ins (exec, auth-provider) are refused with a
+ * clear text instead of going on as nobody. Upstream: client-go tools/clientcmd. Difference: of
+ * several files in $KUBECONFIG the first is read, they are not merged.
  */
 #include "common/kubeconfig.h"
 
@@ -20,8 +19,8 @@
 
 void kubeconfig_done(struct kubeconfig *k)
 {
-    char *all[] = {k->path, k->server, k->namespace_, k->ca_file, k->ca_pem, k->cert_file, k->key_file,
-        k->cert_pem, k->key_pem, k->token, k->token_file, k->tls_server_name};
+    char *all[] = {k->path, k->server, k->namespace_, k->ca_file, k->ca_pem, k->cert_file,
+        k->key_file, k->cert_pem, k->key_pem, k->token, k->token_file, k->tls_server_name};
     for (size_t i = 0; i < ARRAY_COUNT(all); i++)
         free(all[i]);
     *k = (struct kubeconfig){0};
@@ -66,7 +65,8 @@ static int find_path(const char *path_or_null, char **ret, struct error *err)
     if (!path && list && *list)
         return error_set(err, ERR_NOT_FOUND, "no file of $KUBECONFIG exists: %s", list);
     if (!path)
-        return error_set(err, ERR_NOT_FOUND, "no kubeconfig: neither --kubeconfig, $KUBECONFIG nor $HOME is set");
+        return error_set(err, ERR_NOT_FOUND,
+            "no kubeconfig: neither --kubeconfig, $KUBECONFIG nor $HOME is set");
     *ret = path;
     return 0;
 }
@@ -74,7 +74,8 @@ static int find_path(const char *path_or_null, char **ret, struct error *err)
 /* Resolving */
 
 /* The member `inner` of the entry called name in the list: contexts, clusters, users. */
-static const cJSON *find_named(const cJSON *config, const char *list, const char *inner, const char *name)
+static const cJSON *find_named(
+    const cJSON *config, const char *list, const char *inner, const char *name)
 {
     const cJSON *entry;
     cJSON_ArrayForEach(entry, json_get(config, list))
@@ -133,7 +134,8 @@ static int read_user(const cJSON *user, struct kubeconfig *k, struct error *err)
 {
     if (json_get(user, "exec") || json_get(user, "auth-provider"))
         return error_set(err, ERR_NOT_IMPLEMENTED,
-            "credential plug-ins (exec, auth-provider) are not supported; use a token or a client certificate");
+            "credential plug-ins (exec, auth-provider) are not supported; use a token or a client "
+            "certificate");
     k->token = copy_member(user, "token");
     k->token_file = copy_path(user, "tokenFile", k->path);
     k->cert_file = copy_path(user, "client-certificate", k->path);
@@ -142,7 +144,8 @@ static int read_user(const cJSON *user, struct kubeconfig *k, struct error *err)
     return r < 0 ? r : copy_data(user, "client-key-data", &k->key_pem, err);
 }
 
-static int resolve(const cJSON *config, const char *context_or_null, struct kubeconfig *k, struct error *err)
+static int resolve(
+    const cJSON *config, const char *context_or_null, struct kubeconfig *k, struct error *err)
 {
     const char *name = context_or_null ? context_or_null : json_string(config, "current-context");
     if (!name || !*name)
@@ -150,7 +153,8 @@ static int resolve(const cJSON *config, const char *context_or_null, struct kube
     const cJSON *context = find_named(config, "contexts", "context", name);
     if (!context)
         return error_set(err, ERR_NOT_FOUND, "context \"%s\" does not exist", name);
-    const char *cluster_name = json_string(context, "cluster"), *user_name = json_string(context, "user");
+    const char *cluster_name = json_string(context, "cluster"),
+               *user_name = json_string(context, "user");
     const cJSON *cluster = find_named(config, "clusters", "cluster", cluster_name);
     if (!cluster)
         return error_set(err, ERR_NOT_FOUND, "cluster \"%s\" of context \"%s\" does not exist",
@@ -201,7 +205,8 @@ int kubeconfig_in_cluster(struct kubeconfig *ret, struct error *err)
         return error_set(err, ERR_NOT_FOUND,
             "not in a pod: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set");
     if (!file_exists(SERVICE_ACCOUNT_DIR "/token"))
-        return error_set(err, ERR_NOT_FOUND, SERVICE_ACCOUNT_DIR "/token: No such file or directory");
+        return error_set(
+            err, ERR_NOT_FOUND, SERVICE_ACCOUNT_DIR "/token: No such file or directory");
     int r = file_read(SERVICE_ACCOUNT_DIR "/namespace", 4096, &namespace_, err);
     if (r < 0 && err->code != ERR_NOT_FOUND)
         return r;
@@ -215,7 +220,8 @@ int kubeconfig_in_cluster(struct kubeconfig *ret, struct error *err)
     return 0;
 }
 
-struct http_client_config kubeconfig_client_config(const struct kubeconfig *k, const char *user_agent)
+struct http_client_config kubeconfig_client_config(
+    const struct kubeconfig *k, const char *user_agent)
 {
     return (struct http_client_config){
         .base_url = k->server,

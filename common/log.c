@@ -1,13 +1,13 @@
 /*
  * Log lines: formatting, quoting, and holding back what repeats too fast.
  *
- * Fields are formatted here and not by vsnprintf, because several formats share one argument list and a
- * va_list may not be used after libc has walked it.
+ * Fields are formatted here and not by vsnprintf, because several formats share one argument list
+ * and a va_list may not be used after libc has walked it.
  *
- * The level, the form and the table of repeats are the process's only mutable globals: a log is one per
- * process by its nature. The table has a slot a (file, line); two places that share a slot evict each
- * other, which can only let more lines through.
- * Threads: any; the table has a mutex, the rest is atomic.
+ * The level, the form and the table of repeats are the process's only mutable globals: a log is one
+ * per process by its nature. The table has a slot a (file, line); two places that share a slot
+ * evict each other, which can only let more lines through. Threads: any; the table has a mutex, the
+ * rest is atomic.
  */
 #include "common/log.h"
 
@@ -77,7 +77,8 @@ static bool may_pass(const char *file, int line, int64_t now_ns, unsigned *ret_h
     return pass;
 }
 
-/* "/src/skiff/apiserver/store/sqlite.c" -> "apiserver/store/sqlite": our own path tells where the tree is. */
+/* "/src/skiff/apiserver/store/sqlite.c" -> "apiserver/store/sqlite": our own path tells where the
+ * tree is. */
 static struct str place_of(const char *file)
 {
     static const char self[] = __FILE__;
@@ -115,19 +116,19 @@ static const char *read_conversion(const char *f, struct conversion *ret)
 
 static void add_signed(struct strbuf *out, char length, va_list *args)
 {
-    long long value = length == 'L' ? va_arg(*args, long long)
-        : length == 'l'             ? va_arg(*args, long)
-        : length == 'z'             ? va_arg(*args, ssize_t)
-                                    : va_arg(*args, int);
+    long long value = length == 'L'   ? va_arg(*args, long long)
+                      : length == 'l' ? va_arg(*args, long)
+                      : length == 'z' ? va_arg(*args, ssize_t)
+                                      : va_arg(*args, int);
     strbuf_addf(out, "%lld", value);
 }
 
 static void add_unsigned(struct strbuf *out, char length, bool hex, va_list *args)
 {
-    unsigned long long value = length == 'L' ? va_arg(*args, unsigned long long)
-        : length == 'l'                      ? va_arg(*args, unsigned long)
-        : length == 'z'                      ? va_arg(*args, size_t)
-                                             : va_arg(*args, unsigned);
+    unsigned long long value = length == 'L'   ? va_arg(*args, unsigned long long)
+                               : length == 'l' ? va_arg(*args, unsigned long)
+                               : length == 'z' ? va_arg(*args, size_t)
+                                               : va_arg(*args, unsigned);
     strbuf_addf(out, hex ? "%llx" : "%llu", value);
 }
 
@@ -215,7 +216,8 @@ static void add_head(struct strbuf *line, bool json, enum log_level level, int64
     time_print_us(now_ns, time_text);
     memcpy(time_text + 23, "Z", 2); /* milliseconds are enough */
     if (json) {
-        strbuf_addf(line, "{\"time\":\"%s\",\"level\":\"%s\",\"place\":\"%.*s\",\"message\":", time_text,
+        strbuf_addf(line,
+            "{\"time\":\"%s\",\"level\":\"%s\",\"place\":\"%.*s\",\"message\":", time_text,
             names[level], STR_FMT(place));
         json_print_string(str_of(message), line);
     } else {

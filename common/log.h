@@ -5,7 +5,7 @@
  *
  * A constant message, then key, printf-format, arguments ... for each field, ended by NULL. Only these
  * conversions are understood in a field's format: %s %d %u %ld %lu %lld %llu %zu %zd %c %x %.*s %% and
- * PRId64/PRIu64. Levels: E act now, W degraded but continuing (says what happens next), I state changed,
+ * PRId64/PRIu64; another one aborts. Levels: E act now, W degraded but continuing (says what happens next), I state changed,
  * D off by default. The folder/file comes from __FILE__. The same message from the same line more
  * than 10 times a second is held back and counted. Never log a Secret or a token.
  *

@@ -2,9 +2,8 @@
  * Names: upstream's syntax rules, checked by character classes instead of regular expressions, with
  * upstream's messages (which quote the expressions).
  *
- * Lengths are in bytes. Every rule runs all its checks, so that a name that is both too long and badly
- * spelled gets both messages.
- * Upstream: apimachinery util/validation.
+ * Lengths are in bytes. Every rule runs all its checks, so that a name that is both too long and
+ * badly spelled gets both messages. Upstream: apimachinery util/validation.
  */
 #include "common/names.h"
 
@@ -17,34 +16,40 @@
 #define LABEL_EXPRESSION "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 #define QUALIFIED_EXPRESSION "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 
-static const char label_text[] =
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start "
-    "and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
-    "'" LABEL_EXPRESSION "')";
-static const char subdomain_text[] =
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and "
-    "must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
-    "'" LABEL_EXPRESSION "(\\." LABEL_EXPRESSION ")*')";
-static const char label_1035_text[] =
-    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "
-    "character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for "
-    "validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+static const char label_text[] = "a lowercase RFC 1123 label must consist of lower case "
+                                 "alphanumeric characters or '-', and must start "
+                                 "and end with an alphanumeric character (e.g. 'my-name',  or "
+                                 "'123-abc', regex used for validation is "
+                                 "'" LABEL_EXPRESSION "')";
+static const char subdomain_text[] = "a lowercase RFC 1123 subdomain must consist of lower case "
+                                     "alphanumeric characters, '-' or '.', and "
+                                     "must start and end with an alphanumeric character (e.g. "
+                                     "'example.com', regex used for validation is "
+                                     "'" LABEL_EXPRESSION "(\\." LABEL_EXPRESSION ")*')";
+static const char label_1035_text[] = "a DNS-1035 label must consist of lower case alphanumeric "
+                                      "characters or '-', start with an alphabetic "
+                                      "character, and end with an alphanumeric character (e.g. "
+                                      "'my-name',  or 'abc-123', regex used for "
+                                      "validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 static const char qualified_text[] =
-    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+    "alphanumeric "
     "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
     "'" QUALIFIED_EXPRESSION "')";
-static const char label_value_text[] =
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and "
-    "must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex "
-    "used for validation is '(" QUALIFIED_EXPRESSION ")?')";
+static const char label_value_text[] = "a valid label must be an empty string or consist of "
+                                       "alphanumeric characters, '-', '_' or '.', and "
+                                       "must start and end with an alphanumeric character (e.g. "
+                                       "'MyValue',  or 'my_value',  or '12345', regex "
+                                       "used for validation is '(" QUALIFIED_EXPRESSION ")?')";
 static const char c_identifier_text[] =
     "a valid C identifier must start with alphabetic character or '_', followed by a string of "
     "alphanumeric characters or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for "
     "validation is '[A-Za-z_][A-Za-z0-9_]*')";
-static const char env_var_text[] =
-    "a valid environment variable name must consist only of printable ASCII characters other than '='";
+static const char env_var_text[] = "a valid environment variable name must consist only of "
+                                   "printable ASCII characters other than '='";
 static const char config_map_key_text[] =
-    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or "
+    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name', "
+    " or "
     "'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
 
 static bool is_lower(char c)
@@ -156,7 +161,8 @@ bool name_is_qualified(struct str s, struct strbuf *why)
         if (str_find(name, '/') >= 0) {
             wrong(why, "a qualified name ", qualified_text);
             if (why)
-                strbuf_addc(why, " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')");
+                strbuf_addc(why,
+                    " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')");
             return false;
         }
         if (prefix.n == 0)
@@ -227,7 +233,8 @@ bool name_is_port_name(struct str s, struct strbuf *why)
     }
     bool ends = s.n > 0 && (s.p[0] == '-' || s.p[s.n - 1] == '-');
     bool ok = check_length(s, PORT_NAME_MAX, why, "");
-    ok &= check(charset, why, "", "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)");
+    ok &= check(
+        charset, why, "", "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)");
     ok &= check(letter, why, "", "must contain at least one letter (a-z)");
     ok &= check(!doubled, why, "", "must not contain consecutive hyphens");
     return check(!ends, why, "", "must not begin or end with a hyphen") && ok;

@@ -72,7 +72,8 @@ X509 *pki_read_cert(const char *pem, struct error *err)
 static char *key_text(EVP_PKEY *key)
 {
     BIO *bio = BIO_new(BIO_s_mem());
-    char *text = PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) ? pki_bio_text(bio) : NULL;
+    char *text =
+        PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) ? pki_bio_text(bio) : NULL;
     BIO_free(bio);
     return text;
 }
@@ -139,7 +140,8 @@ bool pki_set_name(X509_NAME *name, const char *common_name, const char *const *o
 
 static GENERAL_NAME *alt_name(const char *text)
 {
-    bool ip = !strncmp(text, "IP:", 3), dns = !strncmp(text, "DNS:", 4), uri = !strncmp(text, "URI:", 4);
+    bool ip = !strncmp(text, "IP:", 3), dns = !strncmp(text, "DNS:", 4),
+         uri = !strncmp(text, "URI:", 4);
     GENERAL_NAME *name = GENERAL_NAME_new();
     void *value = NULL;
 
@@ -210,7 +212,8 @@ static bool set_validity(X509 *cert, int64_t not_before_ns, int64_t valid_second
     clock_gettime(CLOCK_REALTIME, &now);
     time_t from = not_before_ns ? (time_t)(not_before_ns / NS_PER_S) : now.tv_sec - BACKDATE_S;
     time_t until = (not_before_ns ? from : now.tv_sec) + valid_seconds;
-    return ASN1_TIME_set(X509_getm_notBefore(cert), from) && ASN1_TIME_set(X509_getm_notAfter(cert), until);
+    return ASN1_TIME_set(X509_getm_notBefore(cert), from) &&
+           ASN1_TIME_set(X509_getm_notAfter(cert), until);
 }
 
 /* Version, serial number, validity and key; names and extensions are the caller's. */
@@ -228,12 +231,12 @@ X509 *pki_cert_begin(EVP_PKEY *key, int64_t not_before_ns, int64_t valid_seconds
 bool pki_add_leaf_extensions(X509 *cert, X509 *issuer, unsigned usage)
 {
     const char *extended = usage == (PKI_SERVER | PKI_CLIENT) ? "serverAuth,clientAuth"
-        : usage & PKI_SERVER                                  ? "serverAuth"
+                           : usage & PKI_SERVER               ? "serverAuth"
                                                               : "clientAuth";
     return add_extension(cert, issuer, NID_basic_constraints, "critical,CA:FALSE") &&
-        add_extension(cert, issuer, NID_key_usage, "critical,digitalSignature") &&
-        add_extension(cert, issuer, NID_ext_key_usage, extended) &&
-        add_extension(cert, issuer, NID_authority_key_identifier, "keyid:always");
+           add_extension(cert, issuer, NID_key_usage, "critical,digitalSignature") &&
+           add_extension(cert, issuer, NID_ext_key_usage, extended) &&
+           add_extension(cert, issuer, NID_authority_key_identifier, "keyid:always");
 }
 
 /* Signs and prints; frees cert. NULL and err on failure. */
@@ -249,12 +252,14 @@ char *pki_cert_finish(X509 *cert, X509 *issuer, EVP_PKEY *issuer_key, struct err
     return text;
 }
 
-static char *self_signed(EVP_PKEY *key, const char *common_name, int64_t valid_seconds, struct error *err)
+static char *self_signed(
+    EVP_PKEY *key, const char *common_name, int64_t valid_seconds, struct error *err)
 {
     X509 *cert = pki_cert_begin(key, 0, valid_seconds);
     if (!cert || !pki_set_name(X509_get_subject_name(cert), common_name, NULL) ||
         !add_extension(cert, cert, NID_basic_constraints, "critical,CA:TRUE") ||
-        !add_extension(cert, cert, NID_key_usage, "critical,digitalSignature,keyCertSign,cRLSign") ||
+        !add_extension(
+            cert, cert, NID_key_usage, "critical,digitalSignature,keyCertSign,cRLSign") ||
         !add_extension(cert, cert, NID_subject_key_identifier, "hash")) {
         X509_free(cert);
         pki_ssl_error(err, "making a CA certificate");
@@ -263,7 +268,8 @@ static char *self_signed(EVP_PKEY *key, const char *common_name, int64_t valid_s
     return pki_cert_finish(cert, cert, key, err);
 }
 
-int pki_new_ca(const char *common_name, int64_t valid_seconds, struct pki_pair *ret, struct error *err)
+int pki_new_ca(
+    const char *common_name, int64_t valid_seconds, struct pki_pair *ret, struct error *err)
 {
     EVP_PKEY *key = new_key(err);
     if (!key)
@@ -300,14 +306,16 @@ void pki_issuer_done(struct pki_issuer *issuer)
     *issuer = (struct pki_issuer){0};
 }
 
-static char *issue(const struct pki_issuer *issuer, const struct pki_subject *subject, EVP_PKEY *key,
-    struct error *err)
+static char *issue(const struct pki_issuer *issuer, const struct pki_subject *subject,
+    EVP_PKEY *key, struct error *err)
 {
     X509_EXTENSION *names = NULL;
-    if (subject->alt_names && subject->alt_names[0] && !(names = pki_alt_names(subject->alt_names, err)))
+    if (subject->alt_names && subject->alt_names[0] &&
+        !(names = pki_alt_names(subject->alt_names, err)))
         return NULL;
     X509 *cert = pki_cert_begin(key, subject->not_before_ns, subject->valid_seconds);
-    bool ok = cert &&
+    bool ok =
+        cert &&
         pki_set_name(X509_get_subject_name(cert), subject->common_name, subject->organizations) &&
         pki_add_leaf_extensions(cert, issuer->cert, subject->usage) &&
         (!names || X509_add_ext(cert, names, -1));
@@ -337,7 +345,8 @@ int pki_new_cert(const struct pki_pair *ca, const struct pki_subject *subject, s
     pki_issuer_done(&issuer);
     if (!pair.key_pem) {
         pki_pair_done(&pair);
-        return error_wrap(err, "certificate for %s", subject->common_name ? subject->common_name : "");
+        return error_wrap(
+            err, "certificate for %s", subject->common_name ? subject->common_name : "");
     }
     *ret = pair;
     return 0;

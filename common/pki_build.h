@@ -1,5 +1,6 @@
 /*
- * Inside of the PKI modules: OpenSSL objects from PEM texts and back. Pointers are the caller's to free.
+ * Inside of the PKI modules: OpenSSL objects from PEM texts and back. Pointers are the caller's to
+ * free.
  */
 #pragma once
 
@@ -14,7 +15,8 @@ struct pki_issuer {
     EVP_PKEY *key;
 };
 
-int pki_ssl_error(struct error *err, const char *what); /* with OpenSSL's reason; empties its queue */
+int pki_ssl_error(
+    struct error *err, const char *what); /* with OpenSSL's reason; empties its queue */
 char *pki_bio_text(BIO *bio);
 EVP_PKEY *pki_read_key(const char *pem, struct error *err);
 X509 *pki_read_cert(const char *pem, struct error *err);

@@ -1,9 +1,9 @@
 /*
  * Certificate signing requests: making, reading and signing them.
  *
- * A request is only believed after its own signature was checked (proof that the sender has the key). The
- * signer takes key, subject and alternative names from it and nothing else: usages, validity and CA
- * bits that it may ask for are ignored.
+ * A request is only believed after its own signature was checked (proof that the sender has the
+ * key). The signer takes key, subject and alternative names from it and nothing else: usages,
+ * validity and CA bits that it may ask for are ignored.
  */
 #include "common/pki.h"
 
@@ -13,14 +13,15 @@
 
 #include "common/pki_build.h"
 
-int pki_new_request(const char *key_pem, const struct pki_subject *subject, char **ret_csr_pem,
-    struct error *err)
+int pki_new_request(
+    const char *key_pem, const struct pki_subject *subject, char **ret_csr_pem, struct error *err)
 {
     EVP_PKEY *key = pki_read_key(key_pem, err);
     if (!key)
         return -(int)err->code;
     X509_EXTENSION *names = NULL;
-    if (subject->alt_names && subject->alt_names[0] && !(names = pki_alt_names(subject->alt_names, err))) {
+    if (subject->alt_names && subject->alt_names[0] &&
+        !(names = pki_alt_names(subject->alt_names, err))) {
         EVP_PKEY_free(key);
         return -(int)err->code;
     }
@@ -29,10 +30,12 @@ int pki_new_request(const char *key_pem, const struct pki_subject *subject, char
     if (names)
         sk_X509_EXTENSION_push(extensions, names);
     BIO *bio = BIO_new(BIO_s_mem());
-    bool ok = X509_REQ_set_version(request, X509_REQ_VERSION_1) && X509_REQ_set_pubkey(request, key) &&
-        pki_set_name(X509_REQ_get_subject_name(request), subject->common_name, subject->organizations) &&
-        (!names || X509_REQ_add_extensions(request, extensions)) &&
-        X509_REQ_sign(request, key, EVP_sha256()) && PEM_write_bio_X509_REQ(bio, request);
+    bool ok = X509_REQ_set_version(request, X509_REQ_VERSION_1) &&
+              X509_REQ_set_pubkey(request, key) &&
+              pki_set_name(X509_REQ_get_subject_name(request), subject->common_name,
+                  subject->organizations) &&
+              (!names || X509_REQ_add_extensions(request, extensions)) &&
+              X509_REQ_sign(request, key, EVP_sha256()) && PEM_write_bio_X509_REQ(bio, request);
     char *text = ok ? pki_bio_text(bio) : NULL;
     BIO_free(bio);
     sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);
@@ -52,7 +55,8 @@ static X509_REQ *read_request(const char *csr_pem, struct error *err)
     BIO_free(bio);
     EVP_PKEY *key = request ? X509_REQ_get0_pubkey(request) : NULL;
     if (!key || X509_REQ_verify(request, key) != 1) {
-        pki_ssl_error(err, request ? "the request's signature is wrong" : "reading a certificate request");
+        pki_ssl_error(
+            err, request ? "the request's signature is wrong" : "reading a certificate request");
         err->code = ERR_BAD_REQUEST;
         X509_REQ_free(request);
         return NULL;
@@ -72,7 +76,9 @@ static char *entry_text(const ASN1_STRING *string)
 {
     unsigned char *utf8 = NULL;
     int n = ASN1_STRING_to_UTF8(&utf8, string);
-    char *text = n >= 0 && !memchr(utf8, '\0', (size_t)n) ? str_dup(str_range((char *)utf8, (size_t)n)) : NULL;
+    char *text = n >= 0 && !memchr(utf8, '\0', (size_t)n)
+                     ? str_dup(str_range((char *)utf8, (size_t)n))
+                     : NULL;
     if (n >= 0)
         OPENSSL_free(utf8);
     return text;
@@ -150,7 +156,8 @@ int pki_parse_request(const char *csr_pem, struct pki_request *ret, struct error
     struct pki_request parsed = {0};
     if (!request)
         return -(int)err->code;
-    bool ok = read_subject(X509_REQ_get_subject_name(request), &parsed) && read_alt_names(request, &parsed);
+    bool ok = read_subject(X509_REQ_get_subject_name(request), &parsed) &&
+              read_alt_names(request, &parsed);
     X509_REQ_free(request);
     ERR_clear_error();
     if (!ok) {
@@ -180,8 +187,8 @@ static X509 *cert_for(X509_REQ *request, X509 *issuer, unsigned usage, int64_t v
     int at = X509v3_get_ext_by_NID(extensions, NID_subject_alt_name, -1);
     X509 *cert = pki_cert_begin(X509_REQ_get0_pubkey(request), 0, valid_seconds);
     bool ok = cert && X509_set_subject_name(cert, X509_REQ_get_subject_name(request)) &&
-        pki_add_leaf_extensions(cert, issuer, usage) &&
-        (at < 0 || X509_add_ext(cert, X509v3_get_ext(extensions, at), -1));
+              pki_add_leaf_extensions(cert, issuer, usage) &&
+              (at < 0 || X509_add_ext(cert, X509v3_get_ext(extensions, at), -1));
     sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);
     if (ok)
         return cert;
@@ -189,8 +196,8 @@ static X509 *cert_for(X509_REQ *request, X509 *issuer, unsigned usage, int64_t v
     return NULL;
 }
 
-int pki_sign_request(const struct pki_pair *ca, const char *csr_pem, unsigned usage, int64_t valid_seconds,
-    char **ret_cert_pem, struct error *err)
+int pki_sign_request(const struct pki_pair *ca, const char *csr_pem, unsigned usage,
+    int64_t valid_seconds, char **ret_cert_pem, struct error *err)
 {
     struct pki_issuer issuer;
     int r = pki_issuer_load(ca, &issuer, err);

@@ -1,14 +1,14 @@
 /*
  * Quantities: exact decimals in units of 10^-9.
  *
- * Parsing works on the digits as text: a binary suffix multiplies the digit string by 1024 a few times,
- * a decimal one only moves the point, and what is finer than 10^-9 is cut with rounding away from zero.
- * So no step can overflow and none needs floating point. Short plain numbers ("500m", "64Mi") take a
- * direct path.
+ * Parsing works on the digits as text: a binary suffix multiplies the digit string by 1024 a few
+ * times, a decimal one only moves the point, and what is finer than 10^-9 is cut with rounding away
+ * from zero. So no step can overflow and none needs floating point. Short plain numbers ("500m",
+ * "64Mi") take a direct path.
  *
- * Difference to upstream: a text without any digit ("-", ".") is refused, and so is one of more than
- * 256 characters.
- * Upstream: apimachinery api/resource. Tests: tests/cases/quantity.test, tests/fuzz/quantity_fuzz.c
+ * Difference to upstream: a text without any digit ("-", ".") is refused, and so is one of more
+ * than 256 characters. Upstream: apimachinery api/resource. Tests: tests/cases/quantity.test,
+ * tests/fuzz/quantity_fuzz.c
  */
 #include "common/quantity.h"
 
@@ -23,14 +23,27 @@ static const struct suffix {
     int exponent; /* of 10, or of 2 for binary ones */
     bool binary;
 } suffixes[] = {
-    {"", 0, false}, {"m", -3, false}, {"k", 3, false}, {"M", 6, false}, {"G", 9, false},
-    {"Ki", 10, true}, {"Mi", 20, true}, {"Gi", 30, true}, {"Ti", 40, true}, {"T", 12, false},
-    {"P", 15, false}, {"E", 18, false}, {"Pi", 50, true}, {"Ei", 60, true}, {"n", -9, false},
+    {"", 0, false},
+    {"m", -3, false},
+    {"k", 3, false},
+    {"M", 6, false},
+    {"G", 9, false},
+    {"Ki", 10, true},
+    {"Mi", 20, true},
+    {"Gi", 30, true},
+    {"Ti", 40, true},
+    {"T", 12, false},
+    {"P", 15, false},
+    {"E", 18, false},
+    {"Pi", 50, true},
+    {"Ei", 60, true},
+    {"n", -9, false},
     {"u", -6, false},
 };
 
 /* Splits text into sign, digits around the point, and suffix; false when it has another shape. */
-static bool split(struct str text, bool *negative, struct str *whole, struct str *fraction, struct str *suffix)
+static bool split(
+    struct str text, bool *negative, struct str *whole, struct str *fraction, struct str *suffix)
 {
     size_t i = 0, from;
     if (text.n == 0 || text.n > TEXT_BYTES_MAX)
@@ -164,7 +177,7 @@ int quantity_parse(struct str text, struct quantity *ret, struct error *err)
     if (!find_suffix(suffix_text, &suffix, &format))
         return error_set(err, ERR_BAD_REQUEST, "unable to parse quantity's suffix");
     bool fast = whole.n <= 9 && fraction.n == 0 && format != QUANTITY_DECIMAL_EXPONENT &&
-        suffix.exponent <= (suffix.binary ? 30 : 6);
+                suffix.exponent <= (suffix.binary ? 30 : 6);
     __int128 nano = fast ? fast_value(whole, &suffix) : slow_value(whole, fraction, &suffix);
     *ret = (struct quantity){negative ? -nano : nano, format};
     return 0;
@@ -216,7 +229,7 @@ void quantity_print(struct quantity q, struct strbuf *out)
     if (q.nano == 0)
         strbuf_add_char(out, '0');
     else if (q.format == QUANTITY_BINARY_SI && q.nano % NANO == 0 &&
-        (q.nano >= 1024 * NANO || q.nano <= -1024 * NANO))
+             (q.nano >= 1024 * NANO || q.nano <= -1024 * NANO))
         print_binary(q.nano / NANO, out);
     else
         print_decimal(q.nano, q.format == QUANTITY_DECIMAL_EXPONENT, out);
@@ -248,7 +261,9 @@ static int64_t in_units_of(__int128 nano, __int128 unit)
 {
     __int128 value = nano / unit, rest = nano % unit;
     value += rest > 0 ? 1 : rest < 0 ? -1 : 0;
-    return value > INT64_MAX ? INT64_MAX : value < -(__int128)INT64_MAX ? -INT64_MAX : (int64_t)value;
+    return value > INT64_MAX              ? INT64_MAX
+           : value < -(__int128)INT64_MAX ? -INT64_MAX
+                                          : (int64_t)value;
 }
 
 int64_t quantity_value(struct quantity q)

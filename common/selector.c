@@ -1,9 +1,9 @@
 /*
- * Selectors: matching, printing, and building from LabelSelector objects. The query-string grammars are in
- * selector_parse.c.
+ * Selectors: matching, printing, and building from LabelSelector objects. The query-string grammars
+ * are in selector_parse.c.
  *
- * A selector's terms are few and its values are sorted, so matching is a lookup a term and a comparison a
- * value. `key=v` and `key in (v)` are the same term and print alike.
+ * A selector's terms are few and its values are sorted, so matching is a lookup a term and a
+ * comparison a value. `key=v` and `key in (v)` are the same term and print alike.
  */
 #include "common/selector.h"
 
@@ -197,7 +197,8 @@ int requirement_check(const struct requirement *t, struct error *err)
 {
     autostrbuf struct strbuf problems = STRBUF_EMPTY, why = STRBUF_EMPTY, text = STRBUF_EMPTY;
     size_t count = 0;
-    bool is_set = t->op == SEL_IN || t->op == SEL_NOT_IN, is_bound = t->op == SEL_GT || t->op == SEL_LT;
+    bool is_set = t->op == SEL_IN || t->op == SEL_NOT_IN,
+         is_bound = t->op == SEL_GT || t->op == SEL_LT;
     int64_t bound;
     struct error ignored;
 
@@ -240,8 +241,8 @@ static int add_match_labels(struct selector *s, const cJSON *labels, struct erro
         return error_set(err, ERR_BAD_REQUEST, "matchLabels: must be an object of strings");
     for (const cJSON *m = labels->child; m; m = m->next) {
         if (!cJSON_IsString(m))
-            return error_set(err, ERR_BAD_REQUEST, "matchLabels: the value of \"%s\" must be a string",
-                m->string);
+            return error_set(err, ERR_BAD_REQUEST,
+                "matchLabels: the value of \"%s\" must be a string", m->string);
         struct requirement *t = selector_add_term(s, str_of(m->string), SEL_IN);
         requirement_add_value(t, str_of(m->valuestring));
         int r = requirement_check(t, err);

@@ -7,6 +7,7 @@
  *     selector_free(s);
  *
  * Grammar: key, !key, key=v, key==v, key!=v, key in (..), key notin (..), key>n, key<n; comma means and.
+ * `key=v` and `key in (v)` are the same term, and so are != and notin; they print as the short form.
  * An empty selector matches everything. Error texts are upstream's ("unable to parse requirement: ...").
  * Threads: a selector is immutable after parsing.
  */

@@ -2,10 +2,9 @@
  * Selectors: the two query-string grammars, label selectors and field selectors.
  *
  * The label grammar is upstream's, token by token, so that the same texts are accepted and the same
- * errors come back: `in` and `notin` are words only where an operator may stand, "a in (,)" holds the
- * empty value, "a=" means the empty value.
- * Upstream: apimachinery labels/selector.go, fields/selector.go. Tests: tests/cases/selector.test,
- * tests/fuzz/selector_fuzz.c
+ * errors come back: `in` and `notin` are words only where an operator may stand, "a in (,)" holds
+ * the empty value, "a=" means the empty value. Upstream: apimachinery labels/selector.go,
+ * fields/selector.go. Tests: tests/cases/selector.test, tests/fuzz/selector_fuzz.c
  */
 #include "common/selector_build.h"
 
@@ -50,8 +49,8 @@ static enum token symbol_token(struct str s)
     static const struct {
         const char *text;
         enum token token;
-    } symbols[] = {{"=", T_EQUAL}, {"==", T_EQUAL_2}, {"!=", T_NOT_EQUAL}, {">", T_GREATER}, {"<", T_LESS},
-        {",", T_COMMA}, {"(", T_OPEN}, {")", T_CLOSE}, {"!", T_NOT}};
+    } symbols[] = {{"=", T_EQUAL}, {"==", T_EQUAL_2}, {"!=", T_NOT_EQUAL}, {">", T_GREATER},
+        {"<", T_LESS}, {",", T_COMMA}, {"(", T_OPEN}, {")", T_CLOSE}, {"!", T_NOT}};
     for (size_t i = 0; i < ARRAY_COUNT(symbols); i++)
         if (str_eqc(s, symbols[i].text))
             return symbols[i].token;
@@ -134,7 +133,8 @@ static int parse_value_list(struct lexer *l, struct requirement *t)
             return found(l, l->text, ", expected: ',', or identifier");
         }
         if (t->value_count > LIMIT_SELECTOR_TERMS)
-            return error_set(l->err, ERR_TOO_LARGE, "more than %d values in a selector", LIMIT_SELECTOR_TERMS);
+            return error_set(
+                l->err, ERR_TOO_LARGE, "more than %d values in a selector", LIMIT_SELECTOR_TERMS);
     }
 }
 
@@ -231,8 +231,8 @@ static int parse_terms(struct lexer *l, struct selector *s)
         if (token != T_WORD && token != T_NOT)
             return found(l, text, ", expected: !, identifier, or 'end of string'");
         if (s->term_count >= LIMIT_SELECTOR_TERMS)
-            return error_set(
-                l->err, ERR_TOO_LARGE, "more than %d requirements in a selector", LIMIT_SELECTOR_TERMS);
+            return error_set(l->err, ERR_TOO_LARGE, "more than %d requirements in a selector",
+                LIMIT_SELECTOR_TERMS);
         int r = parse_requirement(l, s);
         if (r < 0)
             return error_wrap(l->err, "unable to parse requirement");
@@ -309,8 +309,8 @@ static int unescape(struct str value, struct strbuf *out, struct error *err)
     for (size_t i = 0; i < value.n; i++) {
         char c = value.p[i];
         if (c == ',' || c == '=')
-            return error_set(
-                err, ERR_BAD_REQUEST, "invalid field selector: unescaped character in value: %c", c);
+            return error_set(err, ERR_BAD_REQUEST,
+                "invalid field selector: unescaped character in value: %c", c);
         if (c == '\\') {
             char next = i + 1 < value.n ? value.p[i + 1] : '\0';
             if (next != '\\' && next != ',' && next != '=')
@@ -333,7 +333,8 @@ static int parse_field_terms(struct str text, struct selector *s, struct error *
         if (term.n == 0)
             continue;
         if (!find_field_op(term, &at, &n, &op))
-            return error_set(err, ERR_BAD_REQUEST, "invalid selector: '%.*s'; can't understand '%.*s'",
+            return error_set(err, ERR_BAD_REQUEST,
+                "invalid selector: '%.*s'; can't understand '%.*s'",
                 text.n > 200 ? 200 : (int)text.n, text.p, term.n > 200 ? 200 : (int)term.n, term.p);
         if (s->term_count >= LIMIT_SELECTOR_TERMS)
             return error_set(

@@ -1,10 +1,10 @@
 /*
  * Strings: views, growing buffers, and the allocation functions that abort when memory is out.
  *
- * A buffer that never grew points at a shared empty string (capacity 0), so an unused one costs nothing.
- * Invariant: data[n] is NUL; capacity counts that byte. Once a buffer overflowed everything more is
- * dropped, so its content is a prefix of what was meant.
- * Threads: none of its own.
+ * A buffer that never grew points at a shared empty string (capacity 0), so an unused one costs
+ * nothing. Invariant: data[n] is NUL; capacity counts that byte. Once a buffer overflowed
+ * everything more is dropped, so its content is a prefix of what was meant. Threads: none of its
+ * own.
  */
 #include "common/str.h"
 

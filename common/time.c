@@ -76,8 +76,9 @@ static const char layout[] = "2006-01-02T15:04:05Z07:00";
 static int cannot_parse(struct str whole, struct str rest, const char *element, struct error *err)
 {
     return error_set(err, ERR_BAD_REQUEST,
-        "parsing time \"%.*s\" as \"%s\": cannot parse \"%.*s\" as \"%s\"", whole.n > 64 ? 64 : (int)whole.n,
-        whole.p ? whole.p : "", layout, rest.n > 64 ? 64 : (int)rest.n, rest.p ? rest.p : "", element);
+        "parsing time \"%.*s\" as \"%s\": cannot parse \"%.*s\" as \"%s\"",
+        whole.n > 64 ? 64 : (int)whole.n, whole.p ? whole.p : "", layout,
+        rest.n > 64 ? 64 : (int)rest.n, rest.p ? rest.p : "", element);
 }
 
 static bool take_digits(struct str *rest, size_t count, int *ret)
@@ -158,8 +159,12 @@ static int take_parts(struct str text, struct str *rest, struct clock_parts *t, 
         char after;
         const char *after_text;
     } steps[] = {
-        {&t->year, 4, "2006", '-', "-"}, {&t->month, 2, "01", '-', "-"}, {&t->day, 2, "02", 'T', "T"},
-        {&t->hour, 2, "15", ':', ":"}, {&t->minute, 2, "04", ':', ":"}, {&t->second, 2, "05", 0, ""},
+        {&t->year, 4, "2006", '-', "-"},
+        {&t->month, 2, "01", '-', "-"},
+        {&t->day, 2, "02", 'T', "T"},
+        {&t->hour, 2, "15", ':', ":"},
+        {&t->minute, 2, "04", ':', ":"},
+        {&t->second, 2, "05", 0, ""},
     };
     for (size_t i = 0; i < ARRAY_COUNT(steps); i++) {
         if (!take_digits(rest, steps[i].digits, steps[i].value))
@@ -202,11 +207,11 @@ int time_parse(struct str text, int64_t *ret_ns, struct error *err)
     if (wrong)
         return error_set(
             err, ERR_BAD_REQUEST, "parsing time \"%.*s\": %s out of range", STR_FMT(text), wrong);
-    int64_t seconds = days_from_civil(t.year, t.month, t.day) * 86400 + t.hour * 3600 + t.minute * 60 +
-        t.second - offset;
+    int64_t seconds = days_from_civil(t.year, t.month, t.day) * 86400 + t.hour * 3600 +
+                      t.minute * 60 + t.second - offset;
     if (seconds <= INT64_MIN / NS_PER_S || seconds >= INT64_MAX / NS_PER_S)
-        return error_set(err, ERR_BAD_REQUEST,
-            "time \"%.*s\" is outside the years 1678 to 2261", STR_FMT(text));
+        return error_set(
+            err, ERR_BAD_REQUEST, "time \"%.*s\" is outside the years 1678 to 2261", STR_FMT(text));
     *ret_ns = seconds * NS_PER_S + fraction;
     return 0;
 }
@@ -217,8 +222,14 @@ static const struct {
     const char *name;
     int64_t ns;
 } units[] = {
-    {"ns", 1}, {"us", NS_PER_US}, {"\xc2\xb5s", NS_PER_US}, {"\xce\xbcs", NS_PER_US}, {"ms", NS_PER_MS},
-    {"s", NS_PER_S}, {"m", 60 * NS_PER_S}, {"h", 3600 * NS_PER_S},
+    {"ns", 1},
+    {"us", NS_PER_US},
+    {"\xc2\xb5s", NS_PER_US},
+    {"\xce\xbcs", NS_PER_US},
+    {"ms", NS_PER_MS},
+    {"s", NS_PER_S},
+    {"m", 60 * NS_PER_S},
+    {"h", 3600 * NS_PER_S},
 };
 
 static int invalid_duration(struct str text, struct error *err)
@@ -349,7 +360,8 @@ static void add_pair(struct strbuf *out, int64_t big, char big_unit, int64_t sma
 
 void duration_print_human(int64_t ns, struct strbuf *out)
 {
-    int64_t seconds = ns / NS_PER_S, minutes = seconds / 60, hours = minutes / 60, days = hours / 24;
+    int64_t seconds = ns / NS_PER_S, minutes = seconds / 60, hours = minutes / 60,
+            days = hours / 24;
     if (seconds < -1)
         strbuf_addc(out, "<invalid>");
     else if (seconds < 0)

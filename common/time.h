@@ -1,5 +1,8 @@
 /*
  * Times as int64_t nanoseconds since the Unix epoch (UTC), and Go durations.
+ *
+ * The range is 1678 to 2261; time_parse() refuses what lies outside (Go's zero time, year 1, included:
+ * JSON leaves it out or says null).
  */
 #pragma once
 

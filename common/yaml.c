@@ -1,9 +1,9 @@
 /*
  * YAML streams: splitting into documents as kubectl does, by text, and telling JSON from YAML.
  *
- * A line that begins with --- ends a document even inside a block scalar; only a comment may follow on
- * it. What begins with { is tried as a JSON value first; when that fails it may still be a YAML flow
- * mapping, and if it is neither, the error that fits the look of the text is returned.
+ * A line that begins with --- ends a document even inside a block scalar; only a comment may follow
+ * on it. What begins with { is tried as a JSON value first; when that fails it may still be a YAML
+ * flow mapping, and if it is neither, the error that fits the look of the text is returned.
  */
 #include "common/yaml.h"
 
@@ -35,8 +35,9 @@ static int skip_separator(struct yaml_stream *s, struct error *err)
     size_t n = line_length(s->rest);
     struct str after = str_trim(str_range(s->rest.p + 3, n - 3));
     if (after.n > 0 && after.p[0] != '#')
-        return error_set(err, ERR_BAD_REQUEST, "yaml: line %d: invalid Yaml document separator: %.*s",
-            s->line, after.n > 100 ? 100 : (int)after.n, after.p);
+        return error_set(err, ERR_BAD_REQUEST,
+            "yaml: line %d: invalid Yaml document separator: %.*s", s->line,
+            after.n > 100 ? 100 : (int)after.n, after.p);
     advance(s, n);
     return 0;
 }
@@ -62,15 +63,18 @@ static void note_first(void *arg, const char *path)
 }
 
 /* Drops members that came twice; in strict mode that is an error. */
-static int check_duplicates(const struct yaml_stream *s, enum yaml_mode mode, cJSON *tree, struct error *err)
+static int check_duplicates(
+    const struct yaml_stream *s, enum yaml_mode mode, cJSON *tree, struct error *err)
 {
     autostrbuf struct strbuf first = STRBUF_EMPTY;
     if (json_dedup(tree, note_first, &first) == 0 || mode == YAML_LAX)
         return 0;
-    return error_set(err, ERR_BAD_REQUEST, "json: line %d: duplicate field \"%s\"", s->line, first.data);
+    return error_set(
+        err, ERR_BAD_REQUEST, "json: line %d: duplicate field \"%s\"", s->line, first.data);
 }
 
-/* 1 when the stream goes on with a JSON value, now in *ret; 0 when it does not, and *ret_why is why not. */
+/* 1 when the stream goes on with a JSON value, now in *ret; 0 when it does not, and *ret_why is why
+ * not. */
 static int next_json(struct yaml_stream *s, enum yaml_mode mode, cJSON **ret, struct error *ret_why)
 {
     cJSON *tree;

@@ -3,6 +3,8 @@
  *
  * Input is split into documents at lines starting with `---`, as kubectl does, before parsing. Text that
  * starts with `{` is read as JSON values one after the other. Documents that hold nothing are skipped.
+ * JSON that fails is still tried as a YAML flow mapping. Members that come twice: the last wins; YAML_STRICT
+ * refuses them, in JSON too.
  * Aliases are expanded up to LIMIT_YAML_NODES; nesting up to LIMIT_YAML_DEPTH.
  *
  *     struct yaml_stream s = yaml_stream_of(text);

@@ -2,10 +2,11 @@
  * YAML: one document's text to a tree, by libyaml's events (never its tree, which has no limits).
  *
  * Members of a mapping are collected with their lines and sorted when it ends, so duplicates cost
- * O(n log n) and an error can name the line. An alias copies the anchored node; nothing is freed before the
- * document is done (a node that lost to a duplicate may still be the target of an alias), it goes to a
- * trash list. Copies count towards the limits, so aliases of aliases end early.
- * Upstream: sigs.k8s.io/yaml over go-yaml v2. Tests: tests/cases/yaml.test, tests/fuzz/yaml_fuzz.c
+ * O(n log n) and an error can name the line. An alias copies the anchored node; nothing is freed
+ * before the document is done (a node that lost to a duplicate may still be the target of an
+ * alias), it goes to a trash list. Copies count towards the limits, so aliases of aliases end
+ * early. Upstream: sigs.k8s.io/yaml over go-yaml v2. Tests: tests/cases/yaml.test,
+ * tests/fuzz/yaml_fuzz.c
  */
 #include "common/yaml_build.h"
 
@@ -79,8 +80,8 @@ static int count(struct builder *b, size_t bytes)
 
 static int too_deep(struct builder *b)
 {
-    return error_set(b->err, ERR_TOO_LARGE, "yaml: line %d: nested deeper than %d levels", event_line(b),
-        LIMIT_YAML_DEPTH);
+    return error_set(b->err, ERR_TOO_LARGE, "yaml: line %d: nested deeper than %d levels",
+        event_line(b), LIMIT_YAML_DEPTH);
 }
 
 static void discard(struct builder *b, cJSON *item)
@@ -113,13 +114,13 @@ static int find_anchor(struct builder *b, const cJSON **ret)
         if (strcmp(b->anchors[i].name, name))
             continue;
         if (!b->anchors[i].node)
-            return error_set(b->err, ERR_BAD_REQUEST, "yaml: line %d: anchor '%s' value contains itself",
-                event_line(b), name);
+            return error_set(b->err, ERR_BAD_REQUEST,
+                "yaml: line %d: anchor '%s' value contains itself", event_line(b), name);
         *ret = b->anchors[i].node;
         return 0;
     }
-    return error_set(
-        b->err, ERR_BAD_REQUEST, "yaml: line %d: unknown anchor '%s' referenced", event_line(b), name);
+    return error_set(b->err, ERR_BAD_REQUEST, "yaml: line %d: unknown anchor '%s' referenced",
+        event_line(b), name);
 }
 
 /* A deep copy without the name, counted. *ret is set even on failure, for the caller to discard. */
@@ -196,7 +197,8 @@ static bool convert(struct yaml_value *value, const char *tag)
 static int build_scalar(struct builder *b, cJSON **ret)
 {
     const char *tag = (const char *)b->event.data.scalar.tag;
-    struct str text = str_range((const char *)b->event.data.scalar.value, b->event.data.scalar.length);
+    struct str text =
+        str_range((const char *)b->event.data.scalar.value, b->event.data.scalar.length);
     struct yaml_value value = {.kind = YAML_STRING};
     bool known = tag && !strncmp(tag, TAG_PREFIX, strlen(TAG_PREFIX));
     const char *name = known ? tag + strlen(TAG_PREFIX) : "str";
@@ -208,8 +210,9 @@ static int build_scalar(struct builder *b, cJSON **ret)
     if (tag) {
         value = yaml_resolve(text);
         if (!convert(&value, name))
-            return error_set(b->err, ERR_BAD_REQUEST, "yaml: line %d: cannot decode !!str `%.*s` as a !!%s",
-                event_line(b), text.n > 60 ? 60 : (int)text.n, text.p, name);
+            return error_set(b->err, ERR_BAD_REQUEST,
+                "yaml: line %d: cannot decode !!str `%.*s` as a !!%s", event_line(b),
+                text.n > 60 ? 60 : (int)text.n, text.p, name);
     } else if (b->event.data.scalar.plain_implicit) {
         value = yaml_resolve(text);
     }
@@ -287,8 +290,8 @@ static bool is_merge_key(const yaml_event_t *event)
 {
     const char *tag = (const char *)event->data.scalar.tag;
     return event->type == YAML_SCALAR_EVENT && event->data.scalar.length == 2 &&
-        !memcmp(event->data.scalar.value, "<<", 2) &&
-        (tag ? !strcmp(tag, TAG_PREFIX "merge") : event->data.scalar.plain_implicit);
+           !memcmp(event->data.scalar.value, "<<", 2) &&
+           (tag ? !strcmp(tag, TAG_PREFIX "merge") : event->data.scalar.plain_implicit);
 }
 
 /* The event at hand is a key; reads it and its value. */
@@ -305,7 +308,8 @@ static int build_member(struct builder *b)
     char *name = key_text(key);
     discard(b, key);
     if (!name)
-        return problem(b, line, "unsupported map key: only strings, numbers and booleans can be keys");
+        return problem(
+            b, line, "unsupported map key: only strings, numbers and booleans can be keys");
     r = next_event(b);
     if (r == 0)
         r = build_node(b, &value);
@@ -335,8 +339,8 @@ static int order_cmp(const void *a, const void *b)
 }
 
 /* Keeps the winner of equal names among members [0, n); *ret_line is a loser's line, or 0. */
-static size_t drop_duplicates(struct builder *b, struct member *members, size_t n, const char **ret_name,
-    int *ret_line)
+static size_t drop_duplicates(
+    struct builder *b, struct member *members, size_t n, const char **ret_name, int *ret_line)
 {
     size_t kept = 0;
     *ret_line = 0;
@@ -344,7 +348,8 @@ static size_t drop_duplicates(struct builder *b, struct member *members, size_t 
     for (size_t i = 0; i < n; i++) {
         if (i + 1 < n && !strcmp(members[i].item->string, members[i + 1].item->string)) {
             *ret_name = members[i].item->string;
-            *ret_line = members[i].line > members[i + 1].line ? members[i].line : members[i + 1].line;
+            *ret_line =
+                members[i].line > members[i + 1].line ? members[i].line : members[i + 1].line;
             discard(b, members[i].item);
         } else {
             members[kept++] = members[i];

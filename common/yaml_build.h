@@ -6,4 +6,5 @@
 #include "common/yaml.h"
 
 /* *ret is NULL when the text holds no node (only comments). first_line counts for error texts. */
-int yaml_build(struct str text, int first_line, enum yaml_mode mode, cJSON **ret, struct error *err);
+int yaml_build(
+    struct str text, int first_line, enum yaml_mode mode, cJSON **ret, struct error *err);

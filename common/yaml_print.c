@@ -1,9 +1,9 @@
 /*
- * YAML printing: block style as kubectl's -o yaml: two spaces a level, lists at their key's level, keys
- * sorted, text of several lines as a literal block.
+ * YAML printing: block style as kubectl's -o yaml: two spaces a level, lists at their key's level,
+ * keys sorted, text of several lines as a literal block.
  *
- * A string is plain when it can be nothing else to a YAML 1.1 reader; in double quotes when it would be
- * read as another type or holds unprintable characters; else in single quotes.
+ * A string is plain when it can be nothing else to a YAML 1.1 reader; in double quotes when it
+ * would be read as another type or holds unprintable characters; else in single quotes.
  */
 #include "common/yaml.h"
 
@@ -21,7 +21,8 @@ static void add_indent(struct strbuf *out, int indent)
     strbuf_commit(out, (size_t)indent);
 }
 
-/* Printable in the sense of YAML: no controls but tab and line feed, no BOM, no C1, no line separators. */
+/* Printable in the sense of YAML: no controls but tab and line feed, no BOM, no C1, no line
+ * separators. */
 static bool is_printable(struct str s)
 {
     for (size_t i = 0; i < s.n;) {
@@ -47,11 +48,13 @@ static bool is_plain_text(struct str s)
     char first = s.p[0], second = s.n > 1 ? s.p[1] : '\0';
     if (strchr("#,[]{}&*!|>'\"%@`", first) || (strchr("-?:", first) && is_blank(second)))
         return false;
-    if (is_blank(first) || is_blank(s.p[s.n - 1]) || str_starts(s, STR("---")) || str_starts(s, STR("...")))
+    if (is_blank(first) || is_blank(s.p[s.n - 1]) || str_starts(s, STR("---")) ||
+        str_starts(s, STR("...")))
         return false;
     for (size_t i = 0; i < s.n; i++) {
         char next = i + 1 < s.n ? s.p[i + 1] : '\0';
-        if (s.p[i] == '\n' || (s.p[i] == ':' && is_blank(next)) || (is_blank(s.p[i]) && next == '#'))
+        if (s.p[i] == '\n' || (s.p[i] == ':' && is_blank(next)) ||
+            (is_blank(s.p[i]) && next == '#'))
             return false;
     }
     return true;
@@ -108,8 +111,8 @@ static void print_single_quoted(struct str s, struct strbuf *out)
 
 static void print_inline_string(struct str s, struct strbuf *out)
 {
-    if (s.n == 0 || yaml_resolve(s).kind != YAML_STRING || str_eq(s, STR("<<")) || is_base60(s) || !is_printable(s) ||
-        str_find(s, '\n') >= 0 || str_find(s, '\t') >= 0)
+    if (s.n == 0 || yaml_resolve(s).kind != YAML_STRING || str_eq(s, STR("<<")) || is_base60(s) ||
+        !is_printable(s) || str_find(s, '\n') >= 0 || str_find(s, '\t') >= 0)
         print_double_quoted(s, out);
     else if (is_plain_text(s))
         strbuf_add(out, s);
@@ -117,7 +120,8 @@ static void print_inline_string(struct str s, struct strbuf *out)
         print_single_quoted(s, out);
 }
 
-/* A literal block keeps everything but blanks before a line's end and needs an indicator for leading ones. */
+/* A literal block keeps everything but blanks before a line's end and needs an indicator for
+ * leading ones. */
 static bool fits_literal(struct str s)
 {
     if (str_find(s, '\n') < 0 || !is_printable(s) || is_blank(s.p[0]))

@@ -1,10 +1,10 @@
 /*
- * YAML scalars: which type a plain one has, by the rules of go-yaml v2 (YAML 1.1 with Go's number syntax).
+ * YAML scalars: which type a plain one has, by the rules of go-yaml v2 (YAML 1.1 with Go's number
+ * syntax).
  *
- * The first byte decides what is tried, as there: words only for letters that begin one, numbers for digits
- * and signs. Underscores inside numbers are dropped; 010 is octal; 08 is no octal and so a float; base 60
- * is not supported and stays a string.
- * Tests: tests/cases/yaml_scalar.test
+ * The first byte decides what is tried, as there: words only for letters that begin one, numbers
+ * for digits and signs. Underscores inside numbers are dropped; 010 is octal; 08 is no octal and so
+ * a float; base 60 is not supported and stays a string. Tests: tests/cases/yaml_scalar.test
  */
 #include "common/yaml_scalar.h"
 
@@ -17,15 +17,45 @@ static const struct {
     const char *text;
     enum yaml_kind kind;
 } words[] = {
-    {"", YAML_NULL}, {"~", YAML_NULL}, {"null", YAML_NULL}, {"Null", YAML_NULL}, {"NULL", YAML_NULL},
-    {"y", YAML_TRUE}, {"Y", YAML_TRUE}, {"yes", YAML_TRUE}, {"Yes", YAML_TRUE}, {"YES", YAML_TRUE},
-    {"true", YAML_TRUE}, {"True", YAML_TRUE}, {"TRUE", YAML_TRUE}, {"on", YAML_TRUE}, {"On", YAML_TRUE},
-    {"ON", YAML_TRUE}, {"n", YAML_FALSE}, {"N", YAML_FALSE}, {"no", YAML_FALSE}, {"No", YAML_FALSE},
-    {"NO", YAML_FALSE}, {"false", YAML_FALSE}, {"False", YAML_FALSE}, {"FALSE", YAML_FALSE},
-    {"off", YAML_FALSE}, {"Off", YAML_FALSE}, {"OFF", YAML_FALSE}, {".nan", YAML_SPECIAL},
-    {".NaN", YAML_SPECIAL}, {".NAN", YAML_SPECIAL}, {".inf", YAML_SPECIAL}, {".Inf", YAML_SPECIAL},
-    {".INF", YAML_SPECIAL}, {"+.inf", YAML_SPECIAL}, {"+.Inf", YAML_SPECIAL}, {"+.INF", YAML_SPECIAL},
-    {"-.inf", YAML_SPECIAL}, {"-.Inf", YAML_SPECIAL}, {"-.INF", YAML_SPECIAL},
+    {"", YAML_NULL},
+    {"~", YAML_NULL},
+    {"null", YAML_NULL},
+    {"Null", YAML_NULL},
+    {"NULL", YAML_NULL},
+    {"y", YAML_TRUE},
+    {"Y", YAML_TRUE},
+    {"yes", YAML_TRUE},
+    {"Yes", YAML_TRUE},
+    {"YES", YAML_TRUE},
+    {"true", YAML_TRUE},
+    {"True", YAML_TRUE},
+    {"TRUE", YAML_TRUE},
+    {"on", YAML_TRUE},
+    {"On", YAML_TRUE},
+    {"ON", YAML_TRUE},
+    {"n", YAML_FALSE},
+    {"N", YAML_FALSE},
+    {"no", YAML_FALSE},
+    {"No", YAML_FALSE},
+    {"NO", YAML_FALSE},
+    {"false", YAML_FALSE},
+    {"False", YAML_FALSE},
+    {"FALSE", YAML_FALSE},
+    {"off", YAML_FALSE},
+    {"Off", YAML_FALSE},
+    {"OFF", YAML_FALSE},
+    {".nan", YAML_SPECIAL},
+    {".NaN", YAML_SPECIAL},
+    {".NAN", YAML_SPECIAL},
+    {".inf", YAML_SPECIAL},
+    {".Inf", YAML_SPECIAL},
+    {".INF", YAML_SPECIAL},
+    {"+.inf", YAML_SPECIAL},
+    {"+.Inf", YAML_SPECIAL},
+    {"+.INF", YAML_SPECIAL},
+    {"-.inf", YAML_SPECIAL},
+    {"-.Inf", YAML_SPECIAL},
+    {"-.INF", YAML_SPECIAL},
 };
 
 static bool find_word(struct str text, struct yaml_value *ret)
@@ -56,7 +86,8 @@ static bool read_digits(const char *p, unsigned base, uint64_t *ret)
         unsigned digit = is_digit(*p) ? (unsigned)(*p - '0') : (unsigned)((*p | 0x20) - 'a' + 10);
         if ((!is_digit(*p) && ((*p | 0x20) < 'a' || (*p | 0x20) > 'f')) || digit >= base)
             return false;
-        if (__builtin_mul_overflow(value, base, &value) || __builtin_add_overflow(value, digit, &value))
+        if (__builtin_mul_overflow(value, base, &value) ||
+            __builtin_add_overflow(value, digit, &value))
             return false;
     }
     *ret = value;
@@ -80,7 +111,8 @@ static bool read_int(const char *p, struct yaml_value *ret)
         return false;
     if (magnitude > (uint64_t)INT64_MAX + negative && sign)
         return false; /* ParseUint takes no sign */
-    *ret = (struct yaml_value){.kind = YAML_INT, .negative = negative && magnitude, .magnitude = magnitude};
+    *ret = (struct yaml_value){
+        .kind = YAML_INT, .negative = negative && magnitude, .magnitude = magnitude};
     return true;
 }
 
@@ -159,7 +191,8 @@ struct yaml_value yaml_resolve(struct str text)
     if (find_word(text, &value))
         return value;
     char first = text.p[0];
-    if (text.n > NUMBER_BYTES_MAX || (!is_digit(first) && first != '-' && first != '+' && first != '.'))
+    if (text.n > NUMBER_BYTES_MAX ||
+        (!is_digit(first) && first != '-' && first != '+' && first != '.'))
         return value;
     for (size_t i = 0; i < text.n; i++) {
         if (!text.p[i])
@@ -183,7 +216,8 @@ static cJSON *int_item(const struct yaml_value *value)
 {
     char text[24];
     if (value->magnitude <= INT64_MAX)
-        return json_new_int64(value->negative ? -(int64_t)value->magnitude : (int64_t)value->magnitude);
+        return json_new_int64(
+            value->negative ? -(int64_t)value->magnitude : (int64_t)value->magnitude);
     snprintf(text, sizeof(text), "%s%" PRIu64, value->negative ? "-" : "", value->magnitude);
     return cJSON_CreateRaw(text);
 }

@@ -1,6 +1,6 @@
 /*
- * JSON: whatever the pre-scan accepts, cJSON must read; what is printed must read back as equal and print
- * the same again. Sorting and dropping duplicates must keep the tree whole.
+ * JSON: whatever the pre-scan accepts, cJSON must read; what is printed must read back as equal and
+ * print the same again. Sorting and dropping duplicates must keep the tree whole.
  */
 #include "common/json.h"
 

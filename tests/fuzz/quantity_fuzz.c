@@ -1,4 +1,5 @@
-/* Quantities, times and durations: what is read prints in a form that reads back as the same value. */
+/* Quantities, times and durations: what is read prints in a form that reads back as the same value.
+ */
 #include "common/quantity.h"
 
 #include <assert.h>
@@ -19,7 +20,7 @@ static void check_quantity(struct str text)
     quantity_print(back, &again);
     assert(str_eq(strbuf_str(&printed), strbuf_str(&again)));
     assert(quantity_cmp(quantity_sub(quantity_add(q, q), q), q) == 0 || q.nano > INT64_MAX ||
-        q.nano < -INT64_MAX);
+           q.nano < -INT64_MAX);
     quantity_milli_value(q);
     assert(quantity_value(q) == quantity_value(back));
 }

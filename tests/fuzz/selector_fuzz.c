@@ -1,6 +1,6 @@
 /*
- * Label selectors: what is read prints in a form that reads back as the same selector and matches the same
- * labels. Field selectors and names must only not crash.
+ * Label selectors: what is read prints in a form that reads back as the same selector and matches
+ * the same labels. Field selectors and names must only not crash.
  */
 #include "common/selector.h"
 

@@ -1,6 +1,6 @@
 /*
- * YAML: every document that is read prints as YAML that reads back as the same tree, and as JSON that
- * the JSON parser accepts.
+ * YAML: every document that is read prints as YAML that reads back as the same tree, and as JSON
+ * that the JSON parser accepts.
  */
 #include "common/yaml.h"
 

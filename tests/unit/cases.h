@@ -4,8 +4,8 @@
  *     static void run(struct str input, struct strbuf *out) { ...append what came out... }
  *     cases_run("quantity", run);
  *
- * Two forms, which a file may mix. A line `input => output` with the escapes \n \t \\ \xHH on both sides
- * (and # for comments); or a block that keeps its line ends:
+ * Two forms, which a file may mix. A line `input => output` with the escapes \n \t \\ \xHH on both
+ * sides (and # for comments); or a block that keeps its line ends:
  *
  *     === what it shows
  *     input lines

@@ -10,12 +10,16 @@ static void encoding(void)
     static const struct {
         const char *bytes, *standard, *url, *hex;
     } cases[] = {
-        {"", "", "", ""}, {"f", "Zg==", "Zg", "66"}, {"fo", "Zm8=", "Zm8", "666f"},
-        {"foo", "Zm9v", "Zm9v", "666f6f"}, {"foobar", "Zm9vYmFy", "Zm9vYmFy", "666f6f626172"},
+        {"", "", "", ""},
+        {"f", "Zg==", "Zg", "66"},
+        {"fo", "Zm8=", "Zm8", "666f"},
+        {"foo", "Zm9v", "Zm9v", "666f6f"},
+        {"foobar", "Zm9vYmFy", "Zm9vYmFy", "666f6f626172"},
         {"\xfb\xff\xfe", "+//+", "-__-", "fbfffe"},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
-        autostrbuf struct strbuf a = STRBUF_EMPTY, b = STRBUF_EMPTY, c = STRBUF_EMPTY, d = STRBUF_EMPTY;
+        autostrbuf struct strbuf a = STRBUF_EMPTY, b = STRBUF_EMPTY, c = STRBUF_EMPTY,
+                                 d = STRBUF_EMPTY;
         struct error err;
         base64_encode(str_of(cases[i].bytes), &a);
         base64url_encode(str_of(cases[i].bytes), &b);
@@ -50,14 +54,29 @@ static void refusals_name_the_byte(void)
         const char *text;
         int at; /* -1: accepted */
     } cases[] = {
-        {base64_decode, "Zm9v\nYmFy\r\n", -1}, {base64_decode, "Zg==", -1}, {base64_decode, "Zg=\n=", -1},
-        {base64_decode, "!!!!", 0}, {base64_decode, "====", 0}, {base64_decode, "x===", 1},
-        {base64_decode, "=AAA", 0}, {base64_decode, "A=AA", 1}, {base64_decode, "AA=A", 2},
-        {base64_decode, "AA==A", 4}, {base64_decode, "AAA=AAAA", 4}, {base64_decode, "AAAAA", 4},
-        {base64_decode, "AAAAAA", 4}, {base64_decode, "A=", 1}, {base64_decode, "AA=", 3},
-        {base64_decode, "AAAA=", 4}, {base64_decode, "Zm 9v", 2}, {base64_decode, "-_-_", 0},
-        {base64url_decode, "Zg", -1}, {base64url_decode, "Zg==", 2}, {base64url_decode, "A", 0},
-        {base64url_decode, "AAAAA", 4}, {base64url_decode, "+/+/", 0},
+        {base64_decode, "Zm9v\nYmFy\r\n", -1},
+        {base64_decode, "Zg==", -1},
+        {base64_decode, "Zg=\n=", -1},
+        {base64_decode, "!!!!", 0},
+        {base64_decode, "====", 0},
+        {base64_decode, "x===", 1},
+        {base64_decode, "=AAA", 0},
+        {base64_decode, "A=AA", 1},
+        {base64_decode, "AA=A", 2},
+        {base64_decode, "AA==A", 4},
+        {base64_decode, "AAA=AAAA", 4},
+        {base64_decode, "AAAAA", 4},
+        {base64_decode, "AAAAAA", 4},
+        {base64_decode, "A=", 1},
+        {base64_decode, "AA=", 3},
+        {base64_decode, "AAAA=", 4},
+        {base64_decode, "Zm 9v", 2},
+        {base64_decode, "-_-_", 0},
+        {base64url_decode, "Zg", -1},
+        {base64url_decode, "Zg==", 2},
+        {base64url_decode, "A", 0},
+        {base64url_decode, "AAAAA", 4},
+        {base64url_decode, "+/+/", 0},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         autostrbuf struct strbuf out = STRBUF_EMPTY;

@@ -48,7 +48,8 @@ static void long_texts_are_cut_between_characters(void)
         error_set(&err, ERR_INTERNAL, "%.*s%s", shift, "abcd", text);
         size_t n = strlen(err.text);
         CU_ASSERT(n < sizeof(err.text) && !strcmp(err.text + n - 3, "..."));
-        CU_ASSERT_EQUAL((unsigned char)err.text[n - 4], 0xa9); /* a whole character before the dots */
+        CU_ASSERT_EQUAL(
+            (unsigned char)err.text[n - 4], 0xa9); /* a whole character before the dots */
         error_wrap(&err, "%s", text);
         CU_ASSERT_STRING_EQUAL(err.text + strlen(err.text) - 3, "...");
     }

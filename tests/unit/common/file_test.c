@@ -20,7 +20,8 @@ static char *new_dir(void)
 static void reads_and_writes(void)
 {
     autofree char *dir = new_dir();
-    autofree char *path = in_dir(dir, "a/b/c"), *folder = in_dir(dir, "a/b"), *file = in_dir(dir, "a/b/x");
+    autofree char *path = in_dir(dir, "a/b/c"), *folder = in_dir(dir, "a/b"),
+                  *file = in_dir(dir, "a/b/x");
     autostrbuf struct strbuf text = STRBUF_EMPTY;
     struct error err;
     struct stat st;
@@ -60,7 +61,8 @@ static void a_failed_write_leaves_nothing(void)
 static void links_are_not_followed(void)
 {
     autofree char *dir = new_dir(), *other = new_dir();
-    autofree char *kept = in_dir(other, "kept"), *link_path = in_dir(dir, "link"), *sub = in_dir(dir, "sub/deep");
+    autofree char *kept = in_dir(other, "kept"), *link_path = in_dir(dir, "link"),
+                  *sub = in_dir(dir, "sub/deep");
     struct error err;
     CU_ASSERT_EQUAL(file_write(kept, STR("x"), 0600, &err), 0);
     CU_ASSERT_EQUAL(file_make_dirs(sub, 0700, &err), 0);

@@ -89,7 +89,8 @@ static void numbers_are_exact(void)
     CU_ASSERT(json_int64(json_get(tree, "f"), &value) && value == 1000);
     CU_ASSERT_EQUAL(json_int64_at(tree, "g", -1), 7);
     CU_ASSERT_EQUAL(json_int64_at(tree, "h", -1), -1);
-    static const int64_t values[] = {0, -1, 999999999999999, 1000000000000000, INT64_MAX, INT64_MIN};
+    static const int64_t values[] = {
+        0, -1, 999999999999999, 1000000000000000, INT64_MAX, INT64_MIN};
     for (size_t i = 0; i < ARRAY_COUNT(values); i++) {
         autojson cJSON *item = json_new_int64(values[i]);
         CU_ASSERT(json_int64(item, &value) && value == values[i]);
@@ -98,13 +99,14 @@ static void numbers_are_exact(void)
 
 static void reading_members(void)
 {
-    autojson cJSON *tree = json_make(
-        "{\"a\":{\"b\":{\"c\":\"x\"}},\"t\":true,\"f\":false,\"n\":null,\"dup\":1,\"dup\":2,\"A\":\"upper\"}");
+    autojson cJSON *tree = json_make("{\"a\":{\"b\":{\"c\":\"x\"}},\"t\":true,\"f\":false,\"n\":"
+                                     "null,\"dup\":1,\"dup\":2,\"A\":\"upper\"}");
     CU_ASSERT_STRING_EQUAL(json_string_at(tree, "a.b.c"), "x");
     CU_ASSERT_PTR_NULL(json_string_at(tree, "a.b.c.d"));
     CU_ASSERT_PTR_NULL(json_path(tree, "a.x.c"));
     CU_ASSERT_PTR_NULL(json_string(tree, "t"));
-    CU_ASSERT(json_bool(tree, "t", false) && !json_bool(tree, "f", true) && json_bool(tree, "n", true));
+    CU_ASSERT(
+        json_bool(tree, "t", false) && !json_bool(tree, "f", true) && json_bool(tree, "n", true));
     CU_ASSERT_EQUAL(json_int64_at(tree, "dup", 0), 2);
     CU_ASSERT_STRING_EQUAL(json_string(tree, "A"), "upper");
     CU_ASSERT_PTR_NULL(json_get(NULL, "a"));
@@ -146,8 +148,8 @@ static void indented(void)
     autojson cJSON *tree = json_make("{\"a\":[1,{\"b\":{}}],\"c\":[]}");
     autostrbuf struct strbuf text = STRBUF_EMPTY;
     json_print_indented(tree, &text, 4);
-    CU_ASSERT_STRING_EQUAL(text.data,
-        "{\n    \"a\": [\n        1,\n        {\n            \"b\": {}\n        }\n    ],\n    \"c\": []\n}");
+    CU_ASSERT_STRING_EQUAL(text.data, "{\n    \"a\": [\n        1,\n        {\n            \"b\": "
+                                      "{}\n        }\n    ],\n    \"c\": []\n}");
 }
 
 static void invalid_utf8_is_replaced_in_print(void)
@@ -165,12 +167,20 @@ static void equality(void)
         const char *a, *b;
         bool equal;
     } pairs[] = {
-        {"{\"a\":1,\"b\":2}", "{\"b\":2,\"a\":1}", true}, {"{\"a\":1}", "{\"a\":1.0}", true},
-        {"{\"a\":1}", "{\"a\":1,\"b\":2}", false}, {"{\"a\":1,\"b\":1}", "{\"a\":1,\"c\":1}", false},
-        {"[1,2]", "[2,1]", false}, {"[1]", "[1,2]", false}, {"null", "false", false}, {"\"1\"", "1", false},
-        {"9007199254740993", "9007199254740992", false}, {"9007199254740993", "9007199254740993", true},
-        {"1000000000000000", "1e15", true}, {"{\"x\":{\"a\":[{}],\"b\":0}}", "{\"x\":{\"b\":0,\"a\":[{}]}}", true},
-        {"{}", "[]", false}, {"99999999999999999999", "99999999999999999999", true},
+        {"{\"a\":1,\"b\":2}", "{\"b\":2,\"a\":1}", true},
+        {"{\"a\":1}", "{\"a\":1.0}", true},
+        {"{\"a\":1}", "{\"a\":1,\"b\":2}", false},
+        {"{\"a\":1,\"b\":1}", "{\"a\":1,\"c\":1}", false},
+        {"[1,2]", "[2,1]", false},
+        {"[1]", "[1,2]", false},
+        {"null", "false", false},
+        {"\"1\"", "1", false},
+        {"9007199254740993", "9007199254740992", false},
+        {"9007199254740993", "9007199254740993", true},
+        {"1000000000000000", "1e15", true},
+        {"{\"x\":{\"a\":[{}],\"b\":0}}", "{\"x\":{\"b\":0,\"a\":[{}]}}", true},
+        {"{}", "[]", false},
+        {"99999999999999999999", "99999999999999999999", true},
     };
     for (size_t i = 0; i < ARRAY_COUNT(pairs); i++) {
         autojson cJSON *a = json_make("%s", pairs[i].a), *b = json_make("%s", pairs[i].b);
@@ -182,7 +192,8 @@ static void equality(void)
 
 static void sorting(void)
 {
-    autojson cJSON *tree = json_make("[{\"c\":1,\"a\":{\"z\":1,\"y\":2},\"b\":[{\"q\":1,\"p\":2}]}]");
+    autojson cJSON *tree =
+        json_make("[{\"c\":1,\"a\":{\"z\":1,\"y\":2},\"b\":[{\"q\":1,\"p\":2}]}]");
     json_sort(tree);
     cJSON_AddItemToObject(tree->child, "d", cJSON_CreateNull()); /* the links are whole */
     autofree char *text = printed(tree);
@@ -197,10 +208,11 @@ static void note(void *arg, const char *path)
 
 static void duplicates(void)
 {
-    autojson cJSON *tree = json_make(
-        "{\"a\":1,\"s\":{\"l\":[{},{\"x\":1,\"x\":2,\"x\":3}]},\"a\":2,"
-        "\"m\":{\"k0\":0,\"k1\":0,\"k2\":0,\"k3\":0,\"k4\":0,\"k5\":0,\"k6\":0,\"k7\":0,\"k8\":0,\"k9\":0,"
-        "\"k10\":0,\"k11\":0,\"k12\":0,\"k3\":9}}");
+    autojson cJSON *tree =
+        json_make("{\"a\":1,\"s\":{\"l\":[{},{\"x\":1,\"x\":2,\"x\":3}]},\"a\":2,"
+                  "\"m\":{\"k0\":0,\"k1\":0,\"k2\":0,\"k3\":0,\"k4\":0,\"k5\":0,\"k6\":0,\"k7\":0,"
+                  "\"k8\":0,\"k9\":0,"
+                  "\"k10\":0,\"k11\":0,\"k12\":0,\"k3\":9}}");
     autostrbuf struct strbuf paths = STRBUF_EMPTY;
     CU_ASSERT_EQUAL(json_dedup(tree, note, &paths), 4);
     CU_ASSERT_STRING_EQUAL(paths.data, "a;s.l[1].x;m.k3;");

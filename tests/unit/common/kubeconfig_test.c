@@ -11,9 +11,11 @@ static const char config_text[] =
     "current-context: one\n"
     "clusters:\n"
     "- name: c1\n"
-    "  cluster: {server: 'https://10.0.0.1:6443', certificate-authority-data: Y2E=, tls-server-name: kube}\n"
+    "  cluster: {server: 'https://10.0.0.1:6443', certificate-authority-data: Y2E=, "
+    "tls-server-name: kube}\n"
     "- name: c2\n"
-    "  cluster: {server: 'https://b', certificate-authority: pki/ca.crt, insecure-skip-tls-verify: true}\n"
+    "  cluster: {server: 'https://b', certificate-authority: pki/ca.crt, insecure-skip-tls-verify: "
+    "true}\n"
     "users:\n"
     "- name: u1\n"
     "  user: {client-certificate-data: Y2VydA==, client-key-data: a2V5}\n"
@@ -65,7 +67,8 @@ static void contexts(void)
     CU_ASSERT_STRING_EQUAL(k.key_pem, "key");
     CU_ASSERT_STRING_EQUAL(k.tls_server_name, "kube");
     struct http_client_config c = kubeconfig_client_config(&k, "test");
-    CU_ASSERT(c.base_url == k.server && c.ca_pem == k.ca_pem && !c.ca_file && !c.insecure_skip_verify);
+    CU_ASSERT(
+        c.base_url == k.server && c.ca_pem == k.ca_pem && !c.ca_file && !c.insecure_skip_verify);
     kubeconfig_done(&k);
 
     CU_ASSERT_EQUAL_FATAL(kubeconfig_load(path, "two", &k, &err), 0);

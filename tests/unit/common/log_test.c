@@ -30,8 +30,8 @@ static char *caught(void (*fn)(void))
 static void one_line(void)
 {
     log_info("pod bound", "pod", "%s/%s", "default", "web-0", "n", "%d", -4, "took", "%" PRIu64,
-        (uint64_t)7, "view", "%.*s", 2, "abc", "quoted", "%s", "a b\n", "empty", "%s", "", "x", "%zu %x%%",
-        (size_t)9, 255u, NULL);
+        (uint64_t)7, "view", "%.*s", 2, "abc", "quoted", "%s", "a b\n", "empty", "%s", "", "x",
+        "%zu %x%%", (size_t)9, 255u, NULL);
 }
 
 static void the_form_of_a_line(void)

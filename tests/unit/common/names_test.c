@@ -17,13 +17,16 @@ static const struct {
         "a lowercase RFC 1123 label must consist of"},
     {"subdomain", name_is_dns1123_subdomain, "a a.b a-1.b-2.c 1.2.3.4 " LETTERS_63 "a",
         ". a. .a a..b -a.b a.-b A a_b", "a lowercase RFC 1123 subdomain must consist of"},
-    {"1035", name_is_dns1035_label, "a a-b a1", "1a -a a- A a.b", "a DNS-1035 label must consist of"},
-    {"qualified", name_is_qualified, "a A my.name my_name example.com/Name a/b 1", "-a a- a/b/c /a a/ A.b/c a=b",
-        NULL},
-    {"value", name_is_label_value, "a A 1 a.b_c-d", "-a a- a/b a+b _", "a valid label must be an empty string or"},
+    {"1035", name_is_dns1035_label, "a a-b a1", "1a -a a- A a.b",
+        "a DNS-1035 label must consist of"},
+    {"qualified", name_is_qualified, "a A my.name my_name example.com/Name a/b 1",
+        "-a a- a/b/c /a a/ A.b/c a=b", NULL},
+    {"value", name_is_label_value, "a A 1 a.b_c-d", "-a a- a/b a+b _",
+        "a valid label must be an empty string or"},
     {"segment", name_is_path_segment, "a system:node a.b ...", ". .. a/b a%b", "may not"},
     {"identifier", name_is_c_identifier, "a _a A1", "1 a-b a.b", "a valid C identifier must"},
-    {"env", name_is_env_var, "A a.b 1 a-b A!", "a=b \xc3\xa9", "a valid environment variable name must"},
+    {"env", name_is_env_var, "A a.b 1 a-b A!", "a=b \xc3\xa9",
+        "a valid environment variable name must"},
     {"key", name_is_config_map_key, "a .a A_b-c ca.crt", ". .. ..a a/b", NULL},
     {"port", name_is_port_name, "http a-1 1a", "1 -a a- a--b A aaaaaaaaaaaaaaaa a.b", "must "},
 };
@@ -58,14 +61,19 @@ static const char *why_of(name_rule *rule, const char *name, struct strbuf *why)
 static void messages(void)
 {
     autostrbuf struct strbuf why = STRBUF_EMPTY;
-    CU_ASSERT_STRING_EQUAL(why_of(name_is_dns1123_label, LETTERS_63 "a", &why), "must be no more than 63 bytes");
+    CU_ASSERT_STRING_EQUAL(
+        why_of(name_is_dns1123_label, LETTERS_63 "a", &why), "must be no more than 63 bytes");
     CU_ASSERT_STRING_EQUAL(why_of(name_is_dns1123_label, "A", &why),
-        "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must "
-        "start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for "
+        "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and "
+        "must "
+        "start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used "
+        "for "
         "validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')");
     CU_ASSERT_STRING_EQUAL(why_of(name_is_dns1123_subdomain, "A", &why),
-        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and "
-        "must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation "
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or "
+        "'.', and "
+        "must start and end with an alphanumeric character (e.g. 'example.com', regex used for "
+        "validation "
         "is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')");
     CU_ASSERT(str_starts(str_of(why_of(name_is_qualified, "", &why)),
         STR("name part must be non-empty; name part must consist of alphanumeric")));
@@ -80,13 +88,15 @@ static void empty_names(void)
     CU_ASSERT(!name_is_dns1123_label(empty, NULL) && !name_is_dns1123_subdomain(empty, NULL));
     CU_ASSERT(!name_is_dns1035_label(empty, NULL) && !name_is_qualified(empty, NULL));
     CU_ASSERT(!name_is_c_identifier(empty, NULL) && !name_is_env_var(empty, NULL));
-    CU_ASSERT(!name_is_config_map_key(empty, NULL) && !name_is_port_name(empty, NULL) && !name_is_ip(empty));
+    CU_ASSERT(!name_is_config_map_key(empty, NULL) && !name_is_port_name(empty, NULL) &&
+              !name_is_ip(empty));
 }
 
 static void addresses(void)
 {
     static const char *const good[] = {"10.0.0.1", "0.0.0.0", "::1", "fe80::1", "::ffff:1.2.3.4"};
-    static const char *const bad[] = {"10.0.0", "10.0.0.256", "010.0.0.1", "1.2.3.4/8", "::1%lo", "x", " ::1"};
+    static const char *const bad[] = {
+        "10.0.0", "10.0.0.256", "010.0.0.1", "1.2.3.4/8", "::1%lo", "x", " ::1"};
     for (size_t i = 0; i < ARRAY_COUNT(good); i++)
         CU_ASSERT(name_is_ip(str_of(good[i])));
     for (size_t i = 0; i < ARRAY_COUNT(bad); i++)

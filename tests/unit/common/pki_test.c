@@ -1,4 +1,5 @@
-/* Certificates: what comes out verifies under the CA and carries the names; bad requests are refused. */
+/* Certificates: what comes out verifies under the CA and carries the names; bad requests are
+ * refused. */
 #include "common/pki.h"
 
 #include <CUnit/CUnit.h>
@@ -45,7 +46,8 @@ static bool verifies(const char *ca_pem, const char *cert_pem, int purpose)
 static bool has_host(const char *cert_pem, const char *host, const char *address)
 {
     X509 *cert = read_cert(cert_pem);
-    bool ok = X509_check_host(cert, host, 0, 0, NULL) == 1 && X509_check_ip_asc(cert, address, 0) == 1;
+    bool ok =
+        X509_check_host(cert, host, 0, 0, NULL) == 1 && X509_check_ip_asc(cert, address, 0) == 1;
     X509_free(cert);
     return ok;
 }

@@ -7,7 +7,10 @@
 #include "tests/unit/cases.h"
 
 static const char *const label_sets[] = {
-    "{}", "{\"app\":\"web\"}", "{\"app\":\"db\",\"tier\":\"back\"}", "{\"app\":\"web\",\"n\":\"5\"}",
+    "{}",
+    "{\"app\":\"web\"}",
+    "{\"app\":\"db\",\"tier\":\"back\"}",
+    "{\"app\":\"web\",\"n\":\"5\"}",
     "{\"old\":\"\"}",
 };
 

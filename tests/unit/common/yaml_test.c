@@ -75,8 +75,8 @@ static void lax_mode_takes_the_last(void)
     autojson cJSON *tree = NULL;
     struct error err;
     CU_ASSERT_EQUAL(read_text("a: 1\na: 2\n", YAML_STRICT), -ERR_BAD_REQUEST);
-    CU_ASSERT_EQUAL_FATAL(yaml_parse(STR("x: &x {p: 1}\na: 1\nb: 0\na: 2\nm:\n  p: 9\n  <<: *x\n"), YAML_LAX,
-                              &tree, &err),
+    CU_ASSERT_EQUAL_FATAL(yaml_parse(STR("x: &x {p: 1}\na: 1\nb: 0\na: 2\nm:\n  p: 9\n  <<: *x\n"),
+                              YAML_LAX, &tree, &err),
         0);
     CU_ASSERT_EQUAL(json_int64_at(tree, "a", 0), 2);
     CU_ASSERT_EQUAL(json_int64_at(tree, "m.p", 0), 9);
