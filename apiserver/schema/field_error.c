@@ -46,6 +46,12 @@ static void append(struct field_errors *e, enum field_error_type type, const cha
 {
     if (e->count >= FIELD_ERRORS_MAX)
         return;
+    bool shown = types[type].with_value && value;
+    const char *message = arena_printf(e->arena, "%s%s%s%s%s", types[type].text, shown ? ": " : "",
+        shown ? value : "", *detail ? ": " : "", detail);
+    for (size_t i = 0; i < e->count; i++)
+        if (!strcmp(e->list[i].field, path) && !strcmp(e->list[i].message, message))
+            return;
     if (e->count == e->capacity) {
         size_t capacity = e->capacity ? e->capacity * 2 : 8;
         struct field_error *list = arena_new_array(e->arena, struct field_error, capacity);
@@ -54,9 +60,6 @@ static void append(struct field_errors *e, enum field_error_type type, const cha
         e->list = list;
         e->capacity = capacity;
     }
-    bool shown = types[type].with_value && value;
-    const char *message = arena_printf(e->arena, "%s%s%s%s%s", types[type].text, shown ? ": " : "",
-        shown ? value : "", *detail ? ": " : "", detail);
     e->list[e->count++] = (struct field_error){type, arena_strdup(e->arena, str_of(path)), message};
 }
 
@@ -93,7 +96,7 @@ size_t field_errors_count(const struct field_errors *e)
     return e->count;
 }
 
-/* One error as it stands; several in brackets, each once. */
+/* One error as it stands; several in brackets. */
 static void print_list(const struct field_errors *e, struct strbuf *out)
 {
     if (e->count != 1)
@@ -104,20 +107,10 @@ static void print_list(const struct field_errors *e, struct strbuf *out)
         strbuf_add_char(out, ']');
 }
 
-static bool is_repeated(const struct field_errors *e, size_t i)
-{
-    for (size_t k = 0; k < i; k++)
-        if (!strcmp(e->list[k].field, e->list[i].field) && !strcmp(e->list[k].message, e->list[i].message))
-            return true;
-    return false;
-}
-
 static cJSON *causes(const struct field_errors *e)
 {
     cJSON *list = cJSON_CreateArray();
     for (size_t i = 0; i < e->count; i++) {
-        if (is_repeated(e, i))
-            continue;
         cJSON *cause = cJSON_CreateObject();
         cJSON_AddStringToObject(cause, "reason", types[e->list[i].type].reason);
         cJSON_AddStringToObject(cause, "message", e->list[i].message);

@@ -31,9 +31,10 @@ enum field_flag {
     F_MAP_ATOMIC = 1 << 5, /* the map or object is one unit to apply */
     F_TYPEMETA = 1 << 6,   /* apiVersion, kind */
     F_GRANULAR = 1 << 7,
+    F_UNIQUE = 1 << 8,     /* of a list: duplicates are refused */
 };
 
-enum list_kind { LIST_PLAIN, LIST_ATOMIC, LIST_SET, LIST_KEYED, LIST_MAP /* keyed, and duplicates are refused */ };
+enum list_kind { LIST_PLAIN, LIST_ATOMIC, LIST_SET, LIST_MAP };
 enum patch_flag { PATCH_MERGE = 1, PATCH_RETAIN_KEYS = 2, PATCH_REPLACE = 4 };
 
 struct field;
@@ -43,6 +44,7 @@ struct frame;
 typedef void check_fn(struct check *c, const struct frame *at, const struct field *f, const cJSON *value);
 typedef void rule_fn(struct check *c, const struct frame *at, const cJSON *object);
 typedef void default_fn(cJSON *object);
+typedef void update_fn(struct check *c, const cJSON *tree, const cJSON *old);
 
 struct rules {
     const char *const *enums; /* sorted, NULL ended */
@@ -133,6 +135,7 @@ int schema_parse(struct api *api, struct error *err);
 /* Named functions that .api files refer to; NULL when there is none. */
 default_fn *default_find(struct str name);
 rule_fn *rule_find(struct str name);
+update_fn *update_find(struct str name);
 check_fn *check_find(struct str name);
 const struct format *format_find(struct str name);
 struct cell;

@@ -228,6 +228,7 @@ static void read_numbers(struct str token, struct field *f)
 static const struct { const char *word; uint16_t flag; } flag_words[] = {
     {"required", F_REQUIRED}, {"needed", F_NEEDED}, {"ptr", F_PTR}, {"omitempty", F_OMITEMPTY},
     {"immutable", F_IMMUTABLE}, {"map=atomic", F_MAP_ATOMIC}, {"map=granular", F_GRANULAR},
+    {"unique", F_UNIQUE},
 };
 
 static bool read_flag(struct str token, struct field *f)
@@ -241,7 +242,7 @@ static bool read_flag(struct str token, struct field *f)
     return false;
 }
 
-/* list=atomic, list=set, list=map(a,b), list=keyed(a,b) */
+/* list=atomic, list=set, list=map(a,b) */
 static bool read_list(struct parser *p, struct str value, struct field *f)
 {
     struct str inside;
@@ -249,8 +250,8 @@ static bool read_list(struct parser *p, struct str value, struct field *f)
         f->list = LIST_ATOMIC;
     } else if (str_eqc(value, "set")) {
         f->list = LIST_SET;
-    } else if (parenthesised(value, "map", &inside) || parenthesised(value, "keyed", &inside)) {
-        f->list = value.p[0] == 'm' ? LIST_MAP : LIST_KEYED;
+    } else if (parenthesised(value, "map", &inside)) {
+        f->list = LIST_MAP;
         f->keys = parser_names(p, inside, ',');
     } else {
         return false;
@@ -489,7 +490,7 @@ static bool field_has_own(const struct field *f, bool defaults)
 {
     if (defaults)
         return f->rules && f->rules->otherwise;
-    return f->rules || (f->flags & F_NEEDED) || f->list == LIST_MAP || f->list == LIST_SET;
+    return f->rules || (f->flags & (F_NEEDED | F_UNIQUE));
 }
 
 /* One round of marking; true when something changed. Types refer to each other in circles, so until nothing does. */

@@ -57,6 +57,8 @@ static int read_attribute(struct parser *p, struct resource *r, struct str token
         r->storage_group_version = parser_intern(p, value);
     else if (parser_value(token, "name", &value))
         r->name_format = parser_intern(p, value);
+    else if (parser_value(token, "update", &value) && (r->update_rule = update_find(value)))
+        return 0;
     else
         return fail(p, "unknown attribute of a resource", token);
     return 0;

@@ -76,7 +76,7 @@ static void validate_scalar(struct check *c, const struct field *f, const cJSON 
         return;
     if ((r->has_min || r->has_max))
         validate_limits(c, r, value, at);
-    bool zero = !(f->flags & F_PTR) && value_is_empty(value) && f->type != V_LIST;
+    bool zero = !(f->flags & F_PTR) && cJSON_IsString(value) && !value->valuestring[0] && f->type != V_LIST;
     if (r->enums && !zero)
         validate_enum(c, r, value, at);
     if (r->format && r->format->is_valid && !zero) {
@@ -149,7 +149,7 @@ static void validate_list(struct check *c, const struct field *f, const cJSON *l
         n++;
     if (f->rules && f->rules->max_items && n > f->rules->max_items)
         check_too_many(c, at, n, f->rules->max_items);
-    if ((f->list == LIST_MAP || f->list == LIST_SET) && n > 1)
+    if ((f->flags & F_UNIQUE) && n > 1)
         validate_unique(c, f, list, n, at);
     bool deep = f->items->type == V_OBJECT && f->items->object->deep_rules;
     if (!deep && !f->rules)
@@ -188,6 +188,14 @@ static void validate_field(struct check *c, const struct field *f, const cJSON *
         f->rules->check(c, at, f, value);
 }
 
+/* A required number that is no pointer is 0 in Go when it is left out, and judged as that. */
+static void validate_absent_number(struct check *c, const struct field *f, const struct frame *at)
+{
+    autojson cJSON *zero = cJSON_CreateNumber(0);
+    if (!(f->flags & F_PTR) && (f->type == V_INT32 || f->type == V_INT_OR_STRING))
+        validate_scalar(c, f, zero, at);
+}
+
 static void validate_object(struct check *c, const struct schema *s, const cJSON *object,
     const struct frame *at)
 {
@@ -201,6 +209,8 @@ static void validate_object(struct check *c, const struct schema *s, const cJSON
             check_required(c, AT(at, f->name), message_text(f->rules));
         else if (slots[i])
             validate_field(c, f, slots[i], AT(at, f->name));
+        else if ((f->flags & F_REQUIRED) && f->rules && f->rules->format && f->type != V_STRING)
+            validate_absent_number(c, f, AT(at, f->name));
     }
     if (s->rule)
         s->rule(c, at, object);

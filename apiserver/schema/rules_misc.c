@@ -1,0 +1,232 @@
+/*
+ * Rules of the other kinds: autoscaling, budgets, access, priorities, quotas, limits, certificates, events.
+ *
+ * Upstream: pkg/apis/{autoscaling,policy,rbac,scheduling,certificates}/validation, and parts of core's.
+ */
+#include "apiserver/schema/rules.h"
+
+#include "common/names.h"
+#include "common/quantity.h"
+
+/* The highest priority that users may define; above are the system's own classes. */
+#define USER_PRIORITY_MAX 1000000000
+
+void rule_hpa(struct check *c, const struct frame *at, const cJSON *o)
+{
+    autojson cJSON *zero = cJSON_CreateNumber(0);
+    const cJSON *max = json_get(o, "maxReplicas"), *min = json_get(o, "minReplicas");
+    int64_t highest = json_int64_at(o, "maxReplicas", 0), lowest = json_int64_at(o, "minReplicas", 1);
+    if (lowest < 1)
+        check_invalid(c, AT(at, "minReplicas"), min, "must be greater than or equal to 1");
+    if (highest < 1)
+        check_invalid(c, AT(at, "maxReplicas"), max ? max : zero, "must be greater than 0");
+    if (highest < lowest)
+        check_invalid(c, AT(at, "maxReplicas"), max ? max : zero, "must be greater than or equal to `minReplicas`");
+}
+
+void rule_metric_spec(struct check *c, const struct frame *at, const cJSON *o)
+{
+    static const struct { const char *type, *member; } sources[] = {{"Object", "object"}, {"Pods", "pods"},
+        {"Resource", "resource"}, {"ContainerResource", "containerResource"}, {"External", "external"}};
+    for (size_t i = 0; i < ARRAY_COUNT(sources); i++) {
+        bool wanted = text_is(o, "type", sources[i].type), has = json_get(o, sources[i].member);
+        if (wanted && !has) {
+            autofree char *text = str_format("must populate information for the given metric source");
+            check_required(c, AT(at, sources[i].member), text);
+        } else if (has && !wanted) {
+            check_forbidden(c, AT(at, sources[i].member),
+                "must populate the given metric source only");
+        }
+    }
+}
+
+void rule_metric_target(struct check *c, const struct frame *at, const cJSON *o)
+{
+    static const char *const values[] = {"averageUtilization", "averageValue", "value"};
+    for (size_t i = 0; i < ARRAY_COUNT(values); i++) {
+        struct error err;
+        struct quantity q;
+        int64_t n;
+        const cJSON *v = json_get(o, values[i]);
+        bool bad = cJSON_IsString(v) ? quantity_parse(str_of(v->valuestring), &q, &err) == 0 && q.nano <= 0
+                                     : json_int64(v, &n) && n < 1;
+        if (bad)
+            check_invalid(c, AT(at, values[i]), v, cJSON_IsString(v) ? "must be positive" : "must be greater than 0");
+    }
+}
+
+void rule_pdb(struct check *c, const struct frame *at, const cJSON *o)
+{
+    static const char *const members[] = {"minAvailable", "maxUnavailable"};
+    if (json_get(o, "minAvailable") && json_get(o, "maxUnavailable"))
+        check_invalid(c, at, o, "minAvailable and maxUnavailable cannot be both set");
+    for (size_t i = 0; i < ARRAY_COUNT(members); i++) {
+        bool percent;
+        const cJSON *v = json_get(o, members[i]);
+        if (v && check_int_or_percent(c, AT(at, members[i]), v) && int_or_percent_number(v, &percent) > 100 && percent)
+            check_invalid(c, AT(at, members[i]), v, "must not be greater than 100%");
+    }
+}
+
+void rule_role_ref(struct check *c, const struct frame *at, const cJSON *o)
+{
+    static const char *const group[] = {"rbac.authorization.k8s.io", NULL};
+    static const char *const kinds[] = {"Role", "ClusterRole", NULL};
+    const char *kind = text_of(o, "kind");
+    bool cluster = c->resource && !c->resource->namespaced;
+    if (!text_is(o, "apiGroup", group[0]))
+        check_not_supported(c, AT(at, "apiGroup"), text_of(o, "apiGroup"), group);
+    if (strcmp(kind, "ClusterRole") != 0 && (cluster || strcmp(kind, "Role") != 0))
+        check_not_supported(c, AT(at, "kind"), kind, cluster ? kinds + 1 : kinds);
+}
+
+void rule_subject(struct check *c, const struct frame *at, const cJSON *o)
+{
+    static const char *const kinds[] = {"ServiceAccount", "User", "Group", NULL};
+    static const char *const core[] = {"", NULL};
+    static const char *const rbac[] = {"rbac.authorization.k8s.io", NULL};
+    const char *group = text_of(o, "apiGroup");
+    if (text_is(o, "kind", "ServiceAccount")) {
+        if (has_member(o, "name"))
+            check_format(c, AT(at, "name"), "dns-subdomain", json_get(o, "name"));
+        if (*group)
+            check_not_supported(c, AT(at, "apiGroup"), group, core);
+        if (!has_member(o, "namespace"))
+            check_required(c, AT(at, "namespace"), "");
+    } else if (text_is(o, "kind", "User") || text_is(o, "kind", "Group")) {
+        if (strcmp(group, rbac[0]) != 0)
+            check_not_supported(c, AT(at, "apiGroup"), group, rbac);
+    } else {
+        check_not_supported(c, AT(at, "kind"), text_of(o, "kind"), kinds);
+    }
+}
+
+void rule_policy_rule(struct check *c, const struct frame *at, const cJSON *o)
+{
+    const cJSON *urls = json_get(o, "nonResourceURLs");
+    bool groups = first_member(o, "apiGroups"), resources = first_member(o, "resources");
+    if (!value_is_empty(urls)) {
+        if (c->resource && c->resource->namespaced)
+            check_invalid(c, AT(at, "nonResourceURLs"), urls, "namespaced rules cannot apply to non-resource URLs");
+        if (groups || resources || first_member(o, "resourceNames"))
+            check_invalid(c, AT(at, "nonResourceURLs"), urls,
+                "rules cannot apply to both regular resources and non-resource URLs");
+        return;
+    }
+    if (!groups)
+        check_required(c, AT(at, "apiGroups"), "resource rules must supply at least one api group");
+    if (!resources)
+        check_required(c, AT(at, "resources"), "resource rules must supply at least one resource");
+}
+
+void rule_priority_class(struct check *c, const struct frame *at, const cJSON *o)
+{
+    static const struct { const char *name; int64_t value; } system_classes[] = {
+        {"system-node-critical", 2000001000}, {"system-cluster-critical", 2000000000}};
+    const char *name = value_string(json_path(o, "metadata.name"));
+    int64_t value = json_int64_at(o, "value", 0);
+    if (strncmp(name, "system-", 7) != 0) {
+        if (value > USER_PRIORITY_MAX)
+            check_error(c, AT(at, "value"), FIELD_FORBIDDEN, NULL,
+                "maximum allowed value of a user defined priority is %d", USER_PRIORITY_MAX);
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(system_classes); i++)
+        if (!strcmp(system_classes[i].name, name) && system_classes[i].value == value)
+            return;
+    check_forbidden(c, AT(AT(at, "metadata"), "name"),
+        "priority class names with 'system-' prefix are reserved for system use only");
+}
+
+void rule_quota(struct check *c, const struct frame *at, const cJSON *o)
+{
+    static const char *const scopes[] = {"BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating",
+        "PriorityClass", "Terminating", "VolumeAttributesClass", NULL};
+    for (const cJSON *s = first_member(o, "scopes"); s; s = s->next) {
+        const char *const *k = scopes;
+        while (*k && strcmp(*k, value_string(s)) != 0)
+            k++;
+        if (!*k)
+            check_invalid(c, AT(at, "scopes"), json_get(o, "scopes"), "unsupported scope");
+    }
+}
+
+static int compare(const cJSON *a, const cJSON *b)
+{
+    struct error err;
+    struct quantity x, y;
+    if (!a || !b || quantity_parse(str_of(value_string(a)), &x, &err) < 0 ||
+        quantity_parse(str_of(value_string(b)), &y, &err) < 0)
+        return 0;
+    return quantity_cmp(x, y);
+}
+
+/* low[x] may not be above high[x]. */
+static void check_limit_order(struct check *c, const struct frame *at, const cJSON *o, const char *low,
+    const char *high)
+{
+    static const struct { const char *member, *text; } words[] = {{"min", "min"}, {"max", "max"},
+        {"default", "default"}, {"defaultRequest", "default request"}};
+    const cJSON *lows = json_get(o, low), *highs = json_get(o, high);
+    const char *a = low, *b = high;
+    for (size_t i = 0; i < ARRAY_COUNT(words); i++) {
+        a = !strcmp(low, words[i].member) ? words[i].text : a;
+        b = !strcmp(high, words[i].member) ? words[i].text : b;
+    }
+    for (const cJSON *l = lows ? lows->child : NULL; l; l = l->next) {
+        const cJSON *h = json_get(highs, l->string);
+        if (compare(l, h) > 0)
+            check_error(c, AT_KEY(AT(at, low), l->string), FIELD_INVALID, l, "%s value %s is greater than %s value %s",
+                a, value_string(l), b, value_string(h));
+    }
+}
+
+void rule_limit_range_item(struct check *c, const struct frame *at, const cJSON *o)
+{
+    check_limit_order(c, at, o, "min", "max");
+    check_limit_order(c, at, o, "defaultRequest", "max");
+    check_limit_order(c, at, o, "default", "max");
+    check_limit_order(c, at, o, "defaultRequest", "default");
+    check_limit_order(c, at, o, "min", "defaultRequest");
+    check_limit_order(c, at, o, "min", "default");
+    if (!text_is(o, "type", "Pod"))
+        return;
+    if (has_member(o, "default"))
+        check_forbidden(c, AT(at, "default"), "may not be specified when `type` is 'Pod'");
+    if (has_member(o, "defaultRequest"))
+        check_forbidden(c, AT(at, "defaultRequest"), "may not be specified when `type` is 'Pod'");
+}
+
+void rule_csr(struct check *c, const struct frame *at, const cJSON *o)
+{
+    static const char *const usages[] = {"any", "cert sign", "client auth", "code signing", "content commitment",
+        "crl sign", "data encipherment", "decipher only", "digital signature", "email protection",
+        "encipher only", "ipsec end system", "ipsec tunnel", "ipsec user", "key agreement", "key encipherment",
+        "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime", "server auth", "signing", "timestamping",
+        NULL};
+    const cJSON *list = json_get(o, "usages");
+    struct text_set seen = text_set_new(c, list);
+    size_t i = 0;
+    for (const cJSON *u = list ? list->child : NULL; u; u = u->next, i++) {
+        const char *const *k = usages;
+        while (*k && strcmp(*k, value_string(u)) != 0)
+            k++;
+        if (!*k)
+            check_not_supported(c, AT_INDEX(AT(at, "usages"), i), value_string(u), usages);
+        if (!text_set_add(&seen, value_string(u)))
+            check_duplicate(c, AT_INDEX(AT(at, "usages"), i), u);
+    }
+}
+
+void rule_event(struct check *c, const struct frame *at, const cJSON *o)
+{
+    const char *ns = value_string(json_path(o, "metadata.namespace"));
+    const char *of = value_string(json_path(o, "involvedObject.namespace"));
+    const struct frame *here = AT(AT(at, "involvedObject"), "namespace");
+    if (!*of) {
+        if (strcmp(ns, "default") != 0 && strcmp(ns, "kube-system") != 0)
+            check_invalid_text(c, here, of, "does not match event.namespace");
+    } else if (strcmp(ns, of) != 0) {
+        check_invalid_text(c, here, of, "does not match event.namespace");
+    }
+}
