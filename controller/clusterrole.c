@@ -59,7 +59,8 @@ static int reconcile(struct controller *c, const char *key, int64_t *ret_again_n
     autojson cJSON *aggregation = json_of_text(role->aggregation), *rules = cJSON_CreateArray();
     autojson cJSON *old = role->rules ? json_of_text(role->rules) : cJSON_CreateArray();
     for (size_t i = 0; i < roles.count; i++)
-        if (roles.objects[i] != role && is_selected(aggregation, roles.objects[i]))
+        if (strcmp(((const struct object_meta *)roles.objects[i])->name, key) &&
+            is_selected(aggregation, roles.objects[i]))
             add_rules(rules, roles.objects[i]);
     if (json_equal(old, rules))
         return 0;
