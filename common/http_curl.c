@@ -536,7 +536,7 @@ int http_client_new(struct env *env, const struct http_client_config *config,
     }
     c->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = c->wake_fd};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.fd = c->wake_fd};
     if (c->epoll_fd < 0 || c->wake_fd < 0 ||
         epoll_ctl(c->epoll_fd, EPOLL_CTL_ADD, c->wake_fd, &event) < 0) {
         error_sys(err, errno, "HTTP client");

@@ -168,11 +168,8 @@ static void wait_for_events(struct curl_client *c)
     c->polling = false;
     env_unlock(c->base.env, &c->lock);
     for (int i = 0; i < n; i++) {
-        eventfd_t count;
-        if (events[i].data.fd == c->wake_fd) {
-            eventfd_read(c->wake_fd, &count);
-            continue;
-        }
+        if (events[i].data.fd == c->wake_fd)
+            continue; /* edge triggered, never read */
         int mask = (events[i].events & EPOLLIN ? CURL_CSELECT_IN : 0) |
                    (events[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
                    (events[i].events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
