@@ -45,11 +45,13 @@ static int run_command(const struct command *c, int argc, char **argv)
 {
     struct error err;
     autofree void *config = xcalloc(1, c->config_size + 1);
-    int first = flags_parse(c->flags, c->flag_count, argc, argv, config, &err);
-    if (first == FLAGS_HELP) {
-        print_command_help(c);
-        return EXIT_DONE;
+    for (int i = 1; i < argc && !c_eq(argv[i], "--"); i++) {
+        if (c_eq(argv[i], "--help") || c_eq(argv[i], "-h")) {
+            print_command_help(c);
+            return EXIT_DONE;
+        }
     }
+    int first = flags_parse(c->flags, c->flag_count, argc, argv, config, &err);
     if (first < 0) {
         fprintf(stderr, "skiffctl %s: %s\nSee 'skiffctl %s --help'.\n", c->name, err.text, c->name);
         return EXIT_WRONG_USAGE;

@@ -138,7 +138,7 @@ static int create_object(struct api_client *api, const cJSON *object, struct err
 
 static int bootstrap(struct cluster *c, struct env *env, struct error *err)
 {
-    struct api_client *api;
+    struct api_client *api = NULL;
     struct ui_step step;
     if (c->bootstrapped)
         return 0;

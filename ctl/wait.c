@@ -149,7 +149,7 @@ int up_wait_node_ready(const struct cluster *c, struct api_client *api, int64_t 
     struct api_ref ref = {.group_version = "v1", .plural = "nodes", .name = c->node_name};
     struct env *env = api_client_env(api);
     struct ui_step step;
-    char why[200] = "it has not registered yet";
+    char why[1024] = "it has not registered yet";
     ui_step_begin(&step, env, "node %s", c->node_name);
     for (;;) {
         autojson cJSON *node = NULL;

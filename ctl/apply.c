@@ -1,0 +1,199 @@
+/*
+ * skiffctl apply: makes objects as their manifests say, or changes what differs.
+ *
+ * As kubectl's client-side apply, so both can be used in turn: the annotation last-applied-configuration remembers the manifest; what stood there and
+ * stands no more is removed, everything else of the object is left alone. The change is sent as a strategic merge patch.
+ */
+#include "ctl/session.h"
+
+#define LAST_APPLIED "kubectl.kubernetes.io/last-applied-configuration"
+
+struct apply_flags {
+    struct common_flags common;
+    struct flag_strings files;
+};
+
+/* Lists that the server merges item by item, with the member that identifies an item. All others are replaced. */
+static const struct {
+    const char *list, *key;
+} merge_keys[] = {
+    {"containers", "name"}, {"initContainers", "name"}, {"ephemeralContainers", "name"}, {"volumes", "name"},
+    {"env", "name"}, {"imagePullSecrets", "name"}, {"volumeMounts", "mountPath"}, {"volumeDevices", "devicePath"},
+    {"hostAliases", "ip"}, {"topologySpreadConstraints", "topologyKey"}, {"secrets", "name"}, {"taints", "key"},
+};
+
+static const char *merge_key(const char *list, const cJSON *array)
+{
+    if (c_eq(list, "ports")) /* a pod's and a Service's differ */
+        return json_get(array->child, "containerPort") ? "containerPort" : "port";
+    for (size_t i = 0; i < ARRAY_COUNT(merge_keys); i++)
+        if (c_eq(list, merge_keys[i].list))
+            return merge_keys[i].key;
+    return NULL;
+}
+
+static cJSON *find_item(cJSON *array, const char *key, const cJSON *value)
+{
+    cJSON *item;
+    cJSON_ArrayForEach(item, array)
+    {
+        if (json_equal(json_get(item, key), value))
+            return item;
+    }
+    return NULL;
+}
+
+static void mark_removed(cJSON *patch, const cJSON *before);
+
+static void mark_removed_items(cJSON *patch, const cJSON *before, const char *key)
+{
+    const cJSON *old;
+    cJSON_ArrayForEach(old, before)
+    {
+        const cJSON *value = json_get(old, key);
+        cJSON *now = value ? find_item(patch, key, value) : NULL;
+        if (now) {
+            mark_removed(now, old);
+        } else if (value) {
+            cJSON *gone = cJSON_CreateObject();
+            json_set(gone, key, cJSON_Duplicate(value, true));
+            json_set_string(gone, "$patch", "delete");
+            cJSON_AddItemToArray(patch, gone);
+        }
+    }
+}
+
+/* Adds to patch (the new manifest) a null for each member of before (the last one) that it lacks, deep. */
+static void mark_removed(cJSON *patch, const cJSON *before)
+{
+    const cJSON *old;
+    cJSON_ArrayForEach(old, before)
+    {
+        cJSON *now = json_get(patch, old->string);
+        if (!now)
+            json_set(patch, old->string, cJSON_CreateNull());
+        else if (cJSON_IsObject(now) && cJSON_IsObject(old))
+            mark_removed(now, old);
+        else if (cJSON_IsArray(now) && cJSON_IsArray(old) && old->child && merge_key(old->string, old))
+            mark_removed_items(now, old, merge_key(old->string, old));
+    }
+}
+
+static void annotate(cJSON *object)
+{
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
+    cJSON *metadata = json_get(object, "metadata");
+    strbuf_init(&text, 0);
+    if (!json_get(metadata, "annotations"))
+        json_set(metadata, "annotations", cJSON_CreateObject());
+    json_remove(json_get(metadata, "annotations"), LAST_APPLIED);
+    json_print(object, &text);
+    strbuf_add_char(&text, '\n');
+    json_set_string(json_get(metadata, "annotations"), LAST_APPLIED, text.data);
+}
+
+static cJSON *make_patch(const cJSON *manifest, const cJSON *current)
+{
+    const char *text = json_string(json_path(current, "metadata.annotations"), LAST_APPLIED);
+    autojson cJSON *before = NULL;
+    struct error err;
+    cJSON *patch = cJSON_Duplicate(manifest, true);
+    if (text && json_parse(str_of(text), &before, &err) == 0) {
+        json_remove(json_get(before, "metadata"), "annotations");
+        autojson cJSON *last = NULL;
+        if (json_parse(str_of(text), &last, &err) == 0) {
+            cJSON *own = json_path(patch, "metadata.annotations"), *item;
+            cJSON_ArrayForEach(item, json_path(last, "metadata.annotations"))
+                if (!json_get(own, item->string) && own)
+                    json_set(own, item->string, cJSON_CreateNull());
+        }
+        mark_removed(patch, before);
+    }
+    return patch;
+}
+
+static int apply_existing(struct session *s, const struct api_ref *ref, const cJSON *manifest, const cJSON *current,
+    const char **ret_verb, struct error *err)
+{
+    autojson cJSON *patch = make_patch(manifest, current);
+    autojson cJSON *result = NULL;
+    int r = api_patch(s->client.api, ref, PATCH_STRATEGIC, patch, &result, err);
+    if (r == -ERR_UNSUPPORTED_MEDIA) /* a custom kind: no strategic merge there */
+        r = api_patch(s->client.api, ref, PATCH_MERGE, patch, &result, err);
+    if (r < 0)
+        return r;
+    *ret_verb = c_eq(json_string_at(result, "metadata.resourceVersion"),
+                    json_string_at(current, "metadata.resourceVersion")) ? "unchanged" : "configured";
+    return 0;
+}
+
+static int apply_one(struct session *s, cJSON *manifest, struct error *err)
+{
+    const char *name = json_string_at(manifest, "metadata.name"), *verb = "created";
+    const struct ctl_resource *r;
+    if (!name || !*name)
+        return error_set(err, ERR_BAD_REQUEST, "%s: metadata.name is missing", json_string(manifest, "kind"));
+    if (resource_map_find_kind(&s->map, json_string(manifest, "apiVersion"), json_string(manifest, "kind"), &r, err) < 0)
+        return error_wrap(err, "%s", name);
+    const char *namespace_ = session_namespace(s, manifest);
+    if (r->namespaced)
+        json_set_string_at(manifest, "metadata.namespace", namespace_);
+    annotate(manifest);
+    struct api_ref ref = resource_ref(r, namespace_, name), collection = resource_ref(r, namespace_, NULL);
+    autojson cJSON *current = NULL;
+    autofree char *label = resource_label(r, name);
+    int result = api_get(s->client.api, &ref, &current, err);
+    if (result == -ERR_NOT_FOUND) {
+        result = api_call(s->client.api, "POST", &collection, "fieldValidation=Strict&fieldManager=skiffctl", manifest, NULL, err);
+        if (result == -ERR_ALREADY_EXISTS) /* somebody was faster */
+            result = api_get(s->client.api, &ref, &current, err);
+    }
+    if (result == 0 && current)
+        result = apply_existing(s, &ref, manifest, current, &verb, err);
+    if (result < 0)
+        return error_wrap(err, "%s", label);
+    printf("%s %s\n", label, verb);
+    return 0;
+}
+
+static int apply_run(void *config, int argc, char **argv)
+{
+    struct apply_flags *f = config;
+    struct session s;
+    struct error err;
+    autojson cJSON *manifests = NULL;
+    if (argc > 0 || f->files.count == 0)
+        return command_fail(EXIT_WRONG_USAGE, argc > 0 ? "apply takes no arguments; name files with -f" :
+                                                         "apply needs -f FILE, FOLDER or -");
+    (void)argv;
+    if (manifests_read(&f->files, &manifests, &err) < 0 || session_open(&f->common, &s, &err) < 0)
+        return session_fail(&err);
+    int failed = 0;
+    cJSON *manifest;
+    cJSON_ArrayForEach(manifest, manifests)
+    {
+        if (apply_one(&s, manifest, &err) < 0) {
+            session_fail(&err);
+            failed = 1;
+        }
+    }
+    session_close(&s);
+    return failed ? EXIT_REQUEST_FAILED : EXIT_DONE;
+}
+
+static const struct flag apply_flag_table[] = {
+    {"filename,f", FLAG_STRINGS, offsetof(struct apply_flags, files), NULL, "FILE|FOLDER|-", "manifests; may be given several times"},
+    COMMON_FLAGS(struct apply_flags, common),
+};
+
+const struct command command_apply = {
+    .name = "apply",
+    .usage = "-f FILE|FOLDER|-",
+    .summary = "make objects as their manifests say",
+    .help = "Creates the objects of YAML or JSON manifests, or changes those that exist to what the manifests say.\n\n"
+            "Examples:\n  skiffctl apply -f manifests/guestbook\n  cat pod.yaml | skiffctl apply -f -",
+    .flags = apply_flag_table,
+    .flag_count = ARRAY_COUNT(apply_flag_table),
+    .config_size = sizeof(struct apply_flags),
+    .run = apply_run,
+};
