@@ -1,8 +1,11 @@
 /*
  * skiff-apiserver: flags, wiring, and the wait for a signal.
  */
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "apiserver/http/http.h"
 #include "common/daemon.h"
@@ -16,6 +19,7 @@ struct options {
     const char *bind_address, *tls_cert_file, *tls_private_key_file;
     const char *node_port_range, *authorization_mode;
     struct flag_strings sa_key_files;
+    char own_address[INET_ADDRSTRLEN];
 };
 
 #define AT(member) offsetof(struct options, member)
@@ -64,6 +68,24 @@ static int parse_range(const char *text, int *ret_first, int *ret_last, struct e
     return 0;
 }
 
+/* The first address of this machine that others can reach; loopback when there is none. */
+static const char *own_address(char buf[INET_ADDRSTRLEN])
+{
+    struct ifaddrs *all, *a;
+
+    snprintf(buf, INET_ADDRSTRLEN, "127.0.0.1");
+    if (getifaddrs(&all) < 0)
+        return buf;
+    for (a = all; a; a = a->ifa_next) {
+        if (!a->ifa_addr || a->ifa_addr->sa_family != AF_INET || a->ifa_flags & IFF_LOOPBACK || !(a->ifa_flags & IFF_UP))
+            continue;
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)a->ifa_addr)->sin_addr, buf, INET_ADDRSTRLEN);
+        break;
+    }
+    freeifaddrs(all);
+    return buf;
+}
+
 /* What the flags mean beyond their own values. */
 static int settle(struct options *o, struct error *err)
 {
@@ -85,7 +107,7 @@ static int settle(struct options *o, struct error *err)
     c->sa_key_files = keys;
     c->secure_port = (int)o->secure_port;
     if (!c->advertise_address)
-        c->advertise_address = c_eq(o->bind_address, "0.0.0.0") || c_eq(o->bind_address, "::") ? "127.0.0.1" : o->bind_address;
+        c->advertise_address = c_eq(o->bind_address, "0.0.0.0") || c_eq(o->bind_address, "::") ? own_address(o->own_address) : o->bind_address;
     return parse_range(o->node_port_range, &c->node_port_first, &c->node_port_last, err);
 }
 
