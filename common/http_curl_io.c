@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 
 #include "common/time.h"
 
@@ -249,6 +250,12 @@ static int before_request(
     return CURL_PREREQFUNC_OK;
 }
 
+/* Programs that a daemon starts must not inherit its connections. */
+static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
 static void add_header_line(struct strbuf *head, struct str line)
 {
     ssize_t colon = str_find(line, ':');
@@ -351,4 +358,5 @@ void transfer_set_callbacks(struct transfer *t)
     curl_easy_setopt(t->easy, CURLOPT_WRITEDATA, t);
     curl_easy_setopt(t->easy, CURLOPT_PREREQFUNCTION, before_request);
     curl_easy_setopt(t->easy, CURLOPT_PREREQDATA, t);
+    curl_easy_setopt(t->easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
 }

@@ -519,12 +519,12 @@ static int watch(struct informer *inf, struct error *err)
 
 static void back_off(struct informer *inf)
 {
-    unsigned shift = inf->failures - 1 < 6 ? inf->failures - 1 : 6;
-    int64_t delay_ns = BACKOFF_FIRST_NS << shift;
+    bool is_start = !inf->synced && inf->failures <= START_TRIES;
+    unsigned shift = inf->synced ? inf->failures - 1 : inf->failures - START_TRIES - 1;
+    int64_t delay_ns = is_start ? START_PACE_NS : BACKOFF_FIRST_NS << (shift < 6 ? shift : 6);
+
     if (delay_ns > BACKOFF_MAX_NS)
         delay_ns = BACKOFF_MAX_NS;
-    if (!inf->synced && inf->failures <= START_TRIES)
-        delay_ns = START_PACE_NS;
     int64_t until_ns = env_now_ns(inf->env) + env_jitter_ns(inf->env, delay_ns, 0.5);
 
     env_lock(inf->env, &inf->lock);
