@@ -194,24 +194,21 @@ static int delete_flow(struct mnl_socket *nl, const struct tuple *t, uint32_t se
     return r < 0 && err->sys_errno == ENOENT ? 0 : r; /* it ended by itself */
 }
 
-int conntrack_forget_udp(udp_stale_fn *stale, void *arg, struct error *err)
+int conntrack_forget_udp(struct nft_link *link, udp_stale_fn *stale, void *arg, struct error *err)
 {
     struct flow_list list = {.stale = stale, .arg = arg};
-    struct mnl_socket *nl = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
     char buf[256];
     uint32_t seq = 1;
 
-    if (!nl || mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0) {
-        int saved = errno;
-        if (nl)
-            mnl_socket_close(nl);
-        return error_sys(err, saved, "conntrack: netlink socket");
-    }
+    int r = nft_link_open(link, 0, err);
+    if (r < 0)
+        return r;
     read_local_addresses(&list);
-    int r = transact(nl, udp_dump_request(buf, seq++), on_flow, &list, err);
+    r = transact(link->nl, udp_dump_request(buf, seq++), on_flow, &list, err);
     for (size_t i = 0; i < list.count && r == 0; i++)
-        r = delete_flow(nl, &list.items[i], seq++, err);
-    mnl_socket_close(nl);
+        r = delete_flow(link->nl, &list.items[i], seq++, err);
+    if (r < 0)
+        nft_link_close(link);
     free(list.local);
     free(list.items);
     return r;

@@ -24,6 +24,8 @@
 #define ELEMENTS_A_MESSAGE 300
 #define MESSAGE_BYTES_MAX (80u << 10)
 #define ANSWER_MS 10000
+/* The kernel fills dumps in pieces of at most 32 KiB. */
+#define DUMP_BYTES (64u << 10)
 
 static const char *const map_names[MAP_COUNT] = {
     [MAP_SERVICES] = "services",
@@ -260,22 +262,28 @@ void nft_batch_element(struct nft_batch *b, bool add, const struct rule *rule)
     b->pending_count++;
 }
 
-static int open_socket(size_t send_bytes, struct mnl_socket **ret, struct error *err)
+void nft_link_close(struct nft_link *link)
 {
-    struct mnl_socket *nl = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+    if (link->nl)
+        mnl_socket_close(steal(&link->nl));
+}
+
+int nft_link_open(struct nft_link *link, size_t send_bytes, struct error *err)
+{
     int on = 1, bytes = (int)(send_bytes + (64u << 10));
 
-    if (!nl)
-        return error_sys(err, errno, "netlink socket of nftables");
-    if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0) {
-        int saved = errno;
-        mnl_socket_close(nl);
-        return error_sys(err, saved, "netlink socket of nftables");
+    if (!link->nl) {
+        link->nl = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+        if (!link->nl)
+            return error_sys(err, errno, "netlink socket of nftables");
+        if (mnl_socket_bind(link->nl, 0, MNL_SOCKET_AUTOPID) < 0) {
+            int saved = errno;
+            nft_link_close(link);
+            return error_sys(err, saved, "netlink socket of nftables");
+        }
+        mnl_socket_setsockopt(link->nl, NETLINK_CAP_ACK, &on, sizeof(on));
     }
-    mnl_socket_setsockopt(nl, NETLINK_CAP_ACK, &on, sizeof(on));
-    setsockopt(mnl_socket_get_fd(nl), SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes));
-    setsockopt(mnl_socket_get_fd(nl), SOL_SOCKET, SO_RCVBUFFORCE, &(int){4 << 20}, sizeof(int));
-    *ret = nl;
+    setsockopt(mnl_socket_get_fd(link->nl), SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes));
     return 0;
 }
 
@@ -316,9 +324,8 @@ static int await_ack(struct mnl_socket *nl, uint32_t last, uint32_t first, struc
     }
 }
 
-int nft_batch_commit(struct nft_batch *b, struct error *err)
+int nft_batch_commit(struct nft_batch *b, struct nft_link *link, struct error *err)
 {
-    struct mnl_socket *nl;
     uint32_t first = ((struct nlmsghdr *)b->data)->nlmsg_seq;
 
     flush_elements(b);
@@ -332,29 +339,28 @@ int nft_batch_commit(struct nft_batch *b, struct error *err)
     reserve(b);
     nftnl_batch_end(b->data + b->n, b->seq++);
     finish(b, (struct nlmsghdr *)(b->data + b->n));
-    int r = open_socket(b->n, &nl, err);
+    int r = nft_link_open(link, b->n, err);
     if (r < 0)
         return r;
-    if (mnl_socket_sendto(nl, b->data, b->n) < 0)
+    if (mnl_socket_sendto(link->nl, b->data, b->n) < 0)
         r = error_sys(err, errno, "nftables: sending %zu bytes", b->n);
     else
-        r = await_ack(nl, ack, first, err);
-    mnl_socket_close(nl);
+        r = await_ack(link->nl, ack, first, err);
+    if (r < 0)
+        nft_link_close(link);
     return r;
 }
 
-int nft_dump(uint16_t type, const char *set_name, mnl_cb_t fn, void *arg, struct error *err)
+int nft_dump(struct nft_link *link, uint16_t type, const char *set_name, mnl_cb_t fn, void *arg,
+    struct error *err)
 {
-    struct mnl_socket *nl;
-    char *buf = xmalloc(64u << 10);
-    int r = open_socket(0, &nl, err);
+    char head[1024];
+    int r = nft_link_open(link, 0, err);
 
-    if (r < 0) {
-        free(buf);
+    if (r < 0)
         return r;
-    }
-    uint32_t seq = (uint32_t)time(NULL);
-    struct nlmsghdr *m = nftnl_nlmsg_build_hdr(buf, type, NFPROTO_IPV4, NLM_F_DUMP, seq);
+    uint32_t seq = (uint32_t)time(NULL), port = mnl_socket_get_portid(link->nl);
+    struct nlmsghdr *m = nftnl_nlmsg_build_hdr(head, type, NFPROTO_IPV4, NLM_F_DUMP, seq);
     if (set_name) {
         struct nftnl_set *set = nftnl_set_alloc();
         nftnl_set_set_str(set, NFTNL_SET_TABLE, NFT_TABLE_NAME);
@@ -362,17 +368,19 @@ int nft_dump(uint16_t type, const char *set_name, mnl_cb_t fn, void *arg, struct
         nftnl_set_elems_nlmsg_build_payload(m, set);
         nftnl_set_free(set);
     }
-    if (mnl_socket_sendto(nl, m, m->nlmsg_len) < 0)
+    if (mnl_socket_sendto(link->nl, m, m->nlmsg_len) < 0)
         r = error_sys(err, errno, "nftables: asking for a dump");
     int more = MNL_CB_OK;
+    char *buf = xmalloc(DUMP_BYTES);
     while (r == 0 && more > MNL_CB_STOP) {
-        ssize_t got = receive(nl, buf, 64u << 10, err);
+        ssize_t got = receive(link->nl, buf, DUMP_BYTES, err);
         if (got < 0)
             r = (int)got;
-        else if ((more = mnl_cb_run(buf, (size_t)got, seq, mnl_socket_get_portid(nl), fn, arg)) < 0)
+        else if ((more = mnl_cb_run(buf, (size_t)got, seq, port, fn, arg)) < 0)
             r = error_sys(err, errno, "nftables: dump of %s", set_name ? set_name : "chains");
     }
-    mnl_socket_close(nl);
     free(buf);
+    if (r < 0)
+        nft_link_close(link);
     return r;
 }

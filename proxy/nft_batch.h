@@ -4,11 +4,13 @@
  *     nft_batch_init(&b);
  *     nft_batch_chain(&b, "c3");                 // make sure it exists
  *     nft_batch_element(&b, true, &rule);        // elements are packed, many a message
- *     nft_batch_commit(&b, &err);                // all or nothing
+ *     nft_batch_commit(&b, &link, &err);         // all or nothing
  *     nft_batch_done(&b);
  *
- * Threads: none of its own. Each commit uses a socket of its own: after an error the old one may still hold
- * answers of the failed batch.
+ * A struct nft_link is the netlink socket, kept open (closing one waits some milliseconds for the kernel's
+ * clean-up) but closed after an error, when it may still hold answers of the failed batch.
+ *
+ * Threads: none of its own.
  */
 #pragma once
 
@@ -22,6 +24,13 @@
 
 #define NFT_TABLE_NAME "skiff"
 #define NFT_CHAIN_NAME_BYTES 32
+
+struct nft_link {
+    struct mnl_socket *nl; /* NULL: opened when needed */
+};
+/* Opens it unless it is open, with room to send so many bytes at once. */
+int nft_link_open(struct nft_link *link, size_t send_bytes, struct error *err);
+void nft_link_close(struct nft_link *link);
 
 struct nft_batch {
     char *data;
@@ -38,7 +47,7 @@ void nft_batch_done(struct nft_batch *b);
 void nft_batch_new_chain(struct nft_batch *b, const char *name);
 void nft_batch_add_rule(struct nft_batch *b, struct nftnl_rule *take_rule);
 void nft_batch_element(struct nft_batch *b, bool add, const struct rule *rule);
-int nft_batch_commit(struct nft_batch *b, struct error *err);
+int nft_batch_commit(struct nft_batch *b, struct nft_link *link, struct error *err);
 
 const char *nft_map_name(enum rule_map map);
 /* "c3", "p12_10800": see nft_chain.c. */
@@ -53,4 +62,5 @@ bool nft_key_parse(enum rule_map map, const uint8_t *bytes, uint32_t n, struct r
 #define NFT_KEY_BYTES_MAX 20
 
 /* Sends one request and calls fn for each message of the answer. */
-int nft_dump(uint16_t type, const char *set_name, mnl_cb_t fn, void *arg, struct error *err);
+int nft_dump(struct nft_link *link, uint16_t type, const char *set_name, mnl_cb_t fn, void *arg,
+    struct error *err);

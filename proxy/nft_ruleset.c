@@ -75,6 +75,7 @@ struct nft_ruleset {
     char *nodeport_match; /* "ip daddr { ... }" or "" */
     char form[32];        /* name of the chain that marks the skeleton */
     struct made_chain *chains;
+    struct nft_link link, flows; /* of nftables, of connection tracking */
 };
 
 struct made_chain {
@@ -225,7 +226,7 @@ static int nft_load(struct ruleset *base, struct rules *ret, struct error *err)
     struct rules rules = {0};
 
     forget_chains(r);
-    int e = nft_dump(NFT_MSG_GETCHAIN, NULL, on_chain, &found, err);
+    int e = nft_dump(&r->link, NFT_MSG_GETCHAIN, NULL, on_chain, &found, err);
     if (e < 0)
         return e;
     if (!found.form) {
@@ -235,7 +236,8 @@ static int nft_load(struct ruleset *base, struct rules *ret, struct error *err)
     }
     for (int map = 0; map < MAP_COUNT; map++) {
         struct found_elements elements = {.map = (enum rule_map)map, .rules = &rules};
-        e = nft_dump(NFT_MSG_GETSETELEM, nft_map_name((enum rule_map)map), on_elements, &elements, err);
+        e = nft_dump(&r->link, NFT_MSG_GETSETELEM, nft_map_name((enum rule_map)map), on_elements,
+            &elements, err);
         if (e == 0 && !elements.strange)
             continue;
         rules_done(&rules);
@@ -273,7 +275,7 @@ static int nft_apply(struct ruleset *base, const struct rule_changes *changes, s
     for (size_t i = 0; i < changes->count; i++)
         if (changes->items[i].kind != CHANGE_REMOVE)
             nft_batch_element(&b, true, &changes->items[i].rule);
-    int e = nft_batch_commit(&b, err);
+    int e = nft_batch_commit(&b, &r->link, err);
     nft_batch_done(&b);
     return e;
 }
@@ -284,12 +286,14 @@ static bool nft_intact(struct ruleset *base)
     struct found_chains found = {.ruleset = r};
     struct error err;
 
-    return nft_dump(NFT_MSG_GETCHAIN, NULL, on_chain, &found, &err) < 0 || found.form;
+    return nft_dump(&r->link, NFT_MSG_GETCHAIN, NULL, on_chain, &found, &err) < 0 || found.form;
 }
 
 static int nft_forget_udp(struct ruleset *base, udp_stale_fn *stale, void *arg, struct error *err)
 {
-    return conntrack_forget_udp(stale, arg, err);
+    struct nft_ruleset *r = (struct nft_ruleset *)base;
+
+    return conntrack_forget_udp(&r->flows, stale, arg, err);
 }
 
 static int nft_remove(struct ruleset *base, struct error *err)
@@ -303,6 +307,8 @@ static void nft_free(struct ruleset *base)
     struct nft_ruleset *r = (struct nft_ruleset *)base;
 
     forget_chains(r);
+    nft_link_close(&r->link);
+    nft_link_close(&r->flows);
     free(r->cluster_cidr);
     free(r->nodeport_match);
     free(r);
