@@ -231,6 +231,7 @@ enum stage_result pod_binding_run(struct request *q)
     o->resource = api_find_plural(q->server->api, "", "pods");
     o->change = bind;
     o->change_arg = o;
+    o->fresh_tree = false;
     o->reply = reply_success;
     return STAGE_DONE;
 }
