@@ -38,6 +38,9 @@ int api_new(struct api **ret, struct error *err)
         return -err->code;
     }
     build_index(api);
+    for (size_t i = 0; i < api_file_count; i++)
+        api->fingerprint = api->fingerprint * 31 +
+            schema_hash(api_files[i].text, (size_t)(api_files[i].end - api_files[i].text));
     *ret = api;
     return 0;
 }

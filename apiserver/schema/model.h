@@ -108,6 +108,7 @@ struct api {
     size_t resource_count, stored_count;
     uint16_t *find_slots;         /* by group, version and plural: index + 1 */
     size_t find_mask;
+    uint32_t fingerprint;         /* of all .api files: changes when the API does */
 };
 
 /* One step of a path, on the stack of a walker. */
