@@ -110,7 +110,7 @@ static int wait_one(const struct cluster *c, struct env *env, struct http_client
     return 0;
 }
 
-int up_wait_healthy(const struct cluster *c, struct env *env, int64_t deadline_ns, struct error *err)
+int up_wait_healthy(const struct cluster *c, struct env *env, const char *only, int64_t deadline_ns, struct error *err)
 {
     autojson cJSON *list = daemons_list(c);
     struct http_client *http;
@@ -122,7 +122,8 @@ int up_wait_healthy(const struct cluster *c, struct env *env, int64_t deadline_n
     const cJSON *row;
     cJSON_ArrayForEach(row, list)
     {
-        if (result == 0 && json_string(row, "health"))
+        bool wanted = json_string(row, "health") && (!only || c_eq(only, json_string(row, "name")));
+        if (result == 0 && wanted)
             result = wait_one(c, env, http, row, deadline_ns, err);
     }
     http_client_free(http);
