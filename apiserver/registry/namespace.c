@@ -45,6 +45,7 @@ static enum stage_result finalize_run(struct request *q)
 {
     q->write->kind = WRITE_SUBRESOURCE;
     q->write->change = set_finalizers;
+    q->write->fresh_tree = false;
     q->write->change_arg = q->write;
     return STAGE_DONE;
 }
