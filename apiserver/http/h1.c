@@ -328,7 +328,10 @@ void h1_produce(struct connection *c)
             produce_chunk(x);
         else
             produce_whole(x);
-        if (!x->ended && x->q->body_next)
-            return; /* one chunk a call: the caller watches the time */
+        if (!x->ended && x->q->body_next) {
+            if (!x->dozing)
+                loop_dirty(c); /* one chunk a call, and it may have been empty */
+            return;
+        }
     }
 }

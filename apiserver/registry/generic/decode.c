@@ -210,7 +210,7 @@ static enum stage_result decode_create(struct request *q, struct object_write *o
 {
     o->kind = q->subresource ? WRITE_SUBRESOURCE : WRITE_CREATE;
     o->change = change_create;
-    o->fresh_tree = true;
+    o->fresh_tree = !q->subresource;
     o->create_missing = !q->subresource;
     if (options_parse_write(q, o, "CreateOptions") == STAGE_ERROR || decode_body(q, o) == STAGE_ERROR)
         return STAGE_ERROR;

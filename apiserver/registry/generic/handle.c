@@ -179,6 +179,8 @@ enum stage_result write_handle_stage(struct request *q)
 {
     const struct subresource_handler *handler = q->subresource ? find_handler(q) : NULL;
 
+    if (handler && q->write)
+        q->write->fresh_tree = false;
     if (handler)
         return handler->run(q);
     if (q->subresource && is_scale(q))
