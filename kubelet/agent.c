@@ -160,6 +160,16 @@ static void on_pods_synced(void *arg)
     env_unlock(agent->env, &agent->lock);
 }
 
+/* Somebody (the node lifecycle controller, while we were not heard) gave up on us: say that we are here. */
+static void check_own(struct agent *agent, const struct node_view *node)
+{
+    const struct node_condition_view *conditions = node->conditions.items;
+
+    for (size_t i = 0; i < node->conditions.count; i++)
+        if (c_eq(conditions[i].status, "Unknown"))
+            node_report(agent, agent->kubelets->name);
+}
+
 /* Our own node got its range, or another node came, went or moved. */
 static void on_node(void *arg, const void *old_object, const void *new_object)
 {
@@ -168,6 +178,8 @@ static void on_node(void *arg, const void *old_object, const void *new_object)
     const struct node_address_view *a = old ? old->addresses.items : NULL, *b = new ? new->addresses.items : NULL;
     bool same = old && new && c_eq(old->pod_cidr, new->pod_cidr) && old->addresses.count == new->addresses.count;
 
+    if (new && c_eq(new->meta.name, agent->kubelets->name))
+        check_own(agent, new);
     for (size_t i = 0; same && i < old->addresses.count; i++)
         same = c_eq(a[i].address, b[i].address);
     if (!same)

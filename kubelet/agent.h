@@ -154,6 +154,8 @@ struct kubelet {
     struct resource_pair allocatable;
     bool registered;
     uint32_t status_hash; /* of what was last written, without heartbeat times */
+    bool report;          /* write the status even when it has not changed */
+    int64_t renewed_ns;   /* last renewal of the Lease */
     int64_t last_written_ns;
     char *conditions;     /* JSON text, as last written: times of transitions */
     char *lease_version, *uid;
@@ -284,6 +286,7 @@ int handler_run(struct pod_record *record, const cJSON *container, const cJSON *
 /* node.c, node_status.c, node_network.c, lease.c */
 reconcile_fn node_sync;
 reconcile_fn lease_renew;
+void node_report(struct agent *agent, const char *name); /* write the status now, changed or not */
 cJSON *node_object(struct kubelet *node);
 /* Everything of the status but heartbeat times; conditions keep their transition times. */
 cJSON *node_status(struct kubelet *node, const cJSON *old_conditions);

@@ -110,13 +110,15 @@ static int write_status(struct kubelet *node, struct error *err)
     int64_t now_ns = env_now_ns(agent->env);
 
     env_lock(agent->env, &node->lock);
+    bool report = node->report;
+    node->report = false;
     if (node->conditions && json_parse(str_of(node->conditions), &old, &ignored) < 0)
         old = NULL;
     env_unlock(agent->env, &node->lock);
     cJSON *status = node_status(node, old);
     json_set(patch, "status", status);
     uint32_t hash = hash_of(status);
-    if (hash == node->status_hash && now_ns < node->last_written_ns + agent->config->node_status_frequency_ns)
+    if (!report && hash == node->status_hash && now_ns < node->last_written_ns + agent->config->node_status_frequency_ns)
         return 0;
     stamp_heartbeat(node, status);
     /* Addresses have a merge key that an address of ours which changed would survive. */
@@ -128,8 +130,10 @@ static int write_status(struct kubelet *node, struct error *err)
         workqueue_add(agent->node_queue, node->name);
         return 0;
     }
-    if (r < 0)
+    if (r < 0) {
+        node->status_hash = 0;
         return error_wrap(err, "status of node %s", node->name);
+    }
     note_answer(node, answer);
     node->status_hash = hash;
     node->last_written_ns = now_ns;
@@ -150,6 +154,18 @@ int node_sync(void *arg, const char *name, int64_t *ret_again_ns, struct error *
         return -err->code;
     *ret_again_ns = env_jitter_ns(node->agent->env, SYNC_NS, 0.04);
     return 0;
+}
+
+void node_report(struct agent *agent, const char *name)
+{
+    struct kubelet *node = find_node(agent, name);
+
+    if (!node)
+        return;
+    env_lock(agent->env, &node->lock);
+    node->report = true;
+    env_unlock(agent->env, &node->lock);
+    workqueue_add(agent->node_queue, name);
 }
 
 static cJSON *lease_object(struct kubelet *node)
@@ -226,6 +242,11 @@ int lease_renew(void *arg, const char *name, int64_t *ret_again_ns, struct error
     if (r < 0)
         return error_wrap(err, "lease of node %s", name);
     note_lease(node, answer);
+    int64_t now_ns = env_now_ns(node->agent->env);
+    /* Late by so much that we may have been given up: everybody should hear from us, not from the Lease alone. */
+    if (node->renewed_ns && now_ns > node->renewed_ns + 3 * LEASE_NS)
+        node_report(node->agent, name);
+    node->renewed_ns = now_ns;
     *ret_again_ns = env_jitter_ns(node->agent->env, LEASE_NS, 0.04);
     return 0;
 }

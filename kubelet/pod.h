@@ -32,10 +32,14 @@ extern const struct projection service_projection;
 struct node_address_view {
     const char *type, *address;
 };
+struct node_condition_view {
+    const char *type, *status;
+};
 struct node_view {
     struct object_meta meta;
     const char *pod_cidr;
     struct projected_list addresses; /* struct node_address_view */
+    struct projected_list conditions; /* struct node_condition_view */
     struct string_map capacity;
 };
 extern const struct projection node_projection;

@@ -33,9 +33,17 @@ static const struct projection_field node_address_fields[] = {
 static const struct projection node_address_projection =
     PROJECTION(struct node_address_view, node_address_fields);
 
+static const struct projection_field node_condition_fields[] = {
+    PROJECT(struct node_condition_view, type, "type", P_STRING),
+    PROJECT(struct node_condition_view, status, "status", P_STRING),
+};
+static const struct projection node_condition_projection =
+    PROJECTION(struct node_condition_view, node_condition_fields);
+
 static const struct projection_field node_fields[] = {
     PROJECT(struct node_view, pod_cidr, "spec.podCIDR", P_STRING),
     PROJECT_OF(struct node_view, addresses, "status.addresses", P_LIST, &node_address_projection),
+    PROJECT_OF(struct node_view, conditions, "status.conditions", P_LIST, &node_condition_projection),
     PROJECT(struct node_view, capacity, "status.capacity", P_MAP),
 };
 const struct projection node_projection = {.size = sizeof(struct node_view),

@@ -205,7 +205,7 @@ void runtime_cache_event(void *arg, const char *id, const char *uid, const char 
 {
     struct agent *agent = arg;
 
-    log_debug("docker event", "action", "%s", action, "container", "%.12s", id, NULL);
+    log_debug("docker event", "action", "%s", action, "container", "%s", id, NULL);
     if (c_eq(action, "destroy"))
         runtime_cache_drop(agent->cache, uid, id);
     else
