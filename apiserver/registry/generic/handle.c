@@ -181,8 +181,11 @@ enum stage_result write_handle_stage(struct request *q)
 
     if (handler && q->write)
         q->write->fresh_tree = false;
-    if (handler)
+    if (handler) {
+        if (q->write) /* they change a copy of what stands there */
+            q->write->fresh_tree = false;
         return handler->run(q);
+    }
     if (q->subresource && is_scale(q))
         return handle_scale(q);
     if (c_eq(q->subresource_name, "log"))
