@@ -102,6 +102,13 @@ static void add_env(const struct env_list *env, cJSON *body)
     json_set(body, "Env", list);
 }
 
+static void put_oom_score(struct sync *s, cJSON *host, int64_t score)
+{
+    int64_t least = s->agent->runtime->oom_score_min;
+
+    json_set(host, "OomScoreAdj", json_new_int64(score < least ? least : score));
+}
+
 static void add_resources(struct sync *s, const cJSON *container, cJSON *host)
 {
     struct resource_pair requests = container_requests(container), limits = container_limits(container);
@@ -117,9 +124,8 @@ static void add_resources(struct sync *s, const cJSON *container, cJSON *host)
         json_set(host, "Memory", json_new_int64(limits.memory_bytes));
         json_set(host, "MemorySwap", json_new_int64(limits.memory_bytes)); /* no swap besides */
     }
-    json_set(host, "OomScoreAdj",
-        json_new_int64(oom_score_adj(qos, priority >= 2000000000, requests.memory_bytes,
-            s->agent->facts.memory_bytes)));
+    put_oom_score(s, host,
+        oom_score_adj(qos, priority >= 2000000000, requests.memory_bytes, s->agent->facts.memory_bytes));
 }
 
 static int check_non_root(const cJSON *spec, const cJSON *container, const struct image_info *image,
@@ -279,11 +285,12 @@ int container_body(struct sync *s, const cJSON *container, const struct image_in
 
 cJSON *sandbox_body(struct sync *s)
 {
-    cJSON *body = json_make("{\"HostConfig\":{\"OomScoreAdj\":-998,\"CpuShares\":2,\"ReadonlyRootfs\":true,"
+    cJSON *body = json_make("{\"HostConfig\":{\"CpuShares\":2,\"ReadonlyRootfs\":true,"
                             "\"SecurityOpt\":[\"no-new-privileges\"],\"LogConfig\":{\"Type\":\"none\"}}}");
     cJSON *host = json_get(body, "HostConfig"), *sysctls = cJSON_CreateObject();
     const cJSON *item;
 
+    put_oom_score(s, host, -998);
     if (pod_uses_host_network(s->spec)) {
         json_set_string(host, "NetworkMode", "host");
         json_set_string(host, "UTSMode", "host");

@@ -174,5 +174,6 @@ struct runtime {
     const struct runtime_ops *ops;
     struct env *env;
     bool pretends; /* no files, mounts, probes: the pod's contents are not real */
+    int64_t oom_score_min; /* the daemon may not go lower (without CAP_SYS_RESOURCE) */
     bool shares_mounts; /* what we mount, the daemon sees (same mount namespace) */
 };

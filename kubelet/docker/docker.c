@@ -116,40 +116,33 @@ int docker_call(struct docker *d, const char *method, int64_t timeout_ns, const 
     return r;
 }
 
-/* Whether the daemon sees what we mount: its mount namespace is ours. */
-static bool daemon_shares_mounts(const char *socket_path)
+/* The daemon's process, or 0. */
+static pid_t daemon_pid(const char *socket_path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct ucred peer = {0};
     socklen_t size = sizeof(peer);
-    struct stat ours, theirs;
-    char path[64];
-    bool shares = false;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
-        return false;
+        return 0;
     snprintf(address.sun_path, sizeof(address.sun_path), "%s", socket_path);
-    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 &&
-        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid > 0) {
-        snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)peer.pid);
-        shares = stat("/proc/self/ns/mnt", &ours) == 0 && stat(path, &theirs) == 0 &&
-            ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev;
-    }
+    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+        peer.pid = 0;
     close(fd);
-    return shares;
+    return peer.pid;
 }
 
-static int docker_prepare(struct runtime *rt, struct error *err)
+/* Whether the daemon sees what we mount: its mount namespace is ours. */
+static bool daemon_shares_mounts(pid_t pid)
 {
-    struct docker *d = container_of(rt, struct docker, base);
+    struct stat ours, theirs;
+    char path[64];
 
-    if (docker_negotiate(d, err) < 0 || docker_ensure_pause(d, err) < 0)
-        return -err->code;
-    rt->shares_mounts = daemon_shares_mounts(d->socket_path);
-    if (!rt->shares_mounts)
-        log_warning("docker has another mount namespace, volumes in memory will lie on disk", NULL);
-    return 0;
+    snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)pid);
+    return stat("/proc/self/ns/mnt", &ours) == 0 && stat(path, &theirs) == 0 && ours.st_ino == theirs.st_ino &&
+        ours.st_dev == theirs.st_dev;
 }
 
 static void read_line(const char *path, char *out, size_t size)
@@ -162,6 +155,40 @@ static void read_line(const char *path, char *out, size_t size)
         struct str s = str_trim(strbuf_str(&text));
         snprintf(out, size, "%.*s", STR_FMT(s));
     }
+}
+
+/* The lowest OOM score the daemon can give: its own, when it lacks CAP_SYS_RESOURCE (bit 24). */
+static int64_t daemon_oom_score_min(pid_t pid)
+{
+    autostrbuf struct strbuf status;
+    char path[64], score[32] = "";
+    struct error err;
+    int64_t value = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    strbuf_init(&status, 0);
+    if (file_read(path, 1u << 16, &status, &err) < 0)
+        return -1000;
+    const char *line = strstr(status.data, "CapEff:");
+    if (!line || (strtoull(line + sizeof("CapEff:") - 1, NULL, 16) >> 24 & 1))
+        return -1000;
+    snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
+    read_line(path, score, sizeof(score));
+    return str_parse_int64(str_of(score), &value, &err) == 0 ? value : 0;
+}
+
+static int docker_prepare(struct runtime *rt, struct error *err)
+{
+    struct docker *d = container_of(rt, struct docker, base);
+
+    if (docker_negotiate(d, err) < 0 || docker_ensure_pause(d, err) < 0)
+        return -err->code;
+    pid_t pid = daemon_pid(d->socket_path);
+    rt->shares_mounts = daemon_shares_mounts(pid);
+    rt->oom_score_min = daemon_oom_score_min(pid);
+    if (!rt->shares_mounts)
+        log_warning("docker has another mount namespace, volumes in memory will lie on disk", NULL);
+    return 0;
 }
 
 static int docker_facts(struct runtime *rt, struct node_facts *ret, struct error *err)
