@@ -514,6 +514,12 @@ static int start(struct controller *c, struct error *err)
     return -(int)err->code;
 }
 
+/* After the shared informers: some fifty watches more would slow their first lists down. */
+static void synced(struct controller *c)
+{
+    gc_graph_start(graph(c));
+}
+
 static void stop(struct controller *c)
 {
     gc_graph_free(c->state);
@@ -525,5 +531,6 @@ const struct controller_info controller_gc = {
     .workers = 4,
     .reconcile = reconcile,
     .start = start,
+    .synced = synced,
     .stop = stop,
 };

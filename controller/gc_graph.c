@@ -24,6 +24,7 @@ struct gc_graph {
     struct lock lock;
     struct gc_kind *kinds[KINDS_MAX];
     size_t count;
+    bool started; /* own informers run */
     struct absent *absent;
 };
 
@@ -127,8 +128,16 @@ static void add_kind(struct gc_graph *g, const struct resource *r)
     env_lock(g->env, &g->lock);
     g->kinds[g->count++] = kind;
     env_unlock(g->env, &g->lock);
-    if (kind->own)
+    if (kind->own && g->started)
         informer_start(kind->informer);
+}
+
+void gc_graph_start(struct gc_graph *g)
+{
+    for (size_t i = 0; i < g->count; i++)
+        if (g->kinds[i]->own)
+            informer_start(g->kinds[i]->informer);
+    g->started = true;
 }
 
 static void drop_vanished(struct gc_graph *g, const struct discovery *d)

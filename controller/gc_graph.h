@@ -30,6 +30,8 @@ void gc_graph_free(struct gc_graph *g);
 /* Tells the graph of a change in a shared informer. */
 void gc_graph_shared_event(struct gc_graph *g, enum kind kind, const void *old_object,
     const void *new_object);
+/* Starts the metadata-only informers; before that, only shared ones report. */
+void gc_graph_start(struct gc_graph *g);
 bool gc_graph_synced(struct gc_graph *g);
 /* Reads discovery again: new kinds are watched, vanished ones dropped. */
 int gc_graph_discover(struct gc_graph *g, struct error *err);

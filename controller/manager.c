@@ -238,13 +238,20 @@ static int reconcile_one(void *arg, const char *key, int64_t *ret_again_ns, stru
     return r;
 }
 
+/* Daemons start together: for the first second look often and say nothing. */
+#define FIRST_RETRY_NS (10 * NS_PER_MS)
+#define FIRST_WARNING 100
+
 static int load_discovery(struct manager *m, struct discovery *d, struct error *err)
 {
+    int waited = 0;
+
     while (discovery_load(m->client, d, err) < 0) {
         if (atomic_load(&m->stopping))
             return error_set(err, ERR_CANCELLED, "stopped");
-        log_warning("API server does not answer yet, retrying", "err", "%s", err->text, NULL);
-        env_sleep_ns(m->env, 200 * NS_PER_MS);
+        if (waited++ == FIRST_WARNING)
+            log_warning("API server does not answer yet, retrying", "err", "%s", err->text, NULL);
+        env_sleep_ns(m->env, waited > FIRST_WARNING ? 500 * NS_PER_MS : FIRST_RETRY_NS);
     }
     return 0;
 }
