@@ -37,7 +37,7 @@ static int post(struct api_client *api, const struct wish *wish, const char *csr
                                                      "\"kind\":\"CertificateSigningRequest\",\"metadata\":{\"generateName\":"
                                                      "\"csr-\"},\"spec\":{\"usages\":[\"digital signature\",\"%s\"]}}",
                               wish->ip ? "server auth" : "client auth");
-    autostrbuf struct strbuf encoded;
+    autostrbuf struct strbuf encoded = STRBUF_EMPTY;
 
     strbuf_init(&encoded, 0);
     base64_encode(str_of(csr_pem), &encoded);
@@ -84,7 +84,7 @@ static int obtain(struct env *env, struct api_client *api, const struct wish *wi
     struct pki_subject subject = {.common_name = common_name, .organizations = organizations,
         .alt_names = wish->ip ? alt_names : NULL, .usage = wish->ip ? PKI_SERVER : PKI_CLIENT};
     int64_t deadline_ns = env_now_ns(env) + WAIT_MAX_NS;
-    autostrbuf struct strbuf cert;
+    autostrbuf struct strbuf cert = STRBUF_EMPTY;
     int r = 0;
 
     strbuf_init(&cert, FILE_MAX_BYTES);
@@ -113,7 +113,7 @@ static int obtain(struct env *env, struct api_client *api, const struct wish *wi
 /* Time until a fifth of the life is left (30 days are taken for the life of one that is older); <= 0: renew. */
 static int64_t left_ns(struct env *env, const char *cert_path)
 {
-    autostrbuf struct strbuf pem;
+    autostrbuf struct strbuf pem = STRBUF_EMPTY;
     struct error err;
     int64_t end_ns;
 
@@ -147,7 +147,7 @@ static int write_kubeconfig(const struct kubelet_config *config, const struct ku
                                      "\"name\":\"default\",\"user\":{}}]}");
     cJSON *cluster = json_get(cJSON_GetArrayItem(json_get(tree, "clusters"), 0), "cluster");
     cJSON *user = json_get(cJSON_GetArrayItem(json_get(tree, "users"), 0), "user");
-    autostrbuf struct strbuf ca, encoded, text;
+    autostrbuf struct strbuf ca = STRBUF_EMPTY, encoded = STRBUF_EMPTY, text = STRBUF_EMPTY;
 
     strbuf_init(&ca, 0);
     strbuf_init(&encoded, 0);

@@ -194,7 +194,7 @@ static int add_seccomp(struct sync *s, const cJSON *container, bool privileged, 
 {
     const cJSON *profile = security(s->spec, container, "seccompProfile");
     const char *type = json_string(profile, "type"), *name = json_string(profile, "localhostProfile");
-    autostrbuf struct strbuf text;
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
 
     if (privileged || !type || c_eq(type, "Unconfined")) {
         cJSON_AddItemToArray(options, cJSON_CreateString("seccomp=unconfined"));

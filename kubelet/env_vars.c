@@ -221,7 +221,7 @@ static int object_key(const cJSON *object, const char *plural, const char *key, 
     const char **ret, struct error *err)
 {
     const char *text = json_string(json_get(object, "data"), key);
-    autostrbuf struct strbuf plain;
+    autostrbuf struct strbuf plain = STRBUF_EMPTY;
 
     *ret = NULL;
     if (!text)

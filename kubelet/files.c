@@ -97,7 +97,7 @@ static char *mount_point_of(struct str line)
 
 int unmount_below(const char *path, struct error *err)
 {
-    autostrbuf struct strbuf text;
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
     char **points = NULL;
     size_t count = 0, n = strlen(path);
     int r = 0;

@@ -35,7 +35,7 @@ static void hook_task(void *arg)
 {
     struct hook *h = arg;
     struct agent *agent = h->record->agent;
-    autostrbuf struct strbuf output;
+    autostrbuf struct strbuf output = STRBUF_EMPTY;
     struct error err;
 
     strbuf_init(&output, OUTPUT_MAX);

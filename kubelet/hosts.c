@@ -189,7 +189,7 @@ void resolv_print(const cJSON *spec, const struct resolver *resolver, struct str
 /* In place, because containers have the file itself mounted. */
 static int write_if_changed(const char *path, struct str content, struct error *err)
 {
-    autostrbuf struct strbuf old;
+    autostrbuf struct strbuf old = STRBUF_EMPTY;
     struct error ignored;
 
     strbuf_init(&old, 0);
@@ -227,7 +227,7 @@ static void print_hosts(struct sync *s, struct strbuf *out)
 
 int hosts_write(struct sync *s, struct error *err)
 {
-    autostrbuf struct strbuf hosts, resolv, host_file;
+    autostrbuf struct strbuf hosts = STRBUF_EMPTY, resolv = STRBUF_EMPTY, host_file = STRBUF_EMPTY;
     struct error ignored;
 
     strbuf_init(&hosts, 0);

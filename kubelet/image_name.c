@@ -180,7 +180,7 @@ static void put_auth(const cJSON *entry, struct str server, struct strbuf *out)
     autojson cJSON *auth = cJSON_CreateObject();
     const char *user = json_string(entry, "username"), *password = json_string(entry, "password");
     const char *both = json_string(entry, "auth"), *token = json_string(entry, "identitytoken");
-    autostrbuf struct strbuf plain, text;
+    autostrbuf struct strbuf plain = STRBUF_EMPTY, text = STRBUF_EMPTY;
     autofree char *user_part = NULL, *host = str_dup(server);
     struct error err;
 
@@ -207,7 +207,7 @@ static void put_auth(const cJSON *entry, struct str server, struct strbuf *out)
 
 bool image_auth(const cJSON *config, const char *image, struct strbuf *out)
 {
-    autostrbuf struct strbuf repository;
+    autostrbuf struct strbuf repository = STRBUF_EMPTY;
     const cJSON *auths = json_get(config, "auths"), *entry, *best = NULL;
     struct str best_key = {0};
 
@@ -227,7 +227,7 @@ bool image_auth(const cJSON *config, const char *image, struct strbuf *out)
     }
     if (!best)
         return false;
-    autostrbuf struct strbuf server;
+    autostrbuf struct strbuf server = STRBUF_EMPTY;
     strbuf_init(&server, 0);
     image_registry(image, &server);
     struct str address = strbuf_str(&server);

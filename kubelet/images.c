@@ -139,7 +139,7 @@ static bool secret_auth(struct pod_record *record, const char *name, const char 
 {
     struct agent *agent = record->agent;
     struct shared_tree *secret = NULL;
-    autostrbuf struct strbuf text;
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
     autojson cJSON *config = NULL;
     struct error err;
     bool found = false;
@@ -177,7 +177,7 @@ static void pull(struct pod_record *record, const cJSON *spec, const char *conta
     struct runtime *rt = agent->runtime;
     struct container_record *c = NULL;
     struct image_info info = {0};
-    autostrbuf struct strbuf auth, took;
+    autostrbuf struct strbuf auth = STRBUF_EMPTY, took = STRBUF_EMPTY;
     int64_t begun_ns = env_now_ns(agent->env);
     struct error err;
 

@@ -28,7 +28,7 @@ static struct kubelet *find_node(struct agent *agent, const char *name)
 static void note_answer(struct kubelet *node, const cJSON *answer)
 {
     const char *uid = json_string_at(answer, "metadata.uid");
-    autostrbuf struct strbuf text;
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
 
     strbuf_init(&text, 0);
     if (json_path(answer, "status.conditions"))
@@ -84,7 +84,7 @@ static int register_node(struct kubelet *node, struct error *err)
 
 static uint32_t hash_of(const cJSON *status)
 {
-    autostrbuf struct strbuf text;
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
 
     strbuf_init(&text, 0);
     json_print(status, &text);

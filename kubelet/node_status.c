@@ -114,7 +114,7 @@ static void add_extended(struct kubelet *node, cJSON *allocatable)
 
 static int64_t available_memory(void)
 {
-    autostrbuf struct strbuf text;
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
     struct error err;
     int64_t kib = INT64_MAX / 1024;
 
@@ -165,7 +165,7 @@ static void put_condition(struct kubelet *node, cJSON *list, const cJSON *old, c
 static void put_ready(struct kubelet *node, cJSON *list, const cJSON *old)
 {
     struct agent *agent = node->agent;
-    autostrbuf struct strbuf why, network;
+    autostrbuf struct strbuf why = STRBUF_EMPTY, network = STRBUF_EMPTY;
 
     strbuf_init(&why, 0);
     strbuf_init(&network, 0);

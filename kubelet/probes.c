@@ -229,7 +229,7 @@ static bool count(struct probe *p, bool success)
 static void ask(struct pod_record *record, struct probe *p)
 {
     struct agent *agent = record->agent;
-    autostrbuf struct strbuf output;
+    autostrbuf struct strbuf output = STRBUF_EMPTY;
     struct error err;
     char pod_ip[64];
 

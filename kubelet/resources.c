@@ -13,7 +13,7 @@ static bool read_quantity(const cJSON *map, const char *name, struct quantity *r
     if (cJSON_IsString(item))
         return quantity_parse(str_of(item->valuestring), ret, &err) == 0;
     if (item && json_is_number(item)) {
-        autostrbuf struct strbuf text;
+        autostrbuf struct strbuf text = STRBUF_EMPTY;
         strbuf_init(&text, 0);
         json_print(item, &text);
         return quantity_parse(strbuf_str(&text), ret, &err) == 0;

@@ -65,7 +65,7 @@ static void serve_health(void *arg, struct httpd_request *r)
 static void serve_metrics(void *arg, struct httpd_request *r)
 {
     struct agent *agent = arg;
-    autostrbuf struct strbuf text;
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
 
     strbuf_init(&text, 0);
     env_lock(agent->env, &agent->lock);
@@ -81,7 +81,7 @@ static void serve_pods(void *arg, struct httpd_request *r)
 {
     struct agent *agent = arg;
     struct projected_array pods = informer_list(agent->pods, NULL);
-    autostrbuf struct strbuf text;
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
 
     strbuf_init(&text, 0);
     strbuf_addc(&text, "{\"kind\":\"PodList\",\"apiVersion\":\"v1\",\"metadata\":{},\"items\":[");

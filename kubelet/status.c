@@ -213,7 +213,7 @@ static void list_unready(const cJSON *containers, const cJSON *statuses, bool in
 static void add_initialized(const struct status_input *in, const char *phase, const cJSON *init_statuses,
     const cJSON *statuses, cJSON *conditions)
 {
-    autostrbuf struct strbuf names;
+    autostrbuf struct strbuf names = STRBUF_EMPTY;
     const cJSON *status;
     bool begun = false;
 
@@ -258,7 +258,7 @@ static bool gates_are_open(const struct status_input *in, struct strbuf *why_not
 static void add_ready(const struct status_input *in, const char *phase, const cJSON *init_statuses,
     const cJSON *statuses, cJSON *conditions)
 {
-    autostrbuf struct strbuf names, gates;
+    autostrbuf struct strbuf names = STRBUF_EMPTY, gates = STRBUF_EMPTY;
     const cJSON *container;
     bool ready = false;
 

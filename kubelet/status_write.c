@@ -18,7 +18,7 @@ static int write_patch(struct pod_record *r, const cJSON *from, const cJSON *to,
     struct api_ref ref = {.group_version = "v1", .plural = "pods", .namespace_ = r->namespace_, .name = r->name,
         .subresource = "status"};
     autojson cJSON *patch = status_patch(r->uid, from, to), *answer = NULL;
-    autostrbuf struct strbuf text;
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
 
     if (!patch)
         return 0;

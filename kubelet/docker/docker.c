@@ -85,7 +85,7 @@ void docker_path(struct docker *d, struct strbuf *out, const char *path)
 int docker_call(struct docker *d, const char *method, int64_t timeout_ns, const cJSON *body, cJSON **ret,
     struct error *err, const char *path_format, ...)
 {
-    autostrbuf struct strbuf path, text;
+    autostrbuf struct strbuf path = STRBUF_EMPTY, text = STRBUF_EMPTY;
     autofree char *relative = NULL;
     struct http_response response;
     va_list args;
@@ -147,7 +147,7 @@ static bool daemon_shares_mounts(pid_t pid)
 
 static void read_line(const char *path, char *out, size_t size)
 {
-    autostrbuf struct strbuf text;
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
     struct error err;
 
     strbuf_init(&text, 0);
@@ -160,7 +160,7 @@ static void read_line(const char *path, char *out, size_t size)
 /* The lowest OOM score the daemon can give: its own, when it lacks CAP_SYS_RESOURCE (bit 24). */
 static int64_t daemon_oom_score_min(pid_t pid)
 {
-    autostrbuf struct strbuf status;
+    autostrbuf struct strbuf status = STRBUF_EMPTY;
     char path[64], score[32] = "";
     struct error err;
     int64_t value = 0;
@@ -284,7 +284,7 @@ static const struct runtime_ops docker_ops = {
 /* The encoded filters parameter: our containers, of the events only those that change a state. */
 static char *make_filters(const struct docker *d, bool of_events)
 {
-    autostrbuf struct strbuf text, encoded;
+    autostrbuf struct strbuf text = STRBUF_EMPTY, encoded = STRBUF_EMPTY;
     autojson cJSON *tree = json_make(of_events
             ? "{\"label\":[],\"type\":[\"container\"],\"event\":[\"die\",\"destroy\"]}"
             : "{\"label\":[]}");

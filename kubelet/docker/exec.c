@@ -33,7 +33,7 @@ static int add_output(void *arg, int stream, struct str piece)
 static int read_output(struct http_stream *stream, int64_t deadline_ns, struct strbuf *output,
     struct error *err)
 {
-    autostrbuf struct strbuf bytes;
+    autostrbuf struct strbuf bytes = STRBUF_EMPTY;
     struct docker_frames frames = {0};
     int r;
 
@@ -52,7 +52,7 @@ int docker_exec(struct runtime *rt, const char *id, const char *const *argv, int
 {
     struct docker *d = container_of(rt, struct docker, base);
     autofree char *exec = NULL;
-    autostrbuf struct strbuf path;
+    autostrbuf struct strbuf path = STRBUF_EMPTY;
     autojson cJSON *after = NULL;
     struct http_response head;
     struct http_stream *stream = NULL;

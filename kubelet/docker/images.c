@@ -36,7 +36,7 @@ static int look_at_line(struct str line, struct error *err)
 
 static int read_progress(struct runtime *rt, struct http_stream *stream, struct error *err)
 {
-    autostrbuf struct strbuf bytes;
+    autostrbuf struct strbuf bytes = STRBUF_EMPTY;
     int r;
 
     strbuf_init(&bytes, LINE_MAX_BYTES);
@@ -85,7 +85,7 @@ int docker_image_pull(struct runtime *rt, const char *image, const char *auth, s
     struct docker *d = container_of(rt, struct docker, base);
     struct http_response head;
     struct http_stream *stream = NULL;
-    autostrbuf struct strbuf path;
+    autostrbuf struct strbuf path = STRBUF_EMPTY;
 
     strbuf_init(&path, 0);
     docker_path(d, &path, "/images/create");

@@ -61,7 +61,7 @@ static void add_query(struct strbuf *path, const struct log_options *o)
 static int copy(struct runtime *rt, struct http_stream *stream, struct reader *reader,
     bool (*gone)(void *arg), struct error *err)
 {
-    autostrbuf struct strbuf bytes;
+    autostrbuf struct strbuf bytes = STRBUF_EMPTY;
     int r;
 
     strbuf_init(&bytes, 0);
@@ -85,7 +85,7 @@ int docker_logs(struct runtime *rt, const char *id, const struct log_options *op
     struct container_info *info = NULL;
     struct http_response head;
     struct http_stream *stream = NULL;
-    autostrbuf struct strbuf path;
+    autostrbuf struct strbuf path = STRBUF_EMPTY;
 
     if (docker_inspect(rt, id, &info, err) < 0)
         return -err->code;

@@ -79,7 +79,7 @@ static const char *architecture(void)
 
 int pause_image_build(const char *binary, struct strbuf *ret_tar, char **ret_id, struct error *err)
 {
-    autostrbuf struct strbuf program, layer, config, manifest;
+    autostrbuf struct strbuf program = STRBUF_EMPTY, layer = STRBUF_EMPTY, config = STRBUF_EMPTY, manifest = STRBUF_EMPTY;
 
     strbuf_init(&program, 0);
     strbuf_init(&layer, 0);
@@ -110,7 +110,7 @@ int pause_image_build(const char *binary, struct strbuf *ret_tar, char **ret_id,
 static int load(struct docker *d, struct str tar, struct error *err)
 {
     struct http_response response;
-    autostrbuf struct strbuf path;
+    autostrbuf struct strbuf path = STRBUF_EMPTY;
 
     strbuf_init(&path, 0);
     docker_path(d, &path, "/images/load?quiet=1");
@@ -127,7 +127,7 @@ static int load(struct docker *d, struct str tar, struct error *err)
 
 int docker_ensure_pause(struct docker *d, struct error *err)
 {
-    autostrbuf struct strbuf tar;
+    autostrbuf struct strbuf tar = STRBUF_EMPTY;
     autofree char *id = NULL;
     struct image_info image = {0};
 
@@ -155,7 +155,7 @@ int docker_ensure_pause(struct docker *d, struct error *err)
 
 void docker_remove_pause(struct docker *d)
 {
-    autostrbuf struct strbuf tar;
+    autostrbuf struct strbuf tar = STRBUF_EMPTY;
     autofree char *id = NULL;
     struct error err;
 

@@ -30,7 +30,7 @@ static void look_at_line(struct docker *d, struct str line)
 
 static void read_events(struct docker *d, struct http_stream *stream)
 {
-    autostrbuf struct strbuf bytes;
+    autostrbuf struct strbuf bytes = STRBUF_EMPTY;
     struct error err;
 
     strbuf_init(&bytes, LINE_MAX_BYTES);
@@ -48,7 +48,7 @@ static void read_events(struct docker *d, struct http_stream *stream)
 
 static struct http_stream *open_events(struct docker *d)
 {
-    autostrbuf struct strbuf path;
+    autostrbuf struct strbuf path = STRBUF_EMPTY;
     struct http_response head;
     struct http_stream *stream = NULL;
     struct error err;

@@ -75,7 +75,7 @@ static void load_file(struct cni *cni, cJSON **ret)
 
     for (int i = 0; i < n; i++) {
         autofree char *path = str_format("%s/%s", cni->conf_dir, entries[i]->d_name);
-        autostrbuf struct strbuf text;
+        autostrbuf struct strbuf text = STRBUF_EMPTY;
         struct error err;
 
         strbuf_init(&text, 0);
@@ -135,7 +135,7 @@ static int run_plugin(struct cni *cni, const char *command, const cJSON *plugin,
     char *const envp[] = {command_env, id, netns, (char *)"CNI_IFNAME=eth0", args, bin,
         (char *)"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL};
     char *const argv[] = {path, NULL};
-    autostrbuf struct strbuf text;
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
 
     strbuf_init(&text, 0);
     json_print(input, &text);
@@ -153,7 +153,7 @@ static int del_list(struct cni *cni, const cJSON *list, const cJSON *previous, c
     for (int i = cJSON_GetArraySize(plugins) - 1; i >= 0; i--) {
         const cJSON *plugin = cJSON_GetArrayItem(plugins, i);
         autojson cJSON *input = cni_plugin_input(list, plugin, net, previous);
-        autostrbuf struct strbuf output;
+        autostrbuf struct strbuf output = STRBUF_EMPTY;
 
         strbuf_init(&output, OUTPUT_MAX);
         if (run_plugin(cni, "DEL", plugin, input, net, &output, err) < 0)
@@ -172,7 +172,7 @@ static int add_list(struct cni *cni, const cJSON *list, const struct pod_network
     {
         autojson cJSON *input = cni_plugin_input(list, plugin, net, previous);
         autojson cJSON *result = NULL;
-        autostrbuf struct strbuf output;
+        autostrbuf struct strbuf output = STRBUF_EMPTY;
 
         strbuf_init(&output, OUTPUT_MAX);
         if (run_plugin(cni, "ADD", plugin, input, net, &output, err) < 0 ||
@@ -194,7 +194,7 @@ static int keep(struct cni *cni, const struct pod_network *net, const cJSON *lis
 {
     autojson cJSON *tree = cJSON_CreateObject();
     autofree char *path = result_path(cni, net->uid), *folder = str_format("%s/results", cni->data_dir);
-    autostrbuf struct strbuf text;
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
     cJSON *ports = cJSON_CreateArray();
 
     json_set_string(tree, "sandboxId", net->sandbox_id);
@@ -237,7 +237,7 @@ static bool load_kept(struct cni *cni, const char *uid, const char *sandbox_id, 
 {
     autofree char *path = result_path(cni, uid);
     autojson cJSON *tree = NULL;
-    autostrbuf struct strbuf text;
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
     struct error err;
 
     strbuf_init(&text, 0);
@@ -252,7 +252,7 @@ static bool load_kept(struct cni *cni, const char *uid, const char *sandbox_id, 
 bool cni_cached(struct cni *cni, const char *uid, const char *sandbox_id, struct network_result *ret)
 {
     autojson cJSON *kept = NULL;
-    autostrbuf struct strbuf text;
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
     struct error err;
 
     if (!load_kept(cni, uid, sandbox_id, &kept) || !json_get(kept, "result"))

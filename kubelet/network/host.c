@@ -73,7 +73,7 @@ static int run_nft(const char *commands, struct error *err)
 
 int host_set_masquerade(const char *pod_cidr, const char *const *inside, size_t inside_count, struct error *err)
 {
-    autostrbuf struct strbuf text;
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
 
     strbuf_init(&text, 0);
     strbuf_addc(&text, "add table ip skiff-net\ndelete table ip skiff-net\ntable ip skiff-net {\n"
@@ -93,7 +93,7 @@ static int iptables(const char *const *arguments, struct error *err)
 {
     static const char *const paths[] = {"/usr/sbin/iptables", "/sbin/iptables", "/usr/bin/iptables"};
     char *argv[24] = {(char *)"iptables", (char *)"-w", (char *)"10"};
-    autostrbuf struct strbuf output;
+    autostrbuf struct strbuf output = STRBUF_EMPTY;
     size_t n = 3;
 
     for (size_t i = 0; arguments[i] && n + 1 < ARRAY_COUNT(argv); i++)

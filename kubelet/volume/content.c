@@ -36,7 +36,7 @@ static int get(struct sync *s, const char *plural, const char *name, bool option
 static int add_value(const cJSON *value, bool encoded, const char *path, int64_t mode,
     struct volume_content *content, struct error *err)
 {
-    autostrbuf struct strbuf plain;
+    autostrbuf struct strbuf plain = STRBUF_EMPTY;
     struct str data = str_of(cJSON_GetStringValue(value));
 
     strbuf_init(&plain, 0);

@@ -138,7 +138,7 @@ static int open_beneath(int root, const char *path, int flags)
 static void make_beneath(int root, const char *path)
 {
     struct str rest = str_of(path), part;
-    autostrbuf struct strbuf so_far;
+    autostrbuf struct strbuf so_far = STRBUF_EMPTY;
 
     strbuf_init(&so_far, 0);
     while (str_split(&rest, '/', &part)) {

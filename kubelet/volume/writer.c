@@ -65,7 +65,7 @@ void volume_content_done(struct volume_content *content)
 static bool same_file(const char *dir, const struct volume_file *file, mode_t mode)
 {
     autofree char *path = str_format("%s/..data/%s", dir, file->path);
-    autostrbuf struct strbuf now;
+    autostrbuf struct strbuf now = STRBUF_EMPTY;
     struct stat st;
     struct error err;
 
