@@ -216,7 +216,7 @@ static int run(const struct join_flags *f, struct env *env, struct cluster *c, s
     if (result == 0)
         result = wait_certificate(c, env, deadline_ns, err);
     if (result == 0)
-        result = up_wait_healthy(c, env, NULL, deadline_ns, err);
+        result = up_wait_healthy(c, env, NULL, NULL, deadline_ns, err);
     struct ctl_client client;
     autofree char *own = cluster_path(c, "kubelet.kubeconfig");
     if (result == 0)

@@ -172,8 +172,8 @@ static int start(struct cluster *c, struct env *env, int64_t deadline_ns, struct
         return result;
     autofree char *id_path = cluster_path(c, "cluster-id");
     if (file_write(id_path, str_of(c->id), 0644, err) < 0 || service_start(c, err) < 0 ||
-        up_wait_healthy(c, env, "apiserver", deadline_ns, err) < 0 || bootstrap(c, env, err) < 0 ||
-        up_wait_healthy(c, env, NULL, deadline_ns, err) < 0)
+        up_wait_healthy(c, env, NULL, "apiserver", deadline_ns, err) < 0 || bootstrap(c, env, err) < 0 ||
+        up_wait_healthy(c, env, "controller-manager", NULL, deadline_ns, err) < 0)
         return -err->code;
     if (c->control_plane_only)
         return 0;

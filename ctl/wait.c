@@ -110,7 +110,8 @@ static int wait_one(const struct cluster *c, struct env *env, struct http_client
     return 0;
 }
 
-int up_wait_healthy(const struct cluster *c, struct env *env, const char *only, int64_t deadline_ns, struct error *err)
+int up_wait_healthy(const struct cluster *c, struct env *env, const char *first, const char *last,
+    int64_t deadline_ns, struct error *err)
 {
     autojson cJSON *list = daemons_list(c);
     struct http_client *http;
@@ -119,12 +120,15 @@ int up_wait_healthy(const struct cluster *c, struct env *env, const char *only, 
     if (http_client_new(env, &config, &http, err) < 0)
         return -err->code;
     int result = 0;
+    bool started = !first, ended = false;
     const cJSON *row;
     cJSON_ArrayForEach(row, list)
     {
-        bool wanted = json_string(row, "health") && (!only || c_eq(only, json_string(row, "name")));
-        if (result == 0 && wanted)
+        const char *name = json_string(row, "name");
+        started = started || c_eq(name, first);
+        if (result == 0 && started && !ended && json_string(row, "health"))
             result = wait_one(c, env, http, row, deadline_ns, err);
+        ended = ended || (last && c_eq(name, last));
     }
     http_client_free(http);
     return result;
