@@ -1,0 +1,123 @@
+# Whole nodes for the scenario scripts: network namespaces as hosts, clusters on real containers, a client that counts.
+# Source it after lib.sh.
+#
+#   own_network "$@"      runs the rest of the script in a network namespace of its own (a host with the address
+#                         192.0.2.1), so that clusters of several scripts don't meet
+#   node_up [up flags]    dockerd must run (start_docker); sets DATA and KUBECONFIG
+#   host_state            what a cluster could leave on this host, one item a line
+#   client_start URL      fetches the URL in a loop; client_stop prints "N answers, M failed" and how they failed
+
+# host_add NAME ADDRESS/LEN [PEER-NAMESPACE]: a namespace with lo and eth0; without a peer eth0 leads nowhere.
+host_add() {
+    ip netns add "$1"
+    on_exit "ip netns del $1 2>/dev/null"
+    local in=(nsenter --net=/run/netns/"$1")
+    "${in[@]}" ip link set lo up
+    if [ -n "${3:-}" ]; then
+        ip -n "$3" link add "to-${1##*-}" type veth peer name eth0 netns "$1"
+        ip -n "$3" link set "to-${1##*-}" master br0 up
+    else
+        "${in[@]}" ip link add eth0 type veth peer name nowhere
+        "${in[@]}" ip link set nowhere up
+    fi
+    "${in[@]}" ip addr add "$2" dev eth0
+    "${in[@]}" ip link set eth0 up
+    "${in[@]}" ip route add default via 192.0.2.254
+}
+
+own_network() {
+    [ -z "${SKIFF_TEST_HOST:-}" ] || return 0
+    local status
+    host_add "skiff-test-$$" 192.0.2.1/24
+    SKIFF_TEST_HOST=skiff-test-$$ nsenter --net="/run/netns/skiff-test-$$" "$0" "$@"
+    status=$?
+    exit "$status"
+}
+
+node_up() {
+    DATA=$WORK/cluster
+    "$BIN/skiffctl" up --data-dir "$DATA" --docker-endpoint "unix://$DOCKER_SOCKET" "$@" >"$WORK/up.out" 2>&1 ||
+        { sed 's/^/    | /' "$WORK/up.out"; die "the cluster does not start"; }
+    on_exit "'$BIN/skiffctl' down --purge --data-dir '$DATA' >/dev/null 2>&1"
+    on_exit "keep_logs"
+    ok "skiffctl up: $(sed -n 's/^The cluster is up (\(.*\)).*/\1/p' "$WORK/up.out")"
+    export KUBECONFIG=$DATA/admin.kubeconfig PATH=$BIN:$PATH
+}
+
+# After a failure, what the daemons said last.
+keep_logs() {
+    [ "$failures" -gt 0 ] && [ -d "$DATA/log" ] || return 0
+    skiffctl get pods -A -o wide 2>/dev/null | sed 's/^/    | /'
+    local f
+    for f in "$DATA"/log/*.log; do
+        printf '    --- %s\n' "${f##*/}"
+        grep -E '^[^ ]+ [EW] ' "$f" | tail -n 8 | sed 's/^/    | /'
+    done
+}
+
+demo_images() { "$ROOT/deploy/build-images" --docker "unix://$DOCKER_SOCKET" "$@"; }
+
+page_has() { [[ "$(curl -fsS --max-time 5 "$1" 2>&1)" == *"$2"* ]]; }
+field() { skiffctl get "$1" "$2" -o "jsonpath=$3"; }
+field_is() { [ "$(field "$1" "$2" "$3")" = "$4" ]; }
+pods_ready() { # pods_ready SELECTOR N: exactly N pods, all ready, none on its way out
+    local pods
+    pods=$(skiffctl get pods -l "$1" --no-headers 2>/dev/null) || return 1
+    [ "$(printf '%s' "$pods" | grep -c .)" -eq "$2" ] && [ "$(printf '%s' "$pods" | grep -c ' 1/1  *Running ')" -eq "$2" ]
+}
+no_pods() { [ -z "$(skiffctl get pods -l "$1" --no-headers 2>/dev/null)" ]; }
+
+# Programs of Skiff that run in our network namespace or work in our folder.
+our_processes() {
+    local own p line
+    own=$(readlink /proc/self/ns/net)
+    for p in /proc/[0-9]*; do
+        line=$(tr '\0' ' ' 2>/dev/null <"$p/cmdline") || continue
+        case "${line%% *}" in
+            */skiff-[a-z]* | skiff-[a-z]* | */skiffctl | skiffctl) ;;
+            *) continue ;;
+        esac
+        if [ "$(readlink "$p/ns/net" 2>/dev/null)" = "$own" ] || [[ $line == *"$WORK"* ]]; then
+            printf 'process %s\n' "$line"
+        fi
+    done
+}
+
+host_state() {
+    our_processes
+    docker ps -aq | sed 's/^/container /'
+    docker images -q --no-trunc | sort -u | sed 's/^/image /'
+    docker volume ls -q | sed 's/^/volume /'
+    docker network ls --format '{{.Name}}' | sort | sed 's/^/docker network /'
+    ls "$WORK/docker/exec/netns" 2>/dev/null | grep -v '^default$' | sed 's/^/network namespace /'
+    ip -o link | awk -F': ' '{print "link " $2}'
+    ip -4 route | sed 's/^/route /'
+    nft list ruleset 2>/dev/null | sed -E 's/counter packets [0-9]+ bytes [0-9]+/counter/; s/^/nft /'
+    iptables-save 2>/dev/null | grep -v '^#' | sed -E 's/\[[0-9]+:[0-9]+\]//; s/^/iptables /'
+    awk -v w="$WORK/" 'index($2, w) == 1 && index($2, w "docker/") != 1 {print "mount " $2}' /proc/self/mounts
+    find /etc/cni/net.d /var/lib/cni /var/lib/skiff /run/skiff /etc/systemd/system -iname '*skiff*' 2>/dev/null | sed 's/^/file /'
+    [ ! -e "${DATA:-$WORK/cluster}" ] || printf 'file %s\n' "${DATA:-$WORK/cluster}"
+}
+
+client_start() { # client_start URL [NAME]
+    local name=${2:-client}
+    python3 "$ROOT/tests/lib/client.py" "$1" >"$WORK/$name.out" 2>&1 &
+    CLIENT_PID=$!
+    on_exit "kill $CLIENT_PID 2>/dev/null"
+    CLIENT_OUT=$WORK/$name.out
+}
+client_stop() { # sets CLIENT_RESULT and CLIENT_FAILED
+    kill -TERM "$CLIENT_PID"
+    wait "$CLIENT_PID"
+    CLIENT_RESULT=$(tail -n 1 "$CLIENT_OUT")
+    CLIENT_FAILED=$(sed -n 's/.* answers, \([0-9]*\) failed$/\1/p' <<<"$CLIENT_RESULT")
+}
+check_client() { # check_client TEXT: not one request failed, and there were some
+    client_stop
+    if [ "${CLIENT_FAILED:-1}" = 0 ] && [[ $CLIENT_RESULT != 0\ * ]]; then
+        ok "$1: $CLIENT_RESULT"
+    else
+        not_ok "$1: $CLIENT_RESULT"
+        head -n 20 "$CLIENT_OUT" | sed 's/^/    | /'
+    fi
+}
