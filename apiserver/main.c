@@ -19,6 +19,7 @@ struct options {
     const char *bind_address, *tls_cert_file, *tls_private_key_file;
     const char *node_port_range, *authorization_mode;
     struct flag_strings sa_key_files;
+    const char **sa_keys; /* the same, NULL ended */
     char own_address[INET_ADDRSTRLEN];
 };
 
@@ -101,10 +102,10 @@ static int settle(struct options *o, struct error *err)
         return error_set(err, ERR_USAGE, "--authorization-mode: \"%s\" is none of Node,RBAC and AlwaysAllow", o->authorization_mode);
     if (c_eq(c->storage_backend, "etcd") && !c->etcd_servers)
         return error_set(err, ERR_USAGE, "--storage-backend=etcd needs --etcd-servers");
-    const char **keys = xcalloc(o->sa_key_files.count + 1, sizeof(*keys)); /* for the process' life */
+    o->sa_keys = xcalloc(o->sa_key_files.count + 1, sizeof(*o->sa_keys));
     for (size_t i = 0; i < o->sa_key_files.count; i++)
-        keys[i] = o->sa_key_files.values[i];
-    c->sa_key_files = keys;
+        o->sa_keys[i] = o->sa_key_files.values[i];
+    c->sa_key_files = o->sa_keys;
     c->secure_port = (int)o->secure_port;
     if (!c->advertise_address)
         c->advertise_address = c_eq(o->bind_address, "0.0.0.0") || c_eq(o->bind_address, "::") ? own_address(o->own_address) : o->bind_address;
@@ -175,5 +176,7 @@ int main(int argc, char **argv)
     env_free(env);
     if (r < 0)
         log_error("can't go on", "error", "%s", err.text, NULL);
+    free(options.sa_keys);
+    free(options.sa_key_files.values);
     return r < 0 ? 1 : 0;
 }

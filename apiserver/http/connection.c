@@ -337,8 +337,8 @@ static int64_t sweep_exchange(struct exchange *x, int64_t now_ns)
         loop_run_later(x->c->loop, x);
         return INT64_MAX;
     }
-    /* A stream whose window stays shut while it has something to say. */
-    if (x->head_sent && x->out.n > x->out_start) {
+    /* A stream whose window stays shut while it has something to say, or whose unwanted body does not end. */
+    if (x->c->state == CONN_H2 && x->head_sent && (x->out.n > x->out_start || !x->body_done)) {
         if (now_ns < x->progress_ns + 2 * LIMIT_BODY_STALL_NS)
             return x->progress_ns + 2 * LIMIT_BODY_STALL_NS;
         h2_reset(x);

@@ -51,6 +51,7 @@ static void send_head(struct exchange *x)
 {
     x->head_sent = true;
     x->progress_ns = loop_now(x->c->loop);
+    loop_deadline(x->c->loop, x->progress_ns + 2 * LIMIT_BODY_STALL_NS);
     if (x->c->state == CONN_H2)
         h2_send_head(x);
     else

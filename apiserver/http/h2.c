@@ -16,6 +16,8 @@
 #define RESET_BURST 1000
 #define RESETS_A_SECOND 100
 #define HEADERS_OUT_MAX 32
+/* Of a body that was refused already. */
+#define WASTE_BYTES_MAX (16u << 20)
 
 /* --- requests --- */
 
@@ -111,7 +113,10 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
     struct exchange *x = exchange_of(session, stream_id);
 
     if (!x || x->too_large || x->q->responded) {
+        /* Clients take a refusal better when they may finish; but not for ever. */
         nghttp2_session_consume(session, stream_id, n);
+        if (x && (x->body_wasted += n) > WASTE_BYTES_MAX)
+            h2_reset(x);
         return 0;
     }
     x->progress_ns = loop_now(x->c->loop);
@@ -140,17 +145,6 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
     return 0;
 }
 
-/* The answer is out while the request's body still comes: it is not wanted any more. */
-static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
-{
-    if (frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS)
-        return 0;
-    struct exchange *x = exchange_of(session, frame->hd.stream_id);
-    if (x && frame->hd.flags & NGHTTP2_FLAG_END_STREAM && !x->body_done)
-        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, x->stream_id, NGHTTP2_NO_ERROR);
-    return 0;
-}
-
 /* --- the session --- */
 
 static nghttp2_session_callbacks *new_callbacks(void)
@@ -164,7 +158,6 @@ static nghttp2_session_callbacks *new_callbacks(void)
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
-    nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_send);
     return cb;
 }
 
@@ -271,6 +264,8 @@ static bool refill(struct exchange *x)
     case BODY_CHUNK:
         break;
     }
+    if (x->out.n > 0) /* a window that stays shut is noticed */
+        loop_deadline(x->c->loop, loop_now(x->c->loop) + 2 * LIMIT_BODY_STALL_NS);
     return true;
 }
 

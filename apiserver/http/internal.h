@@ -50,6 +50,7 @@ struct exchange {
     size_t body_held;      /* request body bytes not given back to the connection's window */
     struct http1_header *headers;
     size_t header_count, header_capacity, header_bytes;
+    size_t body_wasted;    /* bytes thrown away after the refusal */
     bool too_large;        /* its body is thrown away */
     bool deferred;
 };
