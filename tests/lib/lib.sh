@@ -19,9 +19,8 @@ finish() {
     trap - EXIT INT TERM
     for c in "${exit_commands[@]}"; do eval "$c"; done
     rm -rf "$WORK"
-    [ "$status" -ne 0 ] && exit "$status"
-    [ "$failures" -eq 0 ]
-    exit
+    [ "$status" -eq 0 ] && [ "$failures" -gt 0 ] && status=1
+    exit "$status"
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
