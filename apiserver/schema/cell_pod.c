@@ -120,8 +120,9 @@ static void sum_containers(struct summary *s, const cJSON *pod)
     bool running = false;
     s->restarts = s->sidecar_restarts; /* those of finished init containers no longer matter */
     s->last_restart = s->last_sidecar_restart;
-    const cJSON *all = json_path(pod, "status.containerStatuses");
-    const cJSON *last = all && all->child ? all->child->prev : NULL;
+    const cJSON *all = json_path(pod, "status.containerStatuses"), *last = all ? all->child : NULL;
+    while (last && last->next)
+        last = last->next;
     /* from the last to the first, so that the first one's reason stands */
     for (const cJSON *st = last; st; st = st == all->child ? NULL : st->prev) {
         const cJSON *terminated = json_path(st, "state.terminated");

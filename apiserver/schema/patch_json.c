@@ -95,6 +95,25 @@ static int bad_index(struct patcher *p, const char *op, const char *path)
         "error in %s for path: '%s': Unable to access invalid index: invalid index referenced", op, path);
 }
 
+/* cJSON_InsertItemInArray refuses lists whose first element has no prev, as its own functions leave them. */
+static void insert(cJSON *list, size_t index, cJSON *value)
+{
+    cJSON *after = list->child;
+    for (size_t i = 0; i < index && after; i++)
+        after = after->next;
+    if (!after) {
+        cJSON_AddItemToArray(list, value);
+        return;
+    }
+    value->next = after;
+    value->prev = after->prev;
+    after->prev = value;
+    if (after == list->child)
+        list->child = value;
+    else
+        value->prev->next = value;
+}
+
 /* Takes value in every case. */
 static int put(struct patcher *p, const char *path, cJSON *value, const char *op)
 {
@@ -121,7 +140,7 @@ static int put(struct patcher *p, const char *path, cJSON *value, const char *op
         cJSON_Delete(value);
         return bad_index(p, op, path);
     } else {
-        cJSON_InsertItemInArray(parent, (int)index, value);
+        insert(parent, index, value);
     }
     return 0;
 }

@@ -281,9 +281,14 @@ static int check_order(struct merger *m, const cJSON *order, const cJSON *patch,
         const cJSON *value = key ? json_get(p, key) : p;
         while (o && !json_equal(key ? json_get(o, key) : o, value))
             o = o->next;
-        if (!o)
-            return error_set(m->err, ERR_BAD_REQUEST, "The order in patch list:\n doesn't match %s list:\n",
-                "$setElementOrder");
+        if (!o) {
+            autostrbuf struct strbuf got = STRBUF_EMPTY, wanted = STRBUF_EMPTY;
+            json_print(patch, &got);
+            json_print(order, &wanted);
+            return error_set(m->err, ERR_BAD_REQUEST,
+                "The order in patch list:\n%.400s\n doesn't match $setElementOrder list:\n%.400s", got.data,
+                wanted.data);
+        }
         o = o->next;
     }
     return 0;

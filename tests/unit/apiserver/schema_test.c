@@ -1,0 +1,348 @@
+/*
+ * The schema engine against tables of cases: decoding, defaults, refusals, updates, the three kinds of patches, Table
+ * cells, conversion; and that what a kind prints is read back unchanged.
+ */
+#include <CUnit/CUnit.h>
+
+#include "apiserver/schema/schema.h"
+#include "common/time.h"
+#include "tests/unit/cases.h"
+
+static struct api *api;
+
+static void setup(void)
+{
+    struct error err;
+    if (!api && api_new(&api, &err) < 0) {
+        printf("%s\n", err.text);
+        abort();
+    }
+}
+
+static const struct resource *resource_of(const cJSON *tree)
+{
+    const char *version = json_string(tree, "apiVersion"), *kind = json_string(tree, "kind");
+    return version && kind ? api_find_kind(api, version, kind) : NULL;
+}
+
+/* The part of the input up to a line of dashes, parsed. */
+static cJSON *next_tree(struct str *input, struct strbuf *out)
+{
+    struct error err;
+    cJSON *tree = NULL;
+    const char *end = memmem(input->p, input->n, "\n---\n", 5);
+    struct str part = end ? str_range(input->p, (size_t)(end - input->p)) : *input;
+    *input = end ? str_range(end + 5, input->n - part.n - 5) : str_range(NULL, 0);
+    if (json_parse(str_trim(part), &tree, &err) < 0)
+        strbuf_addf(out, "bad case: %s", err.text);
+    return tree;
+}
+
+static void run_decode(struct str input, struct strbuf *out)
+{
+    struct error err;
+    autojson cJSON *tree = next_tree(&input, out);
+    const struct resource *r = resource_of(tree);
+    autostrbuf struct strbuf warnings = STRBUF_EMPTY;
+    if (!r) {
+        strbuf_addc(out, "unknown kind");
+    } else if (schema_decode(r->schema, tree, VALIDATION_STRICT, &warnings, &err) < 0) {
+        strbuf_addc(out, err.text);
+    } else {
+        schema_normalise(r->schema, tree);
+        json_print(tree, out);
+    }
+}
+
+static cJSON *defaulted(struct str *input, struct strbuf *out, const struct resource **ret)
+{
+    struct error err;
+    cJSON *tree = next_tree(input, out);
+    *ret = resource_of(tree);
+    autostrbuf struct strbuf warnings = STRBUF_EMPTY;
+    if (!*ret || schema_decode((*ret)->schema, tree, VALIDATION_WARN, &warnings, &err) < 0) {
+        strbuf_addc(out, *ret ? err.text : "unknown kind");
+        cJSON_Delete(tree);
+        return NULL;
+    }
+    schema_default((*ret)->schema, tree);
+    return tree;
+}
+
+static void run_defaults(struct str input, struct strbuf *out)
+{
+    const struct resource *r;
+    autojson cJSON *tree = defaulted(&input, out, &r);
+    if (!tree)
+        return;
+    schema_normalise(r->schema, tree);
+    json_print(tree, out);
+}
+
+static void print_causes(const struct field_errors *errors, const struct resource *r, struct strbuf *out)
+{
+    if (field_errors_count(errors) == 0) {
+        strbuf_addc(out, "fine");
+        return;
+    }
+    autojson cJSON *status = field_errors_status(errors, r, "x");
+    for (const cJSON *c = json_path(status, "details.causes")->child; c; c = c->next)
+        strbuf_addf(out, "%s%s: %s", out->n ? "\n" : "", json_string(c, "field"), json_string(c, "message"));
+}
+
+static void run_refusals(struct str input, struct strbuf *out)
+{
+    const struct resource *r;
+    autojson cJSON *tree = defaulted(&input, out, &r);
+    if (!tree)
+        return;
+    struct arena *a = arena_new();
+    struct field_errors *errors = field_errors_new(a);
+    schema_validate(r, tree, errors);
+    print_causes(errors, r, out);
+    arena_free(a);
+}
+
+static void run_updates(struct str input, struct strbuf *out)
+{
+    const struct resource *r, *again;
+    autojson cJSON *old = defaulted(&input, out, &r), *tree = defaulted(&input, out, &again);
+    if (!old || !tree)
+        return;
+    struct arena *a = arena_new();
+    struct field_errors *errors = field_errors_new(a);
+    schema_validate_update(r, tree, old, errors);
+    print_causes(errors, r, out);
+    arena_free(a);
+}
+
+enum patch { PATCH_JSON, PATCH_MERGED, PATCH_STRATEGIC };
+
+static void run_patch(struct str input, struct strbuf *out, enum patch how)
+{
+    struct error err;
+    autojson cJSON *tree = next_tree(&input, out), *patch = next_tree(&input, out);
+    if (!tree || !patch)
+        return;
+    const struct resource *r = resource_of(tree);
+    autostrbuf struct strbuf before = STRBUF_EMPTY, after = STRBUF_EMPTY;
+    json_print(tree, &before);
+    int result = how == PATCH_JSON ? patch_json(&tree, patch, &err)
+        : how == PATCH_MERGED      ? patch_merge(&tree, patch, &err)
+                                   : patch_strategic(r->schema, &tree, patch, &err);
+    json_print(tree, &after);
+    if (result < 0) {
+        strbuf_addc(out, err.text);
+        CU_ASSERT_STRING_EQUAL(before.data, after.data);
+    } else {
+        strbuf_addc(out, after.data);
+    }
+}
+
+static void run_json_patch(struct str input, struct strbuf *out)
+{
+    run_patch(input, out, PATCH_JSON);
+}
+
+static void run_merge_patch(struct str input, struct strbuf *out)
+{
+    run_patch(input, out, PATCH_MERGED);
+}
+
+static void run_strategic_patch(struct str input, struct strbuf *out)
+{
+    run_patch(input, out, PATCH_STRATEGIC);
+}
+
+static void run_tables(struct str input, struct strbuf *out)
+{
+    struct error err;
+    int64_t now;
+    autojson cJSON *tree = next_tree(&input, out);
+    const struct resource *r = resource_of(tree);
+    if (!r || time_parse(STR("2026-01-02T00:00:00Z"), &now, &err) < 0)
+        return;
+    autojson cJSON *columns = table_columns(r), *cells = table_cells(r, tree, now);
+    const cJSON *cell = cells->child;
+    for (const cJSON *c = columns->child; c && cell; c = c->next, cell = cell->next) {
+        strbuf_addf(out, "%s%s=", out->n ? "\n" : "", json_string(c, "name"));
+        json_print(cell, out);
+    }
+}
+
+/* First line: the group/version to convert to. */
+static void run_conversions(struct str input, struct strbuf *out)
+{
+    struct error err;
+    struct str version;
+    str_split(&input, '\n', &version);
+    autojson cJSON *tree = next_tree(&input, out);
+    const struct resource *from = resource_of(tree);
+    autofree char *wanted = str_dup(version);
+    const struct resource *to = from ? api_find_kind(api, wanted, from->kind) : NULL;
+    if (!to || schema_convert(from, to, &tree, &err) < 0)
+        strbuf_addc(out, "no conversion");
+    else
+        json_print(tree, out);
+}
+
+#define CASES(name)                                                                                \
+    static void line_##name(struct str input, struct strbuf *out)                                  \
+    {                                                                                              \
+        run_##name(input, out);                                                                    \
+        strbuf_add_char(out, '\n'); /* as blocks of cases end */                                   \
+    }                                                                                              \
+    static void test_##name(void)                                                                  \
+    {                                                                                              \
+        setup();                                                                                   \
+        cases_run("schema_" #name, line_##name);                                                   \
+    }
+CASES(decode)
+CASES(defaults)
+CASES(refusals)
+CASES(updates)
+CASES(json_patch)
+CASES(merge_patch)
+CASES(strategic_patch)
+CASES(tables)
+CASES(conversions)
+
+/* Every kind with only its name: normalising what was normalised changes nothing. */
+static void test_round_trip(void)
+{
+    struct error err;
+    setup();
+    for (size_t i = 0; i < api_count(api); i++) {
+        const struct resource *r = api_at(api, i);
+        autojson cJSON *tree = json_make("{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{\"name\":\"x\"}}",
+            r->kind, r->group_version);
+        autostrbuf struct strbuf first = STRBUF_EMPTY, second = STRBUF_EMPTY, warnings = STRBUF_EMPTY;
+        schema_default(r->schema, tree);
+        schema_normalise(r->schema, tree);
+        json_print(tree, &first);
+        autojson cJSON *again = NULL;
+        CU_ASSERT_EQUAL_FATAL(json_parse(strbuf_str(&first), &again, &err), 0);
+        CU_ASSERT_EQUAL(schema_decode(r->schema, again, VALIDATION_STRICT, &warnings, &err), 0);
+        schema_default(r->schema, again);
+        schema_normalise(r->schema, again);
+        json_print(again, &second);
+        CU_ASSERT_STRING_EQUAL(first.data, second.data);
+        CU_ASSERT(schema_equal(r->schema, tree, again));
+    }
+}
+
+/* Each table lists its columns, and its cells are as many, whatever the object looks like. */
+static void test_cells_of_nothing(void)
+{
+    setup();
+    for (size_t i = 0; i < api_count(api); i++) {
+        const struct resource *r = api_at(api, i);
+        autojson cJSON *nothing = cJSON_CreateObject(), *columns = table_columns(r);
+        autojson cJSON *cells = table_cells(r, nothing, 0);
+        CU_ASSERT_EQUAL(cJSON_GetArraySize(columns), cJSON_GetArraySize(cells));
+        CU_ASSERT(cJSON_GetArraySize(cells) > 1);
+    }
+}
+
+/* All documents are JSON, and every reference in them leads somewhere. */
+static void check_references(const cJSON *at, const cJSON *definitions, size_t skip)
+{
+    for (const cJSON *m = at ? at->child : NULL; m; m = m->next) {
+        if (m->string && !strcmp(m->string, "$ref") && cJSON_IsString(m)) {
+            if (!json_get(definitions, m->valuestring + skip))
+                printf("dangling reference %s\n", m->valuestring);
+            CU_ASSERT_PTR_NOT_NULL(json_get(definitions, m->valuestring + skip));
+        }
+        check_references(m, definitions, skip);
+    }
+}
+
+static void test_documents(void)
+{
+    struct error err;
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
+    setup();
+    openapi_v2_json(api, &text);
+    autojson cJSON *v2 = NULL, *index = NULL;
+    CU_ASSERT_EQUAL_FATAL(json_parse(strbuf_str(&text), &v2, &err), 0);
+    check_references(v2, json_get(v2, "definitions"), strlen("#/definitions/"));
+    strbuf_clear(&text);
+    openapi_v3_index(api, &text);
+    CU_ASSERT_EQUAL_FATAL(json_parse(strbuf_str(&text), &index, &err), 0);
+    for (const cJSON *p = json_get(index, "paths")->child; p; p = p->next) {
+        autojson cJSON *v3 = NULL;
+        strbuf_clear(&text);
+        CU_ASSERT_EQUAL_FATAL(openapi_v3_group(api, p->string, &text, &err), 0);
+        CU_ASSERT_EQUAL_FATAL(json_parse(strbuf_str(&text), &v3, &err), 0);
+        check_references(v3, json_path(v3, "components.schemas"), strlen("#/components/schemas/"));
+    }
+    CU_ASSERT(openapi_v3_group(api, "apis/none/v1", &text, &err) < 0);
+}
+
+/* A patch that doubles a value again and again, and a patch of a list of 20,000 elements: bounded. */
+static void test_bombs(void)
+{
+    struct error err;
+    autojson cJSON *tree = json_make("{\"a\":[\"0123456789\"]}"), *patch = cJSON_CreateArray();
+    for (int i = 0; i < 60; i++)
+        cJSON_AddItemToArray(patch, json_make("{\"op\":\"copy\",\"from\":\"/a\",\"path\":\"/a/-\"}"));
+    CU_ASSERT_EQUAL(patch_json(&tree, patch, &err), -ERR_TOO_LARGE);
+    setup();
+    autojson cJSON *pod = json_make("{\"spec\":{\"containers\":[]}}");
+    autojson cJSON *many = json_make("{\"spec\":{\"containers\":[]}}");
+    for (int i = 0; i < 20000; i++) {
+        cJSON_AddItemToArray(json_path(pod, "spec.containers"), json_make("{\"name\":\"c%d\"}", i));
+        cJSON_AddItemToArray(json_path(many, "spec.containers"), json_make("{\"name\":\"c%d\",\"image\":\"i\"}", i * 2));
+    }
+    const struct resource *r = api_find(api, STR(""), STR("v1"), STR("pods"));
+    CU_ASSERT_EQUAL(patch_strategic(r->schema, &pod, many, &err), 0);
+    CU_ASSERT_EQUAL(cJSON_GetArraySize(json_path(pod, "spec.containers")), 30000);
+    struct arena *a = arena_new();
+    struct field_errors *errors = field_errors_new(a);
+    schema_validate(r, pod, errors);
+    CU_ASSERT(field_errors_count(errors) > 0);
+    arena_free(a);
+}
+
+static void test_find(void)
+{
+    setup();
+    const struct resource *r = api_find(api, STR("apps"), STR("v1"), STR("deployments"));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(r);
+    CU_ASSERT_STRING_EQUAL(r->kind, "Deployment");
+    CU_ASSERT_PTR_EQUAL(r, api_find_kind(api, "apps/v1", "Deployment"));
+    CU_ASSERT_PTR_NULL(api_find(api, STR("apps"), STR("v2"), STR("deployments")));
+    CU_ASSERT_STRING_EQUAL(api_find_plural(api, "autoscaling", "horizontalpodautoscalers")->version, "v2");
+    for (size_t i = 0; i < api_count(api); i++) {
+        const struct resource *x = api_at(api, i);
+        CU_ASSERT_PTR_EQUAL(x, api_find(api, str_of(x->group), str_of(x->version), str_of(x->plural)));
+        if (x->stored)
+            CU_ASSERT(x->id >= 0 && (size_t)x->id < api_stored_count(api));
+        CU_ASSERT_EQUAL(x->id, x->storage->id);
+    }
+}
+
+static void test_end(void)
+{
+    api_free(api);
+    api = NULL;
+}
+
+const CU_TestInfo schema_tests[] = {
+    {"resources are found", test_find},
+    {"decoding", test_decode},
+    {"defaults", test_defaults},
+    {"refusals", test_refusals},
+    {"updates", test_updates},
+    {"JSON patch", test_json_patch},
+    {"merge patch", test_merge_patch},
+    {"strategic merge patch", test_strategic_patch},
+    {"table cells", test_tables},
+    {"conversions", test_conversions},
+    {"what is normal stays", test_round_trip},
+    {"cells of an empty object", test_cells_of_nothing},
+    {"documents", test_documents},
+    {"patch bombs", test_bombs},
+    {"nothing leaks", test_end},
+    CU_TEST_INFO_NULL,
+};
