@@ -19,7 +19,7 @@
 
 typedef enum step_result step_fn(struct sync *s, struct error *err);
 
-static step_fn observe_step, decide_step, remains_step, admit_step, volumes_step;
+static step_fn observe_step, decide_step, remains_step, admit_step, announce_step, volumes_step;
 
 static const struct step {
     const char *name;
@@ -30,6 +30,7 @@ static const struct step {
     {"stop", stop_step},             /* ending or over: stop, take down; the rest is for pods that run */
     {"remains", remains_step},       /* it is gone from the API: remove what is left, forget it */
     {"admit", admit_step},           /* once: can this node run it at all? */
+    {"announce", announce_step},     /* once: the pod is on its way (ContainerCreating) */
     {"volumes", volumes_step},       /* set up, or refreshed */
     {"sandbox", sandbox_step},       /* namespaces and network */
     {"containers", containers_step}, /* init containers in order, then all others */
@@ -252,6 +253,14 @@ static void report(struct sync *s)
     env_unlock(s->agent->env, &r->lock);
     if (differs)
         workqueue_add(s->agent->status_queue, r->uid);
+}
+
+static enum step_result announce_step(struct sync *s, struct error *err)
+{
+    (void)err;
+    if (!json_get(s->status, "containerStatuses"))
+        report(s);
+    return STEP_NEXT;
 }
 
 static int run_steps(struct sync *s, struct error *err)
