@@ -191,11 +191,16 @@ int component_serve(struct component *c, component_ready_fn *is_ready, void *arg
     return 0;
 }
 
+void component_stop_serving(struct component *c)
+{
+    httpd_free(steal(&c->httpd));
+}
+
 void component_free(struct component *c)
 {
     if (!c)
         return;
-    httpd_free(c->httpd);
+    component_stop_serving(c);
     delegated_auth_free(c->auth);
     api_client_free(c->client);
     if (c->cert_fd >= 0)

@@ -65,4 +65,6 @@ struct component {
 int component_new(const char *name, const struct component_flags *flags, struct component **ret,
     struct error *err);
 int component_serve(struct component *c, component_ready_fn *is_ready, void *arg, struct error *err);
+/* Closes the pages, so that is_ready's argument may go; component_free does it too. */
+void component_stop_serving(struct component *c);
 void component_free(struct component *c);

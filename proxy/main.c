@@ -79,6 +79,7 @@ static int run(const struct config *config, struct ruleset *ruleset, struct erro
         daemon_ready();
         log_info("stopping, the rules stay in effect", "signal", "%d", daemon_wait(), NULL);
     }
+    component_stop_serving(component);
     proxy_free(proxy);
     component_free(component);
     return r;

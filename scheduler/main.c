@@ -59,6 +59,7 @@ static int run(const struct config *config, struct error *err)
         daemon_ready();
         log_info("stopping", "signal", "%d", daemon_wait(), NULL);
     }
+    component_stop_serving(component);
     scheduler_free(scheduler);
     leader_free(leader);
     events_free(events);
