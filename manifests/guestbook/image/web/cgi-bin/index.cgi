@@ -4,7 +4,7 @@ backend="http://${BACKEND:-guestbook-backend}/cgi-bin/entries.cgi"
 
 if [ "$REQUEST_METHOD" = POST ]; then
     body=$(head -c "${CONTENT_LENGTH:-0}")
-    if wget -q -T 5 -O /dev/null --header "X-Token: $TOKEN" --post-data "$body" "$backend"; then
+    if timeout 5 wget -q -O /dev/null --header "X-Token: $TOKEN" --post-data "$body" "$backend"; then
         printf 'Status: 303 See Other\r\nLocation: /\r\n\r\n'
     else
         printf 'Status: 502 Bad Gateway\r\nContent-Type: text/plain\r\n\r\nThe backend did not take the entry.\n'
@@ -12,7 +12,7 @@ if [ "$REQUEST_METHOD" = POST ]; then
     exit
 fi
 
-entries=$(wget -q -T 5 -O - --header "X-Token: $TOKEN" "$backend") || {
+entries=$(timeout 5 wget -q -O - --header "X-Token: $TOKEN" "$backend") || {
     printf 'Status: 502 Bad Gateway\r\nContent-Type: text/plain\r\n\r\nThe backend does not answer.\n'
     exit
 }
