@@ -143,7 +143,7 @@ int check_version(struct object_write *o, const char *version, struct error *err
         return error_set(err, ERR_BAD_REQUEST,
             "metadata.resourceVersion: Invalid value: \"%s\": strconv.ParseUint: parsing \"%s\": invalid syntax",
             version, version);
-    if (wanted != o->base->revision)
+    if (wanted != object_revision(o->base))
         return conflict_error(q, o->resource, o->name, err, "%s", MODIFIED_TEXT);
     return 0;
 }

@@ -34,7 +34,7 @@ static int check_preconditions(struct object_write *o, struct error *err)
     const struct delete_options *d = o->options;
     char version[24];
 
-    snprintf(version, sizeof(version), "%lld", (long long)o->base->revision);
+    snprintf(version, sizeof(version), "%lld", (long long)object_revision(o->base));
     if (d->uid && !str_eqc(o->base->uid, d->uid))
         return conflict_error(o->request, o->resource, o->name, err,
             "Precondition failed: UID in precondition: %s, UID in object meta: %.*s", d->uid,
@@ -161,7 +161,7 @@ int delete_compute(struct object_write *o, struct error *err)
     schema_normalise(r->schema, tree);
     if (object_new(r, tree, &o->next, err) < 0)
         return -(int)err->code;
-    if (o->base->revision > 0 && str_eq(o->next->body, o->base->body))
+    if (object_revision(o->base) > 0 && str_eq(o->next->body, o->base->body))
         o->unchanged = true;
     return 0;
 }

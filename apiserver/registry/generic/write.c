@@ -306,7 +306,7 @@ static int make_next(struct object_write *o, struct error *err)
         count_generation(w);
     if (object_new(r, w->tree, &o->next, err) < 0)
         return -(int)err->code;
-    if (!o->deleted && o->base && o->base->revision > 0 && o->extra.count == 0 &&
+    if (!o->deleted && o->base && object_revision(o->base) > 0 && o->extra.count == 0 &&
         str_eq(o->next->body, o->base->body))
         o->unchanged = true;
     return 0;
@@ -417,7 +417,7 @@ enum stage_result write_store_stage(struct request *q)
         if (o->deleted && !o->next)
             o->result = object_ref(o->base);
         else
-            o->result = object_at_revision(o->next, o->base ? o->base->revision : 0);
+            o->result = object_at_revision(o->next, o->base ? object_revision(o->base) : 0);
         return STAGE_DONE;
     }
     write_submit(o);
