@@ -121,7 +121,8 @@ struct frame {
 /* "spec.containers[0].name"; key frames as .key (decode) or [key] (validation). */
 void frame_print(const struct frame *f, bool dotted_keys, struct strbuf *out);
 
-uint32_t schema_hash(const char *name, size_t n);
+uint32_t schema_hash(const char *name, size_t n); /* of any text: FNV-1a */
+uint32_t field_hash(const char *name, size_t n);
 const struct field *schema_field(const struct schema *s, const char *name, size_t n);
 static inline size_t field_index(const struct schema *s, const struct field *f)
 {

@@ -332,7 +332,7 @@ static int read_field(struct parser *p, struct str line, struct field *f)
     parser_token(&line, &token);
     f->name = parser_intern(p, token);
     f->name_length = (uint8_t)token.n;
-    f->hash = schema_hash(token.p, token.n);
+    f->hash = field_hash(token.p, token.n);
     if (!parser_token(&line, &token))
         return fail(p, "a field needs a type", line);
     if (read_type(p, token, f) < 0)
@@ -362,7 +362,7 @@ static void add_type_meta(struct parser *p, struct field *fields)
     for (size_t i = 0; i < 2; i++) {
         fields[i].name = names[i];
         fields[i].name_length = (uint8_t)strlen(names[i]);
-        fields[i].hash = schema_hash(names[i], strlen(names[i]));
+        fields[i].hash = field_hash(names[i], strlen(names[i]));
         fields[i].type = V_STRING;
         fields[i].flags = F_OMITEMPTY | F_TYPEMETA;
     }
