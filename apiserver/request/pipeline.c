@@ -115,6 +115,35 @@ static bool is_mutating(const struct request *q)
     return q->class_ & (WRITE | COLLECTION);
 }
 
+/* A browser writes for another site's page: refused, whatever credentials it carries. */
+static bool is_foreign(const struct request *q)
+{
+    struct str origin = request_header(q, "Origin"), host = request_header(q, "Host");
+    struct str site = request_header(q, "Sec-Fetch-Site");
+
+    if (site.n > 0 && !str_eqc(site, "same-origin") && !str_eqc(site, "none"))
+        return true;
+    if (origin.n == 0)
+        return false;
+    return !str_starts(origin, STR("https://")) || !str_eq_nocase(str_range(origin.p + 8, origin.n - 8), host);
+}
+
+/* ?timeout= makes the deadline earlier, never later. */
+static enum stage_result apply_timeout(struct request *q)
+{
+    struct str text;
+    struct error err;
+    int64_t ns;
+
+    if (!request_query(q, "timeout", &text) || text.n == 0)
+        return STAGE_DONE;
+    if (duration_parse(text, &ns, &err) < 0 || ns < 0)
+        return request_fail(q, ERR_BAD_REQUEST, "invalid timeout specified in the request URL");
+    if (ns > 0 && q->received_ns + ns < q->deadline_ns)
+        q->deadline_ns = q->received_ns + ns;
+    return STAGE_DONE;
+}
+
 /* The body has come, and the server is not overrun. Watches have a bound of their own: streams and connections. */
 static enum stage_result limits_stage(struct request *q)
 {
@@ -128,9 +157,11 @@ static enum stage_result limits_stage(struct request *q)
         atomic_fetch_add(&q->server->requests, 1);
         metric_add(q->server->metrics, &inflight, 1, is_mutating(q) ? "mutating" : "readOnly");
     }
+    if (is_mutating(q) && is_foreign(q))
+        return request_fail(q, ERR_FORBIDDEN, "writes from the pages of other sites are refused");
     if (is_mutating(q) && !q->body_complete)
         return STAGE_WAIT;
-    return STAGE_DONE;
+    return apply_timeout(q);
 }
 
 static void uncount(struct request *q)

@@ -104,8 +104,16 @@ def access(s):
     expect(s, "403 comes before 404", 403, "Forbidden", "GET", "/apis/none/v1/things", token=USER)
 
 
+def browsers(s):
+    expect(s, "a write for another site", 403, "Forbidden", "POST", CM, config_map("evil"), headers={"Origin": "https://evil.example"})
+    expect(s, "a write from across", 403, "Forbidden", "POST", CM, config_map("evil"), headers={"Sec-Fetch-Site": "cross-site"})
+    own = {"Origin": "https://127.0.0.1:%d" % s.port, "Sec-Fetch-Site": "same-origin"}
+    equal("the own site may write", s.call("POST", CM, config_map("good"), headers=own)[0], 201)
+    expect(s, "a timeout that is none", 400, "BadRequest", "GET", CM + "?timeout=soon")
+
+
 with Server() as s:
-    for part in (paths, media, bodies, strictness, access):
+    for part in (paths, media, bodies, strictness, access, browsers):
         part(s)
     equal("the server is still ready", s.call("GET", "/readyz", token=None), (200, "ok"))
 finish()

@@ -12,6 +12,7 @@
 #include "apiserver/server.h"
 #include "common/names.h"
 #include "common/time.h"
+#include "common/uid.h"
 
 #define SUFFIX_LETTERS 5
 #define NAME_BASE_MAX (63 - SUFFIX_LETTERS)
@@ -43,16 +44,9 @@ static cJSON *metadata_of(cJSON *tree)
 
 static void set_uid(struct env *env, cJSON *metadata)
 {
-    unsigned char b[16];
-    char text[40];
+    char text[UID_BYTES];
 
-    env_random_bytes(env, b, sizeof(b));
-    b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
-    b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
-    snprintf(text, sizeof(text), "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
-        b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
-        b[15]);
-    json_set_string(metadata, "uid", text);
+    json_set_string(metadata, "uid", uid_random(env, text));
 }
 
 /* Names an object from its generateName. */
@@ -104,6 +98,8 @@ int change_create(struct write_context *w, void *arg, struct error *err)
         "deletionGracePeriodSeconds", "managedFields", "generation"};
     for (size_t i = 0; i < ARRAY_COUNT(server_owned); i++)
         json_remove(m, server_owned[i]);
+    if (*o->name)
+        json_set_string(m, "name", o->name);
     if (*o->namespace_)
         json_set_string(m, "namespace", o->namespace_);
     set_uid(q->server->env, m);
