@@ -16,10 +16,9 @@
  */
 #pragma once
 
-#include <uthash.h>
-
 #include "common/delegated_auth.h"
 #include "common/events.h"
+#include "common/hash.h"
 #include "common/httpd.h"
 #include "common/informer.h"
 #include "common/workqueue.h"

@@ -6,8 +6,7 @@
  */
 #include "kubelet/hollow/hollow.h"
 
-#include <uthash.h>
-
+#include "common/hash.h"
 #include "common/time.h"
 
 struct pretended {
