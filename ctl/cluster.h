@@ -60,6 +60,9 @@ int preflight_check(const struct cluster *c, struct env *env, bool running, stru
 int service_start(const struct cluster *c, struct error *err);
 int service_stop(const struct cluster *c, struct error *err); /* returns when no process is left */
 bool service_running(const struct cluster *c);
+/* Daemons that run without the supervisor, which was killed. */
+bool leftovers_exist(const char *dir);
+void leftovers_end(const char *dir);
 
 /* The folder of skiffctl's own executable: its daemons lie beside it. */
 char *binaries_dir(void);

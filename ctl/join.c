@@ -206,7 +206,7 @@ static int run(const struct join_flags *f, struct env *env, struct cluster *c, s
     bool existed = file_exists(c->dir);
     if (file_make_dirs(c->dir, 0700, err) < 0)
         return -err->code;
-    int result = preflight_check(c, env, !is_new && service_running(c), err);
+    int result = preflight_check(c, env, !is_new && (service_running(c) || leftovers_exist(c->dir)), err);
     if (result == 0 && is_new)
         result = prepare(f, c, err);
     if (result == 0 && is_new)

@@ -201,8 +201,10 @@ int service_start(const struct cluster *c, struct error *err)
     if (has_systemd())
         return start_units(c, list, err);
     pid_t pid = supervisor_pid(c);
-    if (pid == 0)
+    if (pid == 0) {
+        leftovers_end(c->dir); /* else they would answer for the ones that are to come */
         return spawn_supervisor(c, err);
+    }
     if (!same && kill(pid, SIGHUP) < 0)
         return error_sys(err, errno, "supervisor %d", pid);
     return 0;
@@ -212,5 +214,8 @@ int service_stop(const struct cluster *c, struct error *err)
 {
     if (has_systemd() && stop_units(c, err) < 0)
         return -err->code;
-    return stop_supervisor(c, err);
+    if (stop_supervisor(c, err) < 0)
+        return -err->code;
+    leftovers_end(c->dir);
+    return 0;
 }

@@ -7,12 +7,11 @@
  * DIR/log/NAME.log, moved to NAME.log.1 above 8 MB at a start.
  *
  * One supervisor a cluster, by a lock on DIR/run/supervisor.lock, which holds its pid. Daemons left over by a supervisor
- * that was killed are ended first (DIR/run/NAME.pid, checked against their command line).
+ * that was killed are ended first (leftovers.c).
  * Threads: one; no library but ours is used here, so it stays small.
  */
 #include "ctl/command.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -27,6 +26,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/time.h"
+#include "ctl/cluster.h"
 
 #define DAEMONS_MAX 16
 #define BACKOFF_MIN_MS 100
@@ -261,42 +261,6 @@ static void wait_stopped(struct supervisor *s, bool but_apiserver)
     }
 }
 
-/* Ends a daemon that an earlier supervisor left, when the pid is still that daemon of this cluster. */
-static void end_leftover(const struct supervisor *s, const char *pid_file)
-{
-    autofree char *path = str_format("%s/run/%s", s->dir, pid_file);
-    autostrbuf struct strbuf text = STRBUF_EMPTY, line = STRBUF_EMPTY;
-    struct error err;
-    int64_t pid;
-    strbuf_init(&text, 64);
-    strbuf_init(&line, 0);
-    if (file_read(path, 64, &text, &err) < 0 ||
-        str_parse_int64(str_trim(strbuf_str(&text)), &pid, &err) < 0 || pid <= 1)
-        return;
-    autofree char *cmdline = str_format("/proc/%lld/cmdline", (long long)pid);
-    if (file_read(cmdline, 1 << 17, &line, &err) == 0 && memmem(line.data, line.n, s->dir, strlen(s->dir)) &&
-        memmem(line.data, line.n, "skiff-", 6)) {
-        log_warning("daemon of an earlier run found, ending it", "pid", "%lld", (long long)pid, NULL);
-        kill((pid_t)pid, SIGTERM);
-        for (int i = 0; i < 500 && kill((pid_t)pid, 0) == 0; i++)
-            usleep(10000);
-        kill((pid_t)pid, SIGKILL);
-    }
-    unlink(path);
-}
-
-static void end_leftovers(const struct supervisor *s)
-{
-    autofree char *run = str_format("%s/run", s->dir);
-    DIR *dir = opendir(run);
-    if (!dir)
-        return;
-    for (struct dirent *e; (e = readdir(dir));)
-        if (str_ends(str_of(e->d_name), STR(".pid")))
-            end_leftover(s, e->d_name);
-    closedir(dir);
-}
-
 static int take_lock(const struct supervisor *s)
 {
     autofree char *path = run_path(s, "supervisor", ".lock");
@@ -345,7 +309,7 @@ static int supervise_run(void *config, int argc, char **argv)
         sigaddset(&set, wanted[i]);
     sigprocmask(SIG_BLOCK, &set, NULL);
     s.signals = signalfd(-1, &set, SFD_CLOEXEC);
-    end_leftovers(&s);
+    leftovers_end(s.dir);
     if (reload(&s, &err) < 0)
         return command_fail(EXIT_REQUEST_FAILED, "supervise: %s", err.text);
     loop(&s);

@@ -221,7 +221,7 @@ static int run(const struct up_flags *f, struct env *env, struct cluster *c, str
     bool existed = file_exists(c->dir);
     if (file_make_dirs(c->dir, 0700, err) < 0)
         return -err->code;
-    if (preflight_check(c, env, !is_new && service_running(c), err) < 0) {
+    if (preflight_check(c, env, !is_new && (service_running(c) || leftovers_exist(c->dir)), err) < 0) {
         if (!existed)
             rmdir(c->dir);
         return -err->code;

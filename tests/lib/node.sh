@@ -44,8 +44,9 @@ node_up() {
     export KUBECONFIG=$DATA/admin.kubeconfig PATH=$BIN:$PATH
 }
 
-# After a failure, what the daemons said last.
+# After a failure, what the daemons said last; all of it in the folder SKIFF_TEST_LOGS.
 keep_logs() {
+    [ -z "${SKIFF_TEST_LOGS:-}" ] || { mkdir -p "$SKIFF_TEST_LOGS" && cp "$DATA"/log/*.log "$SKIFF_TEST_LOGS" 2>/dev/null; }
     [ "$failures" -gt 0 ] && [ -d "$DATA/log" ] || return 0
     skiffctl get pods -A -o wide 2>/dev/null | sed 's/^/    | /'
     local f

@@ -1,5 +1,6 @@
 #!/bin/sh
 # The guestbook's page: entries come from the backend; a posted entry goes to it.
+# (Debian 12's busybox dies of its own wget -T, so timeout limits the time.)
 backend="http://${BACKEND:-guestbook-backend}/cgi-bin/entries.cgi"
 
 if [ "$REQUEST_METHOD" = POST ]; then
