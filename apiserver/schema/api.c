@@ -22,6 +22,8 @@ static void build_index(struct api *api)
     api->find_mask = size - 1;
     for (size_t i = 0; i < api->resource_count; i++) {
         const struct resource *r = &api->resources[i];
+        if (r->internal)
+            continue;
         size_t at = find_hash(str_of(r->group), str_of(r->version), str_of(r->plural)) & api->find_mask;
         while (api->find_slots[at])
             at = (at + 1) & api->find_mask;

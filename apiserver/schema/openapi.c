@@ -31,7 +31,7 @@ static void want_common(struct openapi *o)
 
 static bool is_of(const struct resource *r, const char *group_version)
 {
-    return !group_version || !strcmp(r->group_version, group_version);
+    return !r->internal && (!group_version || !strcmp(r->group_version, group_version));
 }
 
 static void each_list(struct openapi *o, const char *group_version, definition_fn *fn, void *arg)
@@ -179,7 +179,8 @@ void openapi_v2_protobuf(const struct api *api, struct strbuf *out)
     strbuf_init(&paths, 0);
     strbuf_init(&definitions, 0);
     for (size_t i = 0; i < api->resource_count; i++)
-        openapi_each_path(&o, &api->resources[i], proto_path_part, &paths);
+        if (is_of(&api->resources[i], NULL))
+            openapi_each_path(&o, &api->resources[i], proto_path_part, &paths);
     each_definition(&o, NULL, proto_definition, &definitions);
     openapi_proto_document(strbuf_str(&paths), strbuf_str(&definitions), out);
     strbuf_done(&definitions);

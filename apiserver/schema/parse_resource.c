@@ -48,6 +48,8 @@ static int read_attribute(struct parser *p, struct resource *r, struct str token
     else if (str_eqc(token, "answered"))
         r->stored = false;
     else if (str_eqc(token, "internal"))
+        r->internal = true;
+    else if (str_eqc(token, "internal"))
         r->verbs = 0;
     else if (parser_value(token, "short", &value))
         r->short_names = parser_names(p, value, ',');

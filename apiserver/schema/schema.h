@@ -66,6 +66,7 @@ struct resource {
     const char *const *selectable_paths; /* where the value of each stands ("source" is at source.component) */
     bool has_status;               /* status is a subresource: main writes drop it */
     bool has_generation;           /* metadata.generation counts spec changes */
+    bool internal;                 /* kept, but not served: no route, no discovery, no documents */
     bool stored;                   /* false: TokenReview and friends, answered but never kept */
     int id;                        /* index of the stored kind: dense, the same for all versions of a kind */
     const struct resource *storage; /* the version it is stored as (itself, mostly) */
@@ -78,6 +79,7 @@ struct resource {
 
 int api_new(struct api **ret, struct error *err);
 void api_free(struct api *api);
+/* A served resource by its path. */
 const struct resource *api_find(const struct api *api, struct str group, struct str version,
     struct str plural);
 const struct resource *api_find_kind(const struct api *api, const char *group_version, const char *kind);
