@@ -15,6 +15,7 @@
 #define MANAGED_BY "skiff-dns"
 #define LOOK_NS (30 * NS_PER_S)
 #define RETRY_NS (1 * NS_PER_S)
+#define UNSYNCED_NS (50 * NS_PER_MS)
 
 struct cluster_source {
     struct api_client *client;
@@ -263,11 +264,12 @@ static void register_run(void *arg)
     while (!s->stop) {
         s->looked_after = true;
         env_unlock(s->env, &s->lock);
-        int r = cluster_source_synced(s) ? put_slice(s, &err) : 0;
+        bool synced = cluster_source_synced(s);
+        int r = synced ? put_slice(s, &err) : 0;
         if (r < 0)
             log_warning("can't register as an endpoint of the cluster DNS, retrying", "error", "%s", err.text,
                 NULL);
-        int64_t again_ns = env_now_ns(s->env) + (r < 0 || !cluster_source_synced(s) ? RETRY_NS : LOOK_NS);
+        int64_t again_ns = env_now_ns(s->env) + (!synced ? UNSYNCED_NS : r < 0 ? RETRY_NS : LOOK_NS);
         env_lock(s->env, &s->lock);
         while (!s->stop && s->looked_after)
             if (!env_wait_until(s->env, &s->wake, &s->lock, again_ns))

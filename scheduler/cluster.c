@@ -49,14 +49,15 @@ struct wake_on {
     uint32_t row;
 };
 
-static bool may_help(void *arg, const struct pod_info *pod, uint64_t interested)
+static bool may_help(void *arg, const struct pod_info *pod, uint64_t interested,
+    uint64_t *ret_refused_by)
 {
     struct wake_on *on = arg;
 
     for (size_t i = 0; i < plugin_count; i++)
         if ((interested >> i & 1) && plugins[i]->looks_around)
             return true;
-    return decider_fits_row(on->cluster->decider, on->cluster->nodes, pod, on->row);
+    return decider_fits_row(on->cluster->decider, on->cluster->nodes, pod, on->row, ret_refused_by);
 }
 
 static void wake(struct cluster *c, unsigned events, uint32_t row, int64_t now_ns)

@@ -201,7 +201,7 @@ void scheduler_decide(struct decider *d, const struct node_table *nodes, const s
 }
 
 bool decider_fits_row(struct decider *d, const struct node_table *nodes, const struct pod_info *pod,
-    uint32_t row)
+    uint32_t row, uint64_t *ret_refused_by)
 {
     struct cycle cycle = {.nodes = nodes, .pod = pod, .arena = d->arena};
     uint64_t refused_by = 0;
@@ -212,5 +212,7 @@ bool decider_fits_row(struct decider *d, const struct node_table *nodes, const s
     struct node_set fits = node_set_new_like(d->arena, &nodes->live);
     node_set_add(&fits, row);
     run_filters(&cycle, &fits, &refused_by);
+    if (ret_refused_by)
+        *ret_refused_by = refused_by;
     return !node_set_is_empty(&fits);
 }

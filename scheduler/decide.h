@@ -40,6 +40,7 @@ void decider_free(struct decider *d);
 void scheduler_decide(struct decider *d, const struct node_table *nodes, const struct pod_info *pod,
     struct decision *ret);
 
-/* Would the pod fit this one node now? The queue's question before it wakes a pod. */
+/* Would the pod fit this one node now? The queue's question before it wakes a pod. *ret_refused_by (may be
+ * NULL) gets the plugins that say no. */
 bool decider_fits_row(struct decider *d, const struct node_table *nodes, const struct pod_info *pod,
-    uint32_t row);
+    uint32_t row, uint64_t *ret_refused_by);

@@ -240,12 +240,14 @@ void queue_wake(struct queue *q, unsigned events, queue_may_help_fn *may_help, v
 
     for (size_t i = p->count; i-- > 0;) {
         struct queue_item *item = p->items[i];
-        uint64_t who = interested(item->refused_by, events);
-        /* No plugin on record: there was no node at all, so a new one may do. */
-        if (!who && !(events & EVENT_NODE_ADDED))
+        uint64_t who = interested(item->refused_by, events), refused_by = 0;
+        /* No plugin on record: there was no node at all, so whatever happens to one may help. */
+        if (!who && item->refused_by)
             continue;
-        if (!may_help(arg, item->pod, who))
+        if (!may_help(arg, item->pod, who, &refused_by)) {
+            item->refused_by |= refused_by;
             continue;
+        }
         leave(q, item);
         enter_ready(q, item, now_ns);
     }

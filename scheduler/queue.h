@@ -55,8 +55,11 @@ void queue_put_failed(struct queue *q, struct pod_info *pod, uint32_t attempts, 
 uint32_t queue_taken(struct queue *q, struct pod_info *pod, int64_t *ret_arrived_ns);
 
 /* Something happened. Wakes unschedulable pods that a plugin interested in one of `events` refused and for
- * which may_help (called with arg) says so. */
-typedef bool queue_may_help_fn(void *arg, const struct pod_info *pod, uint64_t interested_plugins);
+ * which may_help (called with arg) says so. Where it does not, the plugins that refuse the pod now go to
+ * *ret_refused_by and are remembered beside the earlier ones: a node that was refused for its taint, and would
+ * now be for its size, must wake the pod when it grows. */
+typedef bool queue_may_help_fn(void *arg, const struct pod_info *pod, uint64_t interested_plugins,
+    uint64_t *ret_refused_by);
 void queue_wake(struct queue *q, unsigned events, queue_may_help_fn *may_help, void *arg,
     int64_t now_ns);
 

@@ -115,11 +115,10 @@ static void nodes_come_and_go(void)
     CU_ASSERT_EQUAL(free_cpu(c, "n"), 1000);
     CU_ASSERT_EQUAL(queue_count(c->queue, QUEUE_UNSCHEDULABLE), 1); /* it would not fit: not woken */
     cluster_pod_changed(c, bound, NULL, 2);
-    CU_ASSERT_EQUAL(queue_count(c->queue, QUEUE_UNSCHEDULABLE), 1); /* no plugin refused: only a node wakes it */
+    CU_ASSERT_EQUAL(queue_count(c->queue, QUEUE_UNSCHEDULABLE), 0); /* room was made */
     struct node *more = test_node("n", "5", "8Gi", "", "");
     cluster_node_changed(c, node, NULL, 3);
     cluster_node_changed(c, NULL, more, 3);
-    CU_ASSERT_EQUAL(queue_count(c->queue, QUEUE_UNSCHEDULABLE), 0);
     CU_ASSERT_PTR_NOT_NULL(schedule(c, 4));
     CU_ASSERT_EQUAL(free_cpu(c, "n"), 3000);
     cluster_node_changed(c, more, NULL, 5); /* the node vanishes while the bind is under way */
@@ -130,6 +129,40 @@ static void nodes_come_and_go(void)
     projected_unref(more);
     projected_unref(bound);
     projected_unref(big);
+    stop(c);
+}
+
+/* A node arrives tainted and without resources, as kubelets do: each step alone does not help, the last does. */
+static void nodes_grow_up(void)
+{
+    struct cluster *c = start();
+    struct pod *pod = test_pod("p", CPU("1"));
+    struct node *full = test_node("full", "1", "8Gi", "", "");
+    struct pod *there = test_pod("x", "\"nodeName\":\"full\"," CPU("1"));
+    static const char taint[] = "\"taints\":[{\"key\":\"node.kubernetes.io/not-ready\",\"effect\":\"NoSchedule\"}]";
+    struct node *steps[] = {test_node("n", "0", "0", "", taint), test_node("n", "4", "8Gi", "", taint),
+        test_node("n", "4", "8Gi", "", "")};
+
+    for (int with_node = 0; with_node < 2; with_node++) {
+        if (with_node) {
+            cluster_node_changed(c, NULL, full, 0);
+            cluster_pod_changed(c, NULL, there, 0);
+        }
+        cluster_pod_changed(c, NULL, pod, 0);
+        schedule(c, 0);
+        CU_ASSERT_EQUAL(queue_count(c->queue, QUEUE_UNSCHEDULABLE), 1);
+        for (size_t i = 0; i < ARRAY_COUNT(steps); i++) {
+            cluster_node_changed(c, i ? steps[i - 1] : NULL, steps[i], 1);
+            CU_ASSERT_EQUAL(queue_count(c->queue, QUEUE_UNSCHEDULABLE), i + 1 < ARRAY_COUNT(steps));
+        }
+        cluster_pod_changed(c, pod, NULL, 2);
+        cluster_node_changed(c, steps[2], NULL, 2);
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(steps); i++)
+        projected_unref(steps[i]);
+    projected_unref(pod);
+    projected_unref(full);
+    projected_unref(there);
     stop(c);
 }
 
@@ -160,6 +193,7 @@ const CU_TestInfo cluster_tests[] = {
     {"assume and confirm", assume_confirm},
     {"a failed bind gives the place back", failed_bind},
     {"nodes come and go", nodes_come_and_go},
+    {"nodes grow up in steps", nodes_grow_up},
     {"pods that are not ours to place", not_ours},
     CU_TEST_INFO_NULL,
 };

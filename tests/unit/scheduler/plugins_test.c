@@ -172,7 +172,7 @@ static void node_affinity(void)
         struct pod_info *info = pod_info_new(&f.cluster->nodes->names, pod);
         char fits[4] = "";
         for (uint32_t row = 0, n = 0; row < 3; row++)
-            if (decider_fits_row(f.cluster->decider, f.cluster->nodes, info, row))
+            if (decider_fits_row(f.cluster->decider, f.cluster->nodes, info, row, NULL))
                 fits[n++] = f.cluster->nodes->rows[row]->name[0];
         CU_ASSERT_STRING_EQUAL(fits, cases[i].nodes);
         pod_info_free(info);

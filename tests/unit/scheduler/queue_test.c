@@ -47,8 +47,9 @@ static void priority_then_time(void)
     queue_free(q);
 }
 
-static bool say(void *arg, const struct pod_info *info, uint64_t interested)
+static bool say(void *arg, const struct pod_info *info, uint64_t interested, uint64_t *refused_by)
 {
+    *refused_by = mask_of("TaintToleration");
     return *(bool *)arg;
 }
 
@@ -64,8 +65,12 @@ static void wakes_on_its_events_only(void)
     CU_ASSERT_PTR_NULL(queue_pop(q, 0));
     queue_wake(q, EVENT_NODE_RELABELLED, say, &yes, 1);
     CU_ASSERT_EQUAL(queue_count(q, QUEUE_UNSCHEDULABLE), 1);
-    queue_wake(q, EVENT_POD_REMOVED, say, &no, 1);
+    queue_wake(q, EVENT_NODE_TAINTED, say, &yes, 1);
     CU_ASSERT_EQUAL(queue_count(q, QUEUE_UNSCHEDULABLE), 1);
+    queue_wake(q, EVENT_POD_REMOVED, say, &no, 1); /* refused for a taint now */
+    CU_ASSERT_EQUAL(queue_count(q, QUEUE_UNSCHEDULABLE), 1);
+    queue_wake(q, EVENT_NODE_TAINTED, say, &no, 1);
+    CU_ASSERT(p->queued->refused_by & mask_of("TaintToleration"));
     queue_wake(q, EVENT_POD_REMOVED, say, &yes, 1);
     CU_ASSERT_EQUAL(queue_count(q, QUEUE_BACKING_OFF), 1);
     /* nothing else to do, so it need not wait for its second of back-off */
