@@ -1,9 +1,10 @@
 /*
- * Puts an API server together: store, cache, authentication, connections to the nodes, and the objects that every cluster
- * starts with.
+ * Puts an API server together: store, cache, authentication, connections to the nodes, and the
+ * objects that every cluster starts with.
  *
- * The order is that of need: the cache loads from the store, authentication indexes the cache, the bootstrap writes through
- * the pipeline. Connections come on top (apiserver/http), or a simulator does.
+ * The order is that of need: the cache loads from the store, authentication indexes the cache, the
+ * bootstrap writes through the pipeline. Connections come on top (apiserver/http), or a simulator
+ * does.
  */
 #include "apiserver/server.h"
 

@@ -1,9 +1,10 @@
 /*
- * A connection: socket and TLS, output with back-pressure, deadlines; what the bytes mean is h1.c's and h2.c's.
+ * A connection: socket and TLS, output with back-pressure, deadlines; what the bytes mean is h1.c's
+ * and h2.c's.
  *
- * Output waits in one buffer. Generators are asked only while it holds less than OUTPUT_ENOUGH_BYTES; above
- * LIMIT_OUTPUT_BYTES (control frames of a peer that never reads) reading stops as well. A peer that takes no byte of waiting output for
- * LIMIT_BODY_STALL_NS is cut.
+ * Output waits in one buffer. Generators are asked only while it holds less than
+ * OUTPUT_ENOUGH_BYTES; above LIMIT_OUTPUT_BYTES (control frames of a peer that never reads) reading
+ * stops as well. A peer that takes no byte of waiting output for LIMIT_BODY_STALL_NS is cut.
  */
 #include "apiserver/http/internal.h"
 
@@ -337,7 +338,8 @@ static int64_t sweep_exchange(struct exchange *x, int64_t now_ns)
         loop_run_later(x->c->loop, x);
         return INT64_MAX;
     }
-    /* A stream whose window stays shut while it has something to say, or whose unwanted body does not end. */
+    /* A stream whose window stays shut while it has something to say, or whose unwanted body does
+     * not end. */
     if (x->c->state == CONN_H2 && x->head_sent && (x->out.n > x->out_start || !x->body_done)) {
         if (now_ns < x->progress_ns + 2 * LIMIT_BODY_STALL_NS)
             return x->progress_ns + 2 * LIMIT_BODY_STALL_NS;

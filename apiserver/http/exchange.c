@@ -1,8 +1,8 @@
 /*
  * An exchange: one request with its answer, whatever the protocol.
  *
- * It is run when it is new, when its body has come, and when its request wakes. Before the head is sent a run drives the
- * pipeline; afterwards it lets the connection ask the body generator again.
+ * It is run when it is new, when its body has come, and when its request wakes. Before the head is
+ * sent a run drives the pipeline; afterwards it lets the connection ask the body generator again.
  */
 #include "apiserver/http/internal.h"
 

@@ -1,9 +1,10 @@
 /*
  * HTTP/1.1 on a connection: one exchange at a time; what is pipelined behind it waits.
  *
- * HEAD -> BODY -> ANSWER -> HEAD. The request runs as soon as its head is there, so a refusal needs no body; then the rest of
- * the body is not read and the connection closes after the answer. Generators write chunks straight into the output: the
- * chunk's size has a fixed width and is filled in afterwards.
+ * HEAD -> BODY -> ANSWER -> HEAD. The request runs as soon as its head is there, so a refusal needs
+ * no body; then the rest of the body is not read and the connection closes after the answer.
+ * Generators write chunks straight into the output: the chunk's size has a fixed width and is
+ * filled in afterwards.
  */
 #include "apiserver/http/internal.h"
 
@@ -16,22 +17,40 @@ struct h1 {
     struct exchange *x;
     bool keep_alive, chunked_out, is_old; /* is_old: HTTP/1.0 */
     bool continue_wanted;
-    int64_t body_left;                    /* of a Content-Length; -1: chunked */
+    int64_t body_left; /* of a Content-Length; -1: chunked */
     struct http1_chunked chunked;
-    int64_t head_since_ns;                /* the first byte of a head came; 0: none yet */
+    int64_t head_since_ns; /* the first byte of a head came; 0: none yet */
 };
 
 static const struct {
     int code;
     const char *text;
 } reasons[] = {
-    {200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"}, {304, "Not Modified"},
-    {400, "Bad Request"}, {401, "Unauthorized"}, {403, "Forbidden"}, {404, "Not Found"},
-    {405, "Method Not Allowed"}, {406, "Not Acceptable"}, {409, "Conflict"}, {410, "Gone"},
-    {413, "Request Entity Too Large"}, {414, "Request URI Too Long"}, {415, "Unsupported Media Type"},
-    {422, "Unprocessable Entity"}, {429, "Too Many Requests"}, {431, "Request Header Fields Too Large"},
-    {500, "Internal Server Error"}, {501, "Not Implemented"}, {502, "Bad Gateway"},
-    {503, "Service Unavailable"}, {504, "Gateway Timeout"}, {505, "HTTP Version Not Supported"},
+    {200, "OK"},
+    {201, "Created"},
+    {202, "Accepted"},
+    {204, "No Content"},
+    {304, "Not Modified"},
+    {400, "Bad Request"},
+    {401, "Unauthorized"},
+    {403, "Forbidden"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {406, "Not Acceptable"},
+    {409, "Conflict"},
+    {410, "Gone"},
+    {413, "Request Entity Too Large"},
+    {414, "Request URI Too Long"},
+    {415, "Unsupported Media Type"},
+    {422, "Unprocessable Entity"},
+    {429, "Too Many Requests"},
+    {431, "Request Header Fields Too Large"},
+    {500, "Internal Server Error"},
+    {501, "Not Implemented"},
+    {502, "Bad Gateway"},
+    {503, "Service Unavailable"},
+    {504, "Gateway Timeout"},
+    {505, "HTTP Version Not Supported"},
 };
 
 static const char *reason_of(int status)
@@ -73,7 +92,8 @@ static void refuse_connection(struct connection *c, int status)
     autofree char *body = str_format("%d %s", status, reason_of(status));
 
     strbuf_addf(&c->out,
-        "HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s",
+        "HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: "
+        "%zu\r\nConnection: close\r\n\r\n%s",
         body, strlen(body), body);
     c->closing = true;
     c->write_progress_ns = loop_now(c->loop);
@@ -87,7 +107,8 @@ static struct str moved(struct str s, const char *from, const char *to)
 }
 
 /* The head's bytes move into the request's arena. */
-static void take_head(struct connection *c, struct exchange *x, const struct http1_head *head, size_t bytes)
+static void take_head(
+    struct connection *c, struct exchange *x, const struct http1_head *head, size_t bytes)
 {
     struct request *q = x->q;
     const char *from = c->in.data, *to = arena_strdup(q->arena, str_range(from, bytes));
@@ -234,7 +255,8 @@ void h1_send_head(struct exchange *x)
     h->chunked_out = q->body_next && !h->is_old;
     if (q->body_next && h->is_old)
         h->keep_alive = false;
-    strbuf_addf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\n", q->status, reason_of(q->status), loop_date(c->loop));
+    strbuf_addf(
+        out, "HTTP/1.1 %d %s\r\nDate: %s\r\n", q->status, reason_of(q->status), loop_date(c->loop));
     if (q->content_type)
         strbuf_addf(out, "Content-Type: %s\r\n", q->content_type);
     for (size_t i = 0; i < q->response_header_count; i++)

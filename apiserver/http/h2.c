@@ -1,11 +1,13 @@
 /*
  * HTTP/2 on a connection, by nghttp2.
  *
- * A stream is an exchange. nghttp2 asks for body bytes when the stream's and the connection's windows have room; a generator that has
- * nothing is deferred until its request wakes. Request bodies: a stream's window is given back as bytes come, the connection's
- * only when the exchange is over, so bodies hold at most the connection's window (16 MiB) together.
+ * A stream is an exchange. nghttp2 asks for body bytes when the stream's and the connection's
+ * windows have room; a generator that has nothing is deferred until its request wakes. Request
+ * bodies: a stream's window is given back as bytes come, the connection's only when the exchange is
+ * over, so bodies hold at most the connection's window (16 MiB) together.
  *
- * Bounds: 250 streams, 64 KiB of headers, resets per second (rapid reset), control frames waiting (nghttp2's own).
+ * Bounds: 250 streams, 64 KiB of headers, resets per second (rapid reset), control frames waiting
+ * (nghttp2's own).
  */
 #include "apiserver/http/internal.h"
 
@@ -59,7 +61,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     size_t name_n, const uint8_t *value, size_t value_n, uint8_t flags, void *arg)
 {
     struct exchange *x = exchange_of(session, frame->hd.stream_id);
-    struct str n = str_range((const char *)name, name_n), v = str_range((const char *)value, value_n);
+    struct str n = str_range((const char *)name, name_n),
+               v = str_range((const char *)value, value_n);
 
     if (!x || x->body_done || x->q->stage > 0)
         return 0; /* trailers mean nothing to us */
@@ -199,7 +202,8 @@ void h2_input(struct connection *c, struct str bytes)
         return;
     ssize_t n = nghttp2_session_mem_recv(c->h2, (const uint8_t *)bytes.p, bytes.n);
     if (n < 0) {
-        log_debug("HTTP/2 error, closing", "peer", "%s", c->peer, "error", "%s", nghttp2_strerror((int)n), NULL);
+        log_debug("HTTP/2 error, closing", "peer", "%s", c->peer, "error", "%s",
+            nghttp2_strerror((int)n), NULL);
         connection_break(c);
     }
     loop_dirty(c);
@@ -318,7 +322,8 @@ void h2_send_head(struct exchange *x)
     size_t n = 0;
     char status[8], length[24];
     nghttp2_data_provider provider = {.source.ptr = x, .read_callback = read_body};
-    bool no_body = x->is_head || q->status == 204 || q->status == 304 || (!q->body_next && q->response_body.n == 0);
+    bool no_body = x->is_head || q->status == 204 || q->status == 304 ||
+                   (!q->body_next && q->response_body.n == 0);
 
     snprintf(status, sizeof(status), "%d", q->status);
     headers[n++] = header(":status", status);
@@ -330,8 +335,10 @@ void h2_send_head(struct exchange *x)
         headers[n++] = header("content-length", length);
     }
     for (size_t i = 0; i < q->response_header_count && n < HEADERS_OUT_MAX; i++)
-        headers[n++] = header(lower(q->arena, q->response_headers[i].name), q->response_headers[i].value);
-    if (nghttp2_submit_response(x->c->h2, x->stream_id, headers, n, no_body ? NULL : &provider) != 0)
+        headers[n++] =
+            header(lower(q->arena, q->response_headers[i].name), q->response_headers[i].value);
+    if (nghttp2_submit_response(x->c->h2, x->stream_id, headers, n, no_body ? NULL : &provider) !=
+        0)
         connection_break(x->c);
 }
 

@@ -1,8 +1,8 @@
 /*
  * The server as a whole: the listening socket, the acceptor, the loops. See http.h.
  *
- * The acceptor is a thread of its own, so a busy loop does not delay new connections. Out of descriptors, it waits a moment and
- * leaves them in the kernel's queue.
+ * The acceptor is a thread of its own, so a busy loop does not delay new connections. Out of
+ * descriptors, it waits a moment and leaves them in the kernel's queue.
  */
 #include "apiserver/http/internal.h"
 
@@ -22,13 +22,15 @@
 
 static int listen_on(const struct http_config *config, int *ret, struct error *err)
 {
-    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_PASSIVE, .ai_socktype = SOCK_STREAM}, *found;
+    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_PASSIVE, .ai_socktype = SOCK_STREAM},
+                    *found;
     char port[8];
     int on = 1, off = 0;
 
     snprintf(port, sizeof(port), "%d", config->port);
     if (getaddrinfo(config->address, port, &hints, &found) != 0)
-        return error_set(err, ERR_USAGE, "--bind-address: \"%s\" is no IP address", config->address);
+        return error_set(
+            err, ERR_USAGE, "--bind-address: \"%s\" is no IP address", config->address);
     int fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int r = fd < 0 ? -1 : 0;
     if (r == 0)
@@ -125,7 +127,8 @@ static bool accept_one(struct http *h)
 static void *acceptor_main(void *arg)
 {
     struct http *h = arg;
-    struct pollfd fds[] = {{.fd = h->listen_fd, .events = POLLIN}, {.fd = h->stop_fd, .events = POLLIN}};
+    struct pollfd fds[] = {
+        {.fd = h->listen_fd, .events = POLLIN}, {.fd = h->stop_fd, .events = POLLIN}};
 
     for (;;) {
         int n = poll(fds, 2, -1);
@@ -172,7 +175,9 @@ int http_new(const struct http_config *config, struct http **ret, struct error *
     h->env = config->server->env;
     h->listen_fd = -1;
     h->stop_fd = eventfd(0, EFD_CLOEXEC);
-    h->loop_count = config->loops < 1 ? 1 : config->loops > LOOPS_MAX ? LOOPS_MAX : (size_t)config->loops;
+    h->loop_count = config->loops < 1           ? 1
+                    : config->loops > LOOPS_MAX ? LOOPS_MAX
+                                                : (size_t)config->loops;
     h->loops = xcalloc(h->loop_count, sizeof(*h->loops));
     if (tls_context_new(config, &h->tls, err) < 0 || listen_on(config, &h->listen_fd, err) < 0) {
         http_free(h);

@@ -1,9 +1,10 @@
 /*
  * A loop: one thread, one epoll, many connections.
  *
- * A turn: socket events; connections handed over; woken exchanges, in order, until the turn is used up; dirty connections; deadlines.
- * Wakes come from any thread through a list and an eventfd that is written once until the loop has looked. A wake from the
- * loop's own thread needs no write: the list is looked at before sleeping.
+ * A turn: socket events; connections handed over; woken exchanges, in order, until the turn is used
+ * up; dirty connections; deadlines. Wakes come from any thread through a list and an eventfd that
+ * is written once until the loop has looked. A wake from the loop's own thread needs no write: the
+ * list is looked at before sleeping.
  */
 #include "apiserver/http/internal.h"
 
@@ -107,7 +108,8 @@ static void unlink_from(struct exchange **first, struct exchange **last, struct 
         *last = x->run_prev;
 }
 
-/* The exchange is in no list of the loop afterwards. No wake may come any more: its request is freed. */
+/* The exchange is in no list of the loop afterwards. No wake may come any more: its request is
+ * freed. */
 void loop_forget(struct loop *loop, struct exchange *x)
 {
     pthread_mutex_lock(&loop->lock);

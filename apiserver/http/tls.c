@@ -1,8 +1,9 @@
 /*
  * TLS: the server's context, ALPN, and who the peer is.
  *
- * A client certificate is asked for, not demanded. One that does not verify is noted and the handshake goes on, so that the
- * request gets a 401 that says so. No session tickets or cache: they would keep client certificates out of sight, and cost memory.
+ * A client certificate is asked for, not demanded. One that does not verify is noted and the
+ * handshake goes on, so that the request gets a 401 that says so. No session tickets or cache: they
+ * would keep client certificates out of sight, and cost memory.
  */
 #include "apiserver/http/internal.h"
 
@@ -47,7 +48,7 @@ static int use_pem(SSL_CTX *ctx, const struct http_config *config, struct error 
     X509 *cert = PEM_read_bio_X509(cert_bio, NULL, NULL, NULL);
     EVP_PKEY *key = PEM_read_bio_PrivateKey(key_bio, NULL, NULL, NULL);
     bool ok = cert && key && SSL_CTX_use_certificate(ctx, cert) == 1 &&
-        SSL_CTX_use_PrivateKey(ctx, key) == 1;
+              SSL_CTX_use_PrivateKey(ctx, key) == 1;
 
     X509_free(cert);
     EVP_PKEY_free(key);
@@ -88,14 +89,13 @@ int tls_context_new(const struct http_config *config, SSL_CTX **ret, struct erro
     if (!ctx)
         return tls_error(err, "TLS", NULL);
     SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-    SSL_CTX_set_options(ctx,
-        SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-            SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF);
+    SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                                 SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF);
     SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20");
     SSL_CTX_set_num_tickets(ctx, 0);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_mode(ctx,
-        SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                              SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_alpn_select_cb(ctx, select_protocol, NULL);
     if (use_certificate(ctx, config, err) < 0 || use_client_ca(ctx, config, err) < 0) {
         SSL_CTX_free(ctx);

@@ -1,8 +1,9 @@
 /*
  * Non-resource paths. See documents.h.
  *
- * A document goes from NEW to MAKING to READY and never changes after; requests that meet it in the making wait, pinned, in its
- * list. Each key is one document in one form, so negotiation picks the key. Upstream: endpoints/discovery, kube-openapi.
+ * A document goes from NEW to MAKING to READY and never changes after; requests that meet it in the
+ * making wait, pinned, in its list. Each key is one document in one form, so negotiation picks the
+ * key. Upstream: endpoints/discovery, kube-openapi.
  */
 #include "apiserver/request/documents.h"
 
@@ -22,7 +23,8 @@
 #define V2_PROTOBUF "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 
 struct document;
-typedef int build_fn(struct server *server, struct document *d, struct strbuf *out, struct error *err);
+typedef int build_fn(
+    struct server *server, struct document *d, struct strbuf *out, struct error *err);
 
 struct waiter {
     struct request *q;
@@ -199,8 +201,8 @@ static enum stage_result serve(struct request *q, const char *key, const char *a
 static int build_legacy_versions(
     struct server *server, struct document *d, struct strbuf *out, struct error *err)
 {
-    autofree char *address = str_format("%s:%d",
-        server->config->advertise_address, server->config->secure_port);
+    autofree char *address =
+        str_format("%s:%d", server->config->advertise_address, server->config->secure_port);
 
     discovery_legacy_versions(server->api, address, out);
     return 0;
@@ -261,9 +263,10 @@ static const char *aggregated_version(const struct request *q)
 static enum stage_result serve_aggregated(struct request *q, const char *root, const char *version)
 {
     const char *argument = arena_printf(q->arena, "%s %s", root, version);
-    const char *type = c_eq(version, "v2")
-        ? "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
-        : "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
+    const char *type =
+        c_eq(version, "v2")
+            ? "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+            : "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
 
     return serve(q, arena_printf(q->arena, "aggregated %s", argument), argument, type,
         build_aggregated, false);
@@ -310,12 +313,14 @@ static enum stage_result not_found(struct request *q)
     return request_fail(q, ERR_NOT_FOUND, "the server could not find the requested resource");
 }
 
-/* rest: "apps" or "apps/v1"; for /api: "v1". Unknown ones are not kept: a client could fill the memory with them. */
+/* rest: "apps" or "apps/v1"; for /api: "v1". Unknown ones are not kept: a client could fill the
+ * memory with them. */
 static enum stage_result group_stage(struct request *q, const char *rest)
 {
     const char *key = arena_printf(q->arena, "group %s", rest);
 
-    if (is_known_group_version(q->server->api, rest) && (q->path.p[4] == 's') == (strchr(rest, '/') != NULL))
+    if (is_known_group_version(q->server->api, rest) &&
+        (q->path.p[4] == 's') == (strchr(rest, '/') != NULL))
         return serve(q, key, rest, "application/json", build_resources, false);
     if (q->path.p[4] == 's' && is_known_group(q->server->api, rest))
         return serve(q, key, rest, "application/json", build_group, false);
@@ -442,9 +447,9 @@ static enum stage_result jwks_stage(struct request *q)
 
 static enum stage_result root_stage(struct request *q)
 {
-    static const char *const fixed[] = {"/.well-known/openid-configuration", "/api", "/api/v1", "/apis",
-        "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz",
-        "/version"};
+    static const char *const fixed[] = {"/.well-known/openid-configuration", "/api", "/api/v1",
+        "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks",
+        "/readyz", "/version"};
     autojson cJSON *d = cJSON_CreateObject();
     cJSON *paths = cJSON_AddArrayToObject(d, "paths");
     const char *last = "";
@@ -504,7 +509,8 @@ enum stage_result documents_stage(struct request *q)
             return exact[i].run(q);
     for (size_t i = 0; i < ARRAY_COUNT(below); i++) {
         struct str prefix = str_of(below[i].prefix);
-        if (str_starts(path, prefix) && (path.n == prefix.n || prefix.p[prefix.n - 1] == '/' || path.p[prefix.n] == '/'))
+        if (str_starts(path, prefix) &&
+            (path.n == prefix.n || prefix.p[prefix.n - 1] == '/' || path.p[prefix.n] == '/'))
             return below[i].run(
                 q, arena_strdup(q->arena, str_range(path.p + prefix.n, path.n - prefix.n)));
     }

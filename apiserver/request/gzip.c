@@ -1,5 +1,6 @@
 /*
- * Response compression. A generator stays a generator: each of its chunks is deflated as it comes, so memory is flat.
+ * Response compression. A generator stays a generator: each of its chunks is deflated as it comes,
+ * so memory is flat.
  *
  * Level 1: 5 times cheaper than 6 for a tenth more bytes; upstream's choice for the same reason.
  */

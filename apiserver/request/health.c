@@ -1,8 +1,8 @@
 /*
  * Health pages. See health.h. Upstream: apiserver/pkg/server/healthz.
  *
- * livez asks whether a restart would help, so it leaves out what only time heals: the shutdown under way and the objects that
- * every cluster starts with.
+ * livez asks whether a restart would help, so it leaves out what only time heals: the shutdown
+ * under way and the objects that every cluster starts with.
  */
 #include "apiserver/request/health.h"
 
@@ -56,9 +56,9 @@ static const struct {
 
 static unsigned page_of(const struct request *q, const char **ret_name)
 {
-    *ret_name = str_starts(q->path, STR("/livez")) ? "livez"
-        : str_starts(q->path, STR("/readyz"))      ? "readyz"
-                                                   : "healthz";
+    *ret_name = str_starts(q->path, STR("/livez"))    ? "livez"
+                : str_starts(q->path, STR("/readyz")) ? "readyz"
+                                                      : "healthz";
     return c_eq(*ret_name, "livez") ? LIVEZ : c_eq(*ret_name, "readyz") ? READYZ : HEALTHZ;
 }
 

@@ -1,8 +1,8 @@
 /*
  * Accept and Content-Type. See negotiate.h.
  *
- * Objects are answered as JSON or YAML; protobuf is passed over, as every client that asks for it also names JSON.
- * `as=` asks for another form of get, list and watch: a Table, or metadata alone.
+ * Objects are answered as JSON or YAML; protobuf is passed over, as every client that asks for it
+ * also names JSON. `as=` asks for another form of get, list and watch: a Table, or metadata alone.
  */
 #include "apiserver/request/negotiate.h"
 
@@ -103,7 +103,7 @@ bool accepts_gzip(const struct request *q)
         if (!str_eqc(str_trim(name), "gzip"))
             continue;
         return !str_starts(parameter, STR("q=")) ||
-            parse_q(str_range(parameter.p + 2, parameter.n - 2)) > 0;
+               parse_q(str_range(parameter.p + 2, parameter.n - 2)) > 0;
     }
     return false;
 }
@@ -119,7 +119,8 @@ static bool take_clause(struct request *q, const struct accept_clause *c)
             return false;
         if (str_eqc(c->as, "Table"))
             form = FORM_TABLE;
-        else if (str_eqc(c->as, "PartialObjectMetadata") || str_eqc(c->as, "PartialObjectMetadataList"))
+        else if (str_eqc(c->as, "PartialObjectMetadata") ||
+                 str_eqc(c->as, "PartialObjectMetadataList"))
             form = FORM_METADATA;
         else
             return false;
@@ -140,7 +141,8 @@ static bool take_clause(struct request *q, const struct accept_clause *c)
 
 static bool is_raw_answer(const struct request *q)
 {
-    return q->subresource && q->subresource_name && (c_eq(q->subresource_name, "log") || c_eq(q->subresource_name, "proxy"));
+    return q->subresource && q->subresource_name &&
+           (c_eq(q->subresource_name, "log") || c_eq(q->subresource_name, "proxy"));
 }
 
 enum stage_result negotiate_stage(struct request *q)

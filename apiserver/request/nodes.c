@@ -1,9 +1,10 @@
 /*
  * Logs from the kubelets. See nodes.h.
  *
- * A task for each stream reads from the kubelet (its client blocks) into a bounded buffer; the request takes from it and sleeps
- * when it is empty, the task when it is full. The task pins the request, so the buffer outlives a client that goes away; then
- * the stream is cancelled and the task ends by itself. Ended tasks are joined by the next stream, or at the end.
+ * A task for each stream reads from the kubelet (its client blocks) into a bounded buffer; the
+ * request takes from it and sleeps when it is empty, the task when it is full. The task pins the
+ * request, so the buffer outlives a client that goes away; then the stream is cancelled and the
+ * task ends by itself. Ended tasks are joined by the next stream, or at the end.
  *
  * Upstream: registry/core/pod/strategy.go (LogLocation), registry/generic/rest/streamer.go.
  */
@@ -30,10 +31,10 @@ struct log_stream {
     struct strbuf buffer;
     struct http_stream *stream; /* while it may be cancelled */
     bool opened, ended, broken, cancelled;
-    int status;                 /* of the kubelet's answer, 0: none */
+    int status; /* of the kubelet's answer, 0: none */
     struct error err;
-    struct strbuf refusal;      /* body of an answer that is no 200 */
-    struct log_stream *next;    /* in one of nodes' lists */
+    struct strbuf refusal;   /* body of an answer that is no 200 */
+    struct log_stream *next; /* in one of nodes' lists */
 };
 
 struct nodes {
@@ -224,16 +225,16 @@ static const char *address_of(const cJSON *node, const char *type)
 {
     const cJSON *item;
 
-    cJSON_ArrayForEach(item, json_path(node, "status.addresses"))
-        if (c_eq(json_string(item, "type"), type))
-            return json_string(item, "address");
+    cJSON_ArrayForEach(item,
+        json_path(node, "status.addresses")) if (c_eq(json_string(item, "type"),
+                                                     type)) return json_string(item, "address");
     return NULL;
 }
 
 static void add_query(struct request *q, struct strbuf *url)
 {
-    static const char *const passed[] = {"follow", "previous", "sinceSeconds", "sinceTime", "timestamps",
-        "tailLines", "limitBytes"};
+    static const char *const passed[] = {
+        "follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes"};
     struct str value;
     char separator = '?';
 
@@ -252,7 +253,8 @@ static void list_names(const cJSON *containers, struct strbuf *out)
     const cJSON *item;
     bool first = true;
 
-    cJSON_ArrayForEach(item, containers) {
+    cJSON_ArrayForEach(item, containers)
+    {
         strbuf_addf(out, "%s%s", first ? "" : " ", json_string(item, "name"));
         first = false;
     }
@@ -260,13 +262,13 @@ static void list_names(const cJSON *containers, struct strbuf *out)
 
 static bool has_container(const cJSON *pod, const char *name)
 {
-    static const char *const lists[] = {"spec.containers", "spec.initContainers", "spec.ephemeralContainers"};
+    static const char *const lists[] = {
+        "spec.containers", "spec.initContainers", "spec.ephemeralContainers"};
     const cJSON *item;
 
     for (size_t i = 0; i < ARRAY_COUNT(lists); i++)
-        cJSON_ArrayForEach(item, json_path(pod, lists[i]))
-            if (c_eq(json_string(item, "name"), name))
-                return true;
+        cJSON_ArrayForEach(
+            item, json_path(pod, lists[i])) if (c_eq(json_string(item, "name"), name)) return true;
     return false;
 }
 
@@ -281,7 +283,8 @@ static enum stage_result choose_container(struct request *q, const cJSON *pod, c
         *ret = arena_strdup(q->arena, asked);
         if (has_container(pod, *ret))
             return STAGE_DONE;
-        return request_fail(q, ERR_BAD_REQUEST, "container %s is not valid for pod %s", *ret, q->name);
+        return request_fail(
+            q, ERR_BAD_REQUEST, "container %s is not valid for pod %s", *ret, q->name);
     }
     if (cJSON_GetArraySize(containers) == 1 && cJSON_GetArraySize(init) == 0) {
         *ret = arena_strdup(q->arena, str_of(json_string(containers->child, "name")));
@@ -318,11 +321,12 @@ static enum stage_result log_url(struct request *q, const cJSON *pod, char **ret
     object_unref(o);
     const char *address = address_of(node, "InternalIP");
     if (!address)
-        return request_fail(q, ERR_INTERNAL, "Internal error occurred: no preferred addresses found; known addresses: []");
+        return request_fail(q, ERR_INTERNAL,
+            "Internal error occurred: no preferred addresses found; known addresses: []");
     int64_t port = json_int64_at(node, "status.daemonEndpoints.kubeletEndpoint.Port", KUBELET_PORT);
     bool v6 = strchr(address, ':');
-    strbuf_addf(&url, "https://%s%s%s:%lld/containerLogs/%s/%s/%s", v6 ? "[" : "", address, v6 ? "]" : "",
-        (long long)port, q->namespace_, q->name, container);
+    strbuf_addf(&url, "https://%s%s%s:%lld/containerLogs/%s/%s/%s", v6 ? "[" : "", address,
+        v6 ? "]" : "", (long long)port, q->namespace_, q->name, container);
     add_query(q, &url);
     *ret = strbuf_steal(&url);
     return STAGE_DONE;
@@ -347,8 +351,10 @@ static enum stage_result start(struct request *q, char *take_url)
     if (full || !n->client) {
         free(take_url);
         if (full)
-            return request_fail(q, ERR_TOO_MANY_REQUESTS, "too many log streams are open, please try again later");
-        return request_fail(q, ERR_NOT_IMPLEMENTED, "the API server was started without --kubelet-client-certificate");
+            return request_fail(
+                q, ERR_TOO_MANY_REQUESTS, "too many log streams are open, please try again later");
+        return request_fail(q, ERR_NOT_IMPLEMENTED,
+            "the API server was started without --kubelet-client-certificate");
     }
     struct log_stream *s = xcalloc(1, sizeof(*s));
     s->nodes = n;
@@ -400,7 +406,9 @@ static enum stage_result opened(struct request *q, struct log_stream *s)
         return request_reply_body(q, 200, "text/plain", log_next, s);
     }
     if (s->status == 404)
-        return request_fail_object(q, ERR_NOT_FOUND, "the server could not find the requested resource (get pods %s): %.*s", q->name, STR_FMT(text));
+        return request_fail_object(q, ERR_NOT_FOUND,
+            "the server could not find the requested resource (get pods %s): %.*s", q->name,
+            STR_FMT(text));
     if (s->status == 400)
         return request_fail(q, ERR_BAD_REQUEST, "%.*s", STR_FMT(text));
     return request_fail(q, error_from_reason(NULL, s->status), "%.*s", STR_FMT(text));
@@ -412,7 +420,8 @@ enum stage_result pod_log_stage(struct request *q)
     char *url = NULL;
 
     if (!s) {
-        struct object *o = cache_get(q->server->cache, q->resource->storage, str_of(q->namespace_), str_of(q->name));
+        struct object *o = cache_get(
+            q->server->cache, q->resource->storage, str_of(q->namespace_), str_of(q->name));
         if (!o)
             return request_not_found(q, q->resource, q->name);
         autojson cJSON *pod = object_tree(o);

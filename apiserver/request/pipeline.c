@@ -1,11 +1,12 @@
 /*
  * The pipeline: every request runs through this table of stages, from its path to its answer.
  *
- * A row says for which classes of requests it is there. A stage that waits is called again after a wake; one that fails
- * ends the request with a Status. A write that lost a race goes back to "apply" (pipeline_again).
+ * A row says for which classes of requests it is there. A stage that waits is called again after a
+ * wake; one that fails ends the request with a Status. A write that lost a race goes back to
+ * "apply" (pipeline_again).
  *
- * Threads: a request runs on its connection's loop; nothing here blocks. Upstream: the handler chain of apiserver/pkg/server
- * and endpoints/handlers.
+ * Threads: a request runs on its connection's loop; nothing here blocks. Upstream: the handler
+ * chain of apiserver/pkg/server and endpoints/handlers.
  */
 #include "apiserver/request/pipeline.h"
 
@@ -22,17 +23,17 @@
 
 /* Classes of requests, as bits. */
 enum {
-    DOCUMENT = 1 << 0,   /* a non-resource path */
+    DOCUMENT = 1 << 0, /* a non-resource path */
     GET = 1 << 1,
     LIST = 1 << 2,
     WATCH = 1 << 3,
     WRITE = 1 << 4,      /* create, update, patch, delete of one object or its subresource */
     COLLECTION = 1 << 5, /* deletecollection */
-    HANDLE = 1 << 6,     /* answered by a handler of the kind, without a body: GET scale, log, exec */
+    HANDLE = 1 << 6, /* answered by a handler of the kind, without a body: GET scale, log, exec */
     READ = GET | LIST | WATCH,
     RESOURCE = READ | WRITE | COLLECTION | HANDLE,
     ALL = DOCUMENT | RESOURCE,
-    OUTSIDE = 1 << 7,    /* left out for the server's own requests */
+    OUTSIDE = 1 << 7, /* left out for the server's own requests */
 };
 
 static stage_fn limits_stage;
@@ -80,11 +81,12 @@ static const struct {
     {"post", "POST"},
 };
 
-static const double duration_buckets[] = {
-    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60, 0};
+static const double duration_buckets[] = {0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25,
+    1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60, 0};
 
 static const struct metric_info requests_total = {"apiserver_request_total", METRIC_COUNTER,
-    "Requests answered, by verb, resource and HTTP code.", {"verb", "resource", "subresource", "code"}};
+    "Requests answered, by verb, resource and HTTP code.",
+    {"verb", "resource", "subresource", "code"}};
 static const struct metric_info request_seconds = {"apiserver_request_duration_seconds",
     METRIC_HISTOGRAM, "Time from the head of a request to the end of its answer; no watches.",
     {"verb", "resource", "subresource"}, duration_buckets};
@@ -125,7 +127,8 @@ static bool is_foreign(const struct request *q)
         return true;
     if (origin.n == 0)
         return false;
-    return !str_starts(origin, STR("https://")) || !str_eq_nocase(str_range(origin.p + 8, origin.n - 8), host);
+    return !str_starts(origin, STR("https://")) ||
+           !str_eq_nocase(str_range(origin.p + 8, origin.n - 8), host);
 }
 
 /* ?timeout= makes the deadline earlier, never later. */
@@ -144,14 +147,15 @@ static enum stage_result apply_timeout(struct request *q)
     return STAGE_DONE;
 }
 
-/* The body has come, and the server is not overrun. Watches have a bound of their own: streams and connections. */
+/* The body has come, and the server is not overrun. Watches have a bound of their own: streams and
+ * connections. */
 static enum stage_result limits_stage(struct request *q)
 {
     if (!q->counted && !q->trusted && !(q->class_ & (WATCH | DOCUMENT))) {
         if (atomic_load(&q->server->requests) >= PIPELINE_REQUESTS_MAX) {
             q->retry_after_s = 1;
-            return request_fail(
-                q, ERR_TOO_MANY_REQUESTS, "The server has received too many requests and has asked us to try again later");
+            return request_fail(q, ERR_TOO_MANY_REQUESTS,
+                "The server has received too many requests and has asked us to try again later");
         }
         q->counted = true;
         atomic_fetch_add(&q->server->requests, 1);
@@ -288,5 +292,6 @@ void pipeline_finished(struct request *q)
     metric_add(m, &requests_total, 1, verb, resource, subresource, code);
     if (!q->long_running)
         metric_observe(m, &request_seconds,
-            (double)(env_now_ns(q->server->env) - q->received_ns) / 1e9, verb, resource, subresource);
+            (double)(env_now_ns(q->server->env) - q->received_ns) / 1e9, verb, resource,
+            subresource);
 }

@@ -1,9 +1,11 @@
 /*
- * The life of a request: memory, wakes from other threads, what stages use to read the question and to answer.
+ * The life of a request: memory, wakes from other threads, what stages use to read the question and
+ * to answer.
  *
- * A request lies in its own arena. request_free() runs the hooks (a watch leaves the cache, a timer is cancelled) and
- * frees the arena, at once or with the last pin: a commit in flight writes into the arena when it ends. The
- * lock covers only `freed` and `pins`, and makes a wake and a free exclude each other.
+ * A request lies in its own arena. request_free() runs the hooks (a watch leaves the cache, a timer
+ * is cancelled) and frees the arena, at once or with the last pin: a commit in flight writes into
+ * the arena when it ends. The lock covers only `freed` and `pins`, and makes a wake and a free
+ * exclude each other.
  */
 #include "apiserver/request/request.h"
 
@@ -132,14 +134,13 @@ bool request_query(struct request *q, const char *name, struct str *ret)
     while (str_split(&rest, '&', &pair)) {
         ssize_t equals = str_find(pair, '=');
         struct str key = equals < 0 ? pair : str_range(pair.p, (size_t)equals);
-        struct str value = equals < 0
-            ? STR("")
-            : str_range(pair.p + equals + 1, pair.n - (size_t)equals - 1);
+        struct str value =
+            equals < 0 ? STR("") : str_range(pair.p + equals + 1, pair.n - (size_t)equals - 1);
         bool same = str_eq(key, wanted);
         if (!same && key.n > wanted.n && memchr(key.p, '%', key.n)) {
             autostrbuf struct strbuf decoded = STRBUF_EMPTY;
             same = url_decode(key, true, &decoded, &ignored) == 0 &&
-                str_eq(strbuf_str(&decoded), wanted);
+                   str_eq(strbuf_str(&decoded), wanted);
         }
         if (!same)
             continue;
@@ -326,8 +327,7 @@ static void own_collect(struct request *q, struct own_call *c, struct strbuf *bo
     }
 }
 
-static int own_result(
-    const struct request *q, struct str body, cJSON **ret, struct error *err)
+static int own_result(const struct request *q, struct str body, cJSON **ret, struct error *err)
 {
     autojson cJSON *tree = NULL;
 
@@ -336,8 +336,8 @@ static int own_result(
     if (q->status >= 400) {
         const char *message = tree ? json_string(tree, "message") : NULL;
         const char *reason = tree ? json_string(tree, "reason") : NULL;
-        return error_set(err, error_from_reason(reason, q->status), "%s",
-            message ? message : "no message");
+        return error_set(
+            err, error_from_reason(reason, q->status), "%s", message ? message : "no message");
     }
     if (ret)
         *ret = steal(&tree);

@@ -91,7 +91,8 @@ static const char *subpath_of(struct request *q, size_t parts_before)
         if (i + 1 < parts_before && p < end)
             p++;
     }
-    return p < end && *p == '/' ? arena_strdup(q->arena, str_range(p + 1, (size_t)(end - p - 1))) : "";
+    return p < end && *p == '/' ? arena_strdup(q->arena, str_range(p + 1, (size_t)(end - p - 1)))
+                                : "";
 }
 
 static bool is_namespace_subresource(const char *part)
@@ -148,9 +149,8 @@ int route_parse(struct request *q, struct error *err)
     struct str raw = mark < 0 ? q->target : str_range(q->target.p, (size_t)mark);
     autostrbuf struct strbuf path = STRBUF_EMPTY;
 
-    q->query = mark < 0
-        ? STR("")
-        : str_range(q->target.p + mark + 1, q->target.n - (size_t)mark - 1);
+    q->query =
+        mark < 0 ? STR("") : str_range(q->target.p + mark + 1, q->target.n - (size_t)mark - 1);
     if (raw.n == 0 || raw.p[0] != '/')
         return error_set(err, ERR_BAD_REQUEST, "the path must start with '/'");
     if (url_decode(raw, false, &path, err) < 0)
@@ -191,8 +191,7 @@ enum stage_result route_stage(struct request *q)
         return STAGE_ERROR;
     if (!*q->plural)
         return STAGE_DONE;
-    q->resource =
-        api_find(q->server->api, str_of(q->group), str_of(q->version), str_of(q->plural));
+    q->resource = api_find(q->server->api, str_of(q->group), str_of(q->version), str_of(q->plural));
     if (q->resource && *q->subresource_name)
         q->subresource = find_subresource(q->resource, q->subresource_name);
     return STAGE_DONE;
@@ -204,10 +203,14 @@ static unsigned verb_bit(const char *verb)
         const char *name;
         unsigned bit;
     } bits[] = {
-        {"get", VERB_GET},       {"list", VERB_LIST},
-        {"watch", VERB_WATCH},   {"create", VERB_CREATE},
-        {"update", VERB_UPDATE}, {"patch", VERB_PATCH},
-        {"delete", VERB_DELETE}, {"deletecollection", VERB_DELETECOLLECTION},
+        {"get", VERB_GET},
+        {"list", VERB_LIST},
+        {"watch", VERB_WATCH},
+        {"create", VERB_CREATE},
+        {"update", VERB_UPDATE},
+        {"patch", VERB_PATCH},
+        {"delete", VERB_DELETE},
+        {"deletecollection", VERB_DELETECOLLECTION},
     };
 
     for (size_t i = 0; i < ARRAY_COUNT(bits); i++)
@@ -227,7 +230,8 @@ static enum stage_result no_such_method(struct request *q)
 {
     if (!q->status_details)
         q->status_details = cJSON_CreateObject();
-    return request_fail(q, ERR_METHOD_NOT_ALLOWED, "%s", error_default_text(ERR_METHOD_NOT_ALLOWED));
+    return request_fail(
+        q, ERR_METHOD_NOT_ALLOWED, "%s", error_default_text(ERR_METHOD_NOT_ALLOWED));
 }
 
 /* Does the path have the shape that the resource's scope asks for? */

@@ -1,5 +1,6 @@
 /*
- * How the next version of an object comes from the request and the stored one: create, replace, patch.
+ * How the next version of an object comes from the request and the stored one: create, replace,
+ * patch.
  *
  * Upstream: registry/rest (BeforeCreate, BeforeUpdate), handlers/patch.go.
  */
@@ -64,7 +65,8 @@ static void generate_name(struct object_write *o, cJSON *metadata, const char *b
     json_set_string(metadata, "name", o->name);
 }
 
-/* Is the body needed for another round: a generated name may be taken, other writes of the group may lose a race? */
+/* Is the body needed for another round: a generated name may be taken, other writes of the group
+ * may lose a race? */
 static bool may_come_again(const struct object_write *o, const char *generate_name_base)
 {
     const struct strategy *s = o->resource->storage->strategy;
@@ -82,7 +84,8 @@ int change_create(struct write_context *w, void *arg, struct error *err)
 
     if (version && *version && !c_eq(version, "0")) {
         q->reason = "";
-        return error_set(err, ERR_INTERNAL, "resourceVersion should not be set on objects to be created");
+        return error_set(
+            err, ERR_INTERNAL, "resourceVersion should not be set on objects to be created");
     }
     if (!o->body) {
         /* The first round took it: somebody had created the name when it was committed. */
@@ -137,7 +140,8 @@ int check_version(struct object_write *o, const char *version, struct error *err
         return 0;
     if (str_parse_int64(str_of(version), &wanted, err) < 0)
         return error_set(err, ERR_BAD_REQUEST,
-            "metadata.resourceVersion: Invalid value: \"%s\": strconv.ParseUint: parsing \"%s\": invalid syntax",
+            "metadata.resourceVersion: Invalid value: \"%s\": strconv.ParseUint: parsing \"%s\": "
+            "invalid syntax",
             version, version);
     if (wanted != object_revision(o->base))
         return conflict_error(q, o->resource, o->name, err, "%s", MODIFIED_TEXT);
@@ -172,8 +176,8 @@ static int check_name(const struct object_write *o, const cJSON *metadata, struc
 /* What only the server changes stays as it was. */
 static void keep_server_fields(const struct object_write *o, cJSON *metadata, const cJSON *old)
 {
-    static const char *const kept[] = {
-        "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"};
+    static const char *const kept[] = {"uid", "creationTimestamp", "deletionTimestamp",
+        "deletionGracePeriodSeconds", "generation"};
     const cJSON *old_metadata = json_get(old, "metadata");
 
     for (size_t i = 0; i < ARRAY_COUNT(kept); i++)
@@ -185,7 +189,8 @@ static void keep_server_fields(const struct object_write *o, cJSON *metadata, co
         json_set_string(metadata, "namespace", o->namespace_);
 }
 
-/* A main write leaves status alone; a status write leaves everything alone but status and metadata. */
+/* A main write leaves status alone; a status write leaves everything alone but status and metadata.
+ */
 static void separate_status(const struct object_write *o, cJSON *tree, const cJSON *old)
 {
     if (o->kind == WRITE_UPDATE && o->resource->has_status)
@@ -197,7 +202,8 @@ static void separate_status(const struct object_write *o, cJSON *tree, const cJS
     cJSON *metadata = cJSON_DetachItemFromObjectCaseSensitive(tree, "metadata");
     while (tree->child)
         cJSON_Delete(cJSON_DetachItemViaPointer(tree, tree->child));
-    cJSON_ArrayForEach(item, old) {
+    cJSON_ArrayForEach(item, old)
+    {
         if (c_eq(item->string, "metadata") || c_eq(item->string, "status"))
             continue;
         cJSON_AddItemToObject(tree, item->string, cJSON_Duplicate(item, 1));
@@ -230,9 +236,11 @@ int change_replace(struct write_context *w, void *arg, struct error *err)
     o->client_version = version && *version && !c_eq(version, "0");
     if (!o->client_version && rules_of(o->resource)->version_required) {
         struct field_errors *e = field_errors_new(o->request->arena);
-        field_error_add(e, FIELD_INVALID, "metadata.resourceVersion", "0", "must be specified for an update");
+        field_error_add(
+            e, FIELD_INVALID, "metadata.resourceVersion", "0", "must be specified for an update");
         request_fail_status(o->request, field_errors_status(e, o->resource, o->name));
-        return error_set(err, ERR_INVALID, "metadata.resourceVersion: must be specified for an update");
+        return error_set(
+            err, ERR_INVALID, "metadata.resourceVersion: must be specified for an update");
     }
     /* With a version of the client's there is no second round. */
     w->tree = o->client_version ? steal(&o->body) : cJSON_Duplicate(o->body, 1);
@@ -241,7 +249,8 @@ int change_replace(struct write_context *w, void *arg, struct error *err)
 
 /* --- patch --- */
 
-/* 422 as upstream wraps what a patch made of an object: ` "" is invalid: patch: Invalid value: ...`. */
+/* 422 as upstream wraps what a patch made of an object: ` "" is invalid: patch: Invalid value:
+ * ...`. */
 static int invalid_patch(struct object_write *o, const char *why, struct error *err)
 {
     struct request *q = o->request;
@@ -250,7 +259,8 @@ static int invalid_patch(struct object_write *o, const char *why, struct error *
     strbuf_init(&shown, 0);
     json_print(o->patch, &shown);
     autostrbuf struct strbuf quoted = STRBUF_EMPTY;
-    json_print_string(str_range(shown.data, shown.n < PATCH_SHOWN_BYTES ? shown.n : PATCH_SHOWN_BYTES), &quoted);
+    json_print_string(
+        str_range(shown.data, shown.n < PATCH_SHOWN_BYTES ? shown.n : PATCH_SHOWN_BYTES), &quoted);
     strbuf_done(&shown);
     const char *detail = arena_printf(q->arena, "Invalid value: %s: %s", quoted.data, why);
     cJSON *status =
@@ -266,7 +276,8 @@ static int invalid_patch(struct object_write *o, const char *why, struct error *
     return error_set(err, ERR_INVALID, "%s", why);
 }
 
-static int run_patch(struct object_write *o, const struct schema *schema, cJSON **tree, struct error *err)
+static int run_patch(
+    struct object_write *o, const struct schema *schema, cJSON **tree, struct error *err)
 {
     switch (o->patch_type) {
     case BODY_JSON_PATCH:
@@ -287,8 +298,10 @@ int patch_tree(struct object_write *o, const struct schema *schema, cJSON **tree
     if (run_patch(o, schema, tree, &why) < 0) {
         if (o->patch_type == BODY_JSON_PATCH && why.code == ERR_INVALID) {
             cJSON_Delete(q->status_details);
-            q->status_details = json_make("{\"causes\":[{\"reason\":\"UnexpectedServerResponse\"}]}");
-            json_set_string(cJSON_GetArrayItem(json_get(q->status_details, "causes"), 0), "message", why.text);
+            q->status_details =
+                json_make("{\"causes\":[{\"reason\":\"UnexpectedServerResponse\"}]}");
+            json_set_string(
+                cJSON_GetArrayItem(json_get(q->status_details, "causes"), 0), "message", why.text);
             return error_set(err, ERR_INVALID,
                 "the server rejected our request due to an error in our request: %s", why.text);
         }

@@ -1,9 +1,10 @@
 /*
- * DELETE of a collection: every object that the selectors match, each deleted as if alone, several at a time.
+ * DELETE of a collection: every object that the selectors match, each deleted as if alone, several
+ * at a time.
  *
- * The objects are those of one snapshot. One that vanished or changed meanwhile is looked at again; the first refusal ends
- * the request once what is under way has finished. The answer is the list of what was deleted or marked.
- * Upstream: Store.DeleteCollection.
+ * The objects are those of one snapshot. One that vanished or changed meanwhile is looked at again;
+ * the first refusal ends the request once what is under way has finished. The answer is the list of
+ * what was deleted or marked. Upstream: Store.DeleteCollection.
  */
 #include "apiserver/registry/generic/change.h"
 #include "apiserver/registry/generic/form.h"
@@ -121,7 +122,8 @@ static const struct object *next_match(struct request *q, struct collection *c)
 {
     const struct object *o;
 
-    while ((o = snapshot_next(c->snapshot, c->options->filter.namespace_, c->at_namespace, c->at_name))) {
+    while ((o = snapshot_next(
+                c->snapshot, c->options->filter.namespace_, c->at_namespace, c->at_name))) {
         c->at_namespace = o->namespace_;
         c->at_name = o->name;
         if (filter_matches(&c->options->filter, o))

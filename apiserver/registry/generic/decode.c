@@ -1,8 +1,9 @@
 /*
- * The decode stage: from a request to a struct object_write with its options, its body as a checked tree, and the function that
- * turns the stored object into the next one.
+ * The decode stage: from a request to a struct object_write with its options, its body as a checked
+ * tree, and the function that turns the stored object into the next one.
  *
- * Texts are those of upstream's handlers (create.go, update.go, patch.go, rest.go transformDecodeError).
+ * Texts are those of upstream's handlers (create.go, update.go, patch.go, rest.go
+ * transformDecodeError).
  */
 #include "apiserver/registry/generic/change.h"
 #include "apiserver/registry/generic/options.h"
@@ -13,13 +14,15 @@
 
 #define SUMMARY_BYTES 30
 #define OBJECT_TYPES "application/json, application/yaml, application/vnd.kubernetes.protobuf"
-#define PATCH_TYPES \
-    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"
+#define PATCH_TYPES                                               \
+    "application/json-patch+json, application/merge-patch+json, " \
+    "application/strategic-merge-patch+json"
 
 static enum stage_result unsupported_media(struct request *q, const char *accepted)
 {
     return request_fail(q, ERR_UNSUPPORTED_MEDIA,
-        "the body of the request was in an unknown format - accepted media types include: %s", accepted);
+        "the body of the request was in an unknown format - accepted media types include: %s",
+        accepted);
 }
 
 /* The kind of the body that this path takes. */
@@ -31,8 +34,8 @@ static const char *expected_kind(const struct request *q)
 static const char *expected_version(const struct request *q)
 {
     return q->subresource && q->subresource->group_version && *q->subresource->group_version
-        ? q->subresource->group_version
-        : q->resource->group_version;
+               ? q->subresource->group_version
+               : q->resource->group_version;
 }
 
 /* The start of a body that is no object, as upstream shows it. */
@@ -54,7 +57,8 @@ static const char *summary(struct request *q)
 static enum stage_result unrecognized(struct request *q, const char *why)
 {
     return request_fail(q, ERR_BAD_REQUEST,
-        "the object provided is unrecognized (must be of type %s): couldn't get version/kind; json parse error: %s (%s)",
+        "the object provided is unrecognized (must be of type %s): couldn't get version/kind; json "
+        "parse error: %s (%s)",
         expected_kind(q), why, summary(q));
 }
 
@@ -75,11 +79,12 @@ static enum stage_result check_type(struct request *q, const cJSON *tree)
 
     if (version && *version && !c_eq(version, want_version))
         return request_fail(q, ERR_BAD_REQUEST,
-            "the API version in the data (%s) does not match the expected API version (%s)", version,
-            want_version);
+            "the API version in the data (%s) does not match the expected API version (%s)",
+            version, want_version);
     if (kind && *kind && !c_eq(kind, want_kind))
         return request_fail(q, ERR_BAD_REQUEST,
-            "%s in version \"%s\" cannot be handled as a %s: converting (%s) to (%s): unknown conversion",
+            "%s in version \"%s\" cannot be handled as a %s: converting (%s) to (%s): unknown "
+            "conversion",
             kind, q->resource->version, want_kind, kind, want_kind);
     return STAGE_DONE;
 }
@@ -90,12 +95,15 @@ static enum stage_result decode_tree(struct request *q, struct object_write *o, 
     struct error err;
 
     if (!cJSON_IsObject(tree))
-        return unrecognized(q, "json: cannot unmarshal into Go value of type struct { APIVersion string; Kind string }");
+        return unrecognized(q, "json: cannot unmarshal into Go value of type struct { APIVersion "
+                               "string; Kind string }");
     if (check_type(q, tree) == STAGE_ERROR)
         return STAGE_ERROR;
     if (schema_decode(o->schema, tree, o->field_validation, &warnings, &err) < 0)
         return request_fail(q, err.code, "%s in version \"%s\" cannot be handled as a %s: %s",
-            expected_kind(q), strchr(expected_version(q), '/') ? strchr(expected_version(q), '/') + 1 : expected_version(q),
+            expected_kind(q),
+            strchr(expected_version(q), '/') ? strchr(expected_version(q), '/') + 1
+                                             : expected_version(q),
             expected_kind(q), err.text);
     add_warnings(q, &warnings);
     json_set_string(tree, "kind", expected_kind(q));
@@ -114,8 +122,8 @@ static enum stage_result decode_body(struct request *q, struct object_write *o)
         r = json_parse(q->body, &tree, &err);
         break;
     case BODY_YAML:
-        r = yaml_parse(q->body,
-            o->field_validation == VALIDATION_STRICT ? YAML_STRICT : YAML_LAX, &tree, &err);
+        r = yaml_parse(q->body, o->field_validation == VALIDATION_STRICT ? YAML_STRICT : YAML_LAX,
+            &tree, &err);
         break;
     case BODY_PROTOBUF:
         r = schema_from_protobuf(o->schema, q->body, &tree, &err);
@@ -138,21 +146,26 @@ static enum stage_result decode_patch(struct request *q, struct object_write *o)
     o->patch_type = body_type_of(q, false);
     if (o->patch_type == BODY_APPLY_PATCH)
         return request_fail(q, ERR_UNSUPPORTED_MEDIA,
-            "the body of the request was in an unknown format - server-side apply is not served, accepted media types include: "
-            PATCH_TYPES);
+            "the body of the request was in an unknown format - server-side apply is not served, "
+            "accepted media types include: " PATCH_TYPES);
     if (o->patch_type != BODY_JSON_PATCH && o->patch_type != BODY_MERGE_PATCH &&
         o->patch_type != BODY_STRATEGIC_PATCH)
         return unsupported_media(q, PATCH_TYPES);
     if (json_parse(q->body, &o->patch, &err) < 0)
         return request_fail(q, ERR_BAD_REQUEST, "error decoding patch: %s", err.text);
-    bool shape_right = o->patch_type == BODY_JSON_PATCH ? cJSON_IsArray(o->patch) : cJSON_IsObject(o->patch);
+    bool shape_right =
+        o->patch_type == BODY_JSON_PATCH ? cJSON_IsArray(o->patch) : cJSON_IsObject(o->patch);
     if (!shape_right)
-        return request_fail(q, ERR_BAD_REQUEST, "error decoding patch: json: cannot unmarshal %s into Go value of type %s",
-            cJSON_IsObject(o->patch) ? "object" : cJSON_IsArray(o->patch) ? "array" : "value",
+        return request_fail(q, ERR_BAD_REQUEST,
+            "error decoding patch: json: cannot unmarshal %s into Go value of type %s",
+            cJSON_IsObject(o->patch)  ? "object"
+            : cJSON_IsArray(o->patch) ? "array"
+                                      : "value",
             o->patch_type == BODY_JSON_PATCH ? "jsonpatch.Patch" : "map[string]interface {}");
     if (o->patch_type == BODY_JSON_PATCH && cJSON_GetArraySize(o->patch) > LIMIT_PATCH_OPERATIONS)
         return request_fail(q, ERR_TOO_LARGE,
-            "Request entity too large: The allowed maximum operations in a JSON patch is %d, got %d",
+            "Request entity too large: The allowed maximum operations in a JSON patch is %d, got "
+            "%d",
             LIMIT_PATCH_OPERATIONS, cJSON_GetArraySize(o->patch));
     return STAGE_DONE;
 }
@@ -177,7 +190,8 @@ static enum stage_result check_names(struct request *q, struct object_write *o)
             return STAGE_DONE;
         }
         return request_fail(q, ERR_BAD_REQUEST,
-            "the namespace of the provided object does not match the namespace sent on the request");
+            "the namespace of the provided object does not match the namespace sent on the "
+            "request");
     }
     return STAGE_DONE;
 }
@@ -198,7 +212,8 @@ struct object_write *write_new(struct request *q)
 
     o->request = q;
     o->resource = q->resource;
-    o->schema = q->subresource && q->subresource->schema ? q->subresource->schema : q->resource->schema;
+    o->schema =
+        q->subresource && q->subresource->schema ? q->subresource->schema : q->resource->schema;
     o->namespace_ = q->resource->namespaced ? q->namespace_ : "";
     o->name = q->name;
     o->field_manager = "";
@@ -212,7 +227,8 @@ static enum stage_result decode_create(struct request *q, struct object_write *o
     o->change = change_create;
     o->fresh_tree = !q->subresource;
     o->create_missing = !q->subresource;
-    if (options_parse_write(q, o, "CreateOptions") == STAGE_ERROR || decode_body(q, o) == STAGE_ERROR)
+    if (options_parse_write(q, o, "CreateOptions") == STAGE_ERROR ||
+        decode_body(q, o) == STAGE_ERROR)
         return STAGE_ERROR;
     if (check_names(q, o) == STAGE_ERROR)
         return STAGE_ERROR;
@@ -230,7 +246,8 @@ static enum stage_result decode_update(struct request *q, struct object_write *o
     o->change = change_replace;
     o->fresh_tree = true;
     o->create_missing = !q->subresource && rules_of(q->resource)->create_on_update;
-    if (options_parse_write(q, o, "UpdateOptions") == STAGE_ERROR || decode_body(q, o) == STAGE_ERROR)
+    if (options_parse_write(q, o, "UpdateOptions") == STAGE_ERROR ||
+        decode_body(q, o) == STAGE_ERROR)
         return STAGE_ERROR;
     return check_names(q, o);
 }

@@ -1,9 +1,9 @@
 /*
  * Deletion: preconditions, finalizers, propagation, grace; mark or remove.
  *
- * An object goes at once when nothing holds it: no finalizers, no grace. Otherwise it is marked (deletionTimestamp,
- * deletionGracePeriodSeconds) and goes with the last finalizer, or with a second delete of grace 0.
- * Upstream: registry/rest/delete.go, registry/generic/registry/store.go.
+ * An object goes at once when nothing holds it: no finalizers, no grace. Otherwise it is marked
+ * (deletionTimestamp, deletionGracePeriodSeconds) and goes with the last finalizer, or with a
+ * second delete of grace 0. Upstream: registry/rest/delete.go, registry/generic/registry/store.go.
  */
 #include "apiserver/registry/generic/change.h"
 #include "apiserver/registry/generic/options.h"
@@ -18,9 +18,8 @@ static bool has_finalizer(const cJSON *list, const char *name)
 {
     const cJSON *item;
 
-    cJSON_ArrayForEach(item, list)
-        if (cJSON_IsString(item) && c_eq(item->valuestring, name))
-            return true;
+    cJSON_ArrayForEach(
+        item, list) if (cJSON_IsString(item) && c_eq(item->valuestring, name)) return true;
     return false;
 }
 
@@ -41,7 +40,8 @@ static int check_preconditions(struct object_write *o, struct error *err)
             STR_FMT(o->base->uid));
     if (d->resource_version && !c_eq(version, d->resource_version))
         return conflict_error(o->request, o->resource, o->name, err,
-            "Precondition failed: ResourceVersion in precondition: %s, ResourceVersion in object meta: %s",
+            "Precondition failed: ResourceVersion in precondition: %s, ResourceVersion in object "
+            "meta: %s",
             d->resource_version, version);
     return 0;
 }
@@ -60,9 +60,9 @@ static bool set_collector_finalizers(const struct delete_options *d, cJSON *meta
     if (orphan == had_orphan && foreground == had_foreground)
         return false;
     cJSON *next = cJSON_CreateArray(), *item;
-    cJSON_ArrayForEach(item, list)
-        if (cJSON_IsString(item) && !c_eq(item->valuestring, ORPHAN) && !c_eq(item->valuestring, FOREGROUND))
-            cJSON_AddItemToArray(next, cJSON_CreateString(item->valuestring));
+    cJSON_ArrayForEach(item, list) if (cJSON_IsString(item) && !c_eq(item->valuestring, ORPHAN) &&
+                                       !c_eq(item->valuestring, FOREGROUND))
+        cJSON_AddItemToArray(next, cJSON_CreateString(item->valuestring));
     if (orphan)
         cJSON_AddItemToArray(next, cJSON_CreateString(ORPHAN));
     if (foreground)
@@ -92,7 +92,11 @@ static void mark(struct object_write *o, cJSON *tree, int64_t at_ns, int64_t gra
         json_set_string_at(tree, "status.phase", "Terminating");
 }
 
-enum grace { GRACE_NONE /* not graceful: remove or wait for finalizers */, GRACE_MARKED, GRACE_PENDING };
+enum grace {
+    GRACE_NONE /* not graceful: remove or wait for finalizers */,
+    GRACE_MARKED,
+    GRACE_PENDING
+};
 
 /* A second deletion may only shorten the grace of the first. */
 static enum grace again(struct object_write *o, cJSON *tree, int64_t left_s)
@@ -130,7 +134,8 @@ static enum grace apply_grace(struct object_write *o, cJSON *tree)
 static bool is_held(const struct object_write *o, const cJSON *tree)
 {
     return has_members(json_path(tree, "metadata.finalizers")) ||
-        (rules_of(o->resource)->spec_finalizers && has_members(json_path(tree, "spec.finalizers")));
+           (rules_of(o->resource)->spec_finalizers &&
+               has_members(json_path(tree, "spec.finalizers")));
 }
 
 int delete_compute(struct object_write *o, struct error *err)

@@ -27,12 +27,14 @@ static void put_version(int64_t version, struct strbuf *out)
     strbuf_addf(out, "\"resourceVersion\":\"%lld\"", (long long)version);
 }
 
-/* {"kind":"PartialObjectMetadata",...} spliced from the stored metadata, which always starts with a member. */
+/* {"kind":"PartialObjectMetadata",...} spliced from the stored metadata, which always starts with a
+ * member. */
 static void put_metadata(struct request *q, const struct object *o, struct strbuf *out)
 {
     struct str metadata = str_range(o->body.p + o->metadata.offset, o->metadata.length);
 
-    strbuf_addf(out, "{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/%s\",\"metadata\":{",
+    strbuf_addf(out,
+        "{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/%s\",\"metadata\":{",
         q->form_version);
     put_version(o->revision, out);
     if (metadata.n > 2)
@@ -112,7 +114,8 @@ void form_list_head(
     if (q->form == FORM_TABLE)
         put_table_head(q, true, out);
     else if (q->form == FORM_METADATA)
-        strbuf_addf(out, "{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/%s\",",
+        strbuf_addf(out,
+            "{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/%s\",",
             q->form_version);
     else
         strbuf_addf(out, "{\"kind\":\"%s\",\"apiVersion\":\"%s\",", q->resource->list_kind,

@@ -1,8 +1,9 @@
 /*
- * The handle stage: what a kind answers itself (reviews, binding, token, log), and scale, which is generic.
+ * The handle stage: what a kind answers itself (reviews, binding, token, log), and scale, which is
+ * generic.
  *
- * Scale (autoscaling/v1) shows three numbers of an object in its own form. A PUT or PATCH of it is a change of
- * spec.replicas that runs through the object's own validation and admission.
+ * Scale (autoscaling/v1) shows three numbers of an object in its own form. A PUT or PATCH of it is
+ * a change of spec.replicas that runs through the object's own validation and admission.
  */
 #include "apiserver/registry/generic/change.h"
 #include "apiserver/registry/generic/rules.h"
@@ -55,7 +56,8 @@ static const char *selector_text(struct request *q, const cJSON *object)
 
 static cJSON *scale_of(struct request *q, const cJSON *object)
 {
-    static const char *const kept[] = {"name", "namespace", "uid", "resourceVersion", "creationTimestamp"};
+    static const char *const kept[] = {
+        "name", "namespace", "uid", "resourceVersion", "creationTimestamp"};
     const cJSON *from = json_get(object, "metadata");
     cJSON *scale = cJSON_CreateObject(), *metadata = cJSON_CreateObject();
     cJSON *spec = cJSON_CreateObject(), *status = cJSON_CreateObject();
@@ -87,7 +89,8 @@ static enum stage_result reply_scale(struct request *q)
 
 static enum stage_result get_scale(struct request *q)
 {
-    struct object *o = cache_get(q->server->cache, q->resource->storage, str_of(q->namespace_), str_of(q->name));
+    struct object *o =
+        cache_get(q->server->cache, q->resource->storage, str_of(q->namespace_), str_of(q->name));
 
     if (!o)
         return request_not_found(q, q->resource, q->name);
@@ -99,10 +102,12 @@ static enum stage_result get_scale(struct request *q)
 
 static int refuse_replicas(struct object_write *o, int64_t replicas, struct error *err)
 {
-    static const struct resource scale = {.group = "autoscaling", .kind = "Scale", .plural = "scales"};
+    static const struct resource scale = {
+        .group = "autoscaling", .kind = "Scale", .plural = "scales"};
     struct field_errors *e = field_errors_new(o->request->arena);
 
-    field_error_add(e, FIELD_INVALID, "spec.replicas", arena_printf(o->request->arena, "%lld", (long long)replicas),
+    field_error_add(e, FIELD_INVALID, "spec.replicas",
+        arena_printf(o->request->arena, "%lld", (long long)replicas),
         "must be greater than or equal to 0");
     request_fail_status(o->request, field_errors_status(e, &scale, o->name));
     return error_set(err, ERR_INVALID, "spec.replicas must not be negative");
@@ -129,7 +134,8 @@ static int change_scale(struct write_context *w, void *arg, struct error *err)
     uid = json_string_at(scale, "metadata.uid");
     if (uid && *uid && !str_eqc(o->base->uid, uid))
         return conflict_error(o->request, o->resource, o->name, err,
-            "Precondition failed: UID in precondition: %s, UID in object meta: %.*s", uid, STR_FMT(o->base->uid));
+            "Precondition failed: UID in precondition: %s, UID in object meta: %.*s", uid,
+            STR_FMT(o->base->uid));
     replicas = json_int64_at(scale, "spec.replicas", 0);
     if (replicas < 0)
         return refuse_replicas(o, replicas, err);
@@ -196,7 +202,8 @@ enum stage_result write_handle_stage(struct request *q)
     if (q->subresource && !c_eq(q->subresource_name, "status"))
         return request_fail(q, ERR_NOT_IMPLEMENTED, "%s of %s is not served", q->subresource_name,
             request_qualified(q, q->resource));
-    if (!q->subresource && q->write && c_eq(q->verb, "create") && q->resource->strategy && q->resource->strategy->answer) {
+    if (!q->subresource && q->write && c_eq(q->verb, "create") && q->resource->strategy &&
+        q->resource->strategy->answer) {
         schema_default(q->write->schema, q->write->body);
         return q->resource->strategy->answer(q);
     }

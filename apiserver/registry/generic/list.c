@@ -1,11 +1,13 @@
 /*
  * LIST: a generator over one snapshot, with selectors and pages.
  *
- * A page with a limit is walked twice: first to find its last key and whether more follow (they stand in the list's head),
- * then to send it; both in turns of a millisecond. The snapshot of an unfinished list is held for its continue token; when it is
- * gone the client gets 410 with a token that goes on at the newest version.
+ * A page with a limit is walked twice: first to find its last key and whether more follow (they
+ * stand in the list's head), then to send it; both in turns of a millisecond. The snapshot of an
+ * unfinished list is held for its continue token; when it is gone the client gets 410 with a token
+ * that goes on at the newest version.
  *
- * Memory: one snapshot and a chunk, however long the list. Upstream: endpoints/handlers/get.go, storage/continue.go.
+ * Memory: one snapshot and a chunk, however long the list. Upstream: endpoints/handlers/get.go,
+ * storage/continue.go.
  */
 #include "apiserver/registry/generic/form.h"
 #include "apiserver/registry/generic/read.h"
@@ -20,11 +22,15 @@
 /* YAML needs the whole list as a tree. */
 #define YAML_BYTES_MAX (2u << 20)
 
-#define EXPIRED_TEXT                                                                                    \
-    "The provided continue parameter is too old to display a consistent list result. You can start a "  \
-    "new list without the continue parameter, or use the continue token in this response to retrieve "  \
-    "the remainder of the results. Continuing with the provided token results in an inconsistent list " \
-    "- objects that were created, modified, or deleted between the time the first chunk was returned "  \
+#define EXPIRED_TEXT                                                                               \
+    "The provided continue parameter is too old to display a consistent list result. You can "     \
+    "start a "                                                                                     \
+    "new list without the continue parameter, or use the continue token in this response to "      \
+    "retrieve "                                                                                    \
+    "the remainder of the results. Continuing with the provided token results in an inconsistent " \
+    "list "                                                                                        \
+    "- objects that were created, modified, or deleted between the time the first chunk was "      \
+    "returned "                                                                                    \
     "and now may show up in the list."
 
 struct list {
@@ -35,7 +41,7 @@ struct list {
     struct str at_namespace, at_name;     /* of the walk under way; borrowed from the snapshot */
     int64_t seen;                         /* objects on earlier pages; -1: not known */
     int64_t counted, sent;
-    bool more;                            /* objects follow the page */
+    bool more; /* objects follow the page */
     struct str last_namespace, last_name;
 };
 
@@ -52,13 +58,15 @@ static void rewind_to_page(struct list *l)
     l->at_name = l->from_name;
 }
 
-/* The next object of the walk that matches; NULL at its end, or (*ret_turn_over) when the turn is used up. */
-static const struct object *walk(struct request *q, struct list *l, int64_t start_ns, bool *ret_turn_over)
+/* The next object of the walk that matches; NULL at its end, or (*ret_turn_over) when the turn is
+ * used up. */
+static const struct object *walk(
+    struct request *q, struct list *l, int64_t start_ns, bool *ret_turn_over)
 {
     *ret_turn_over = false;
     for (int i = 1;; i++) {
-        const struct object *o = snapshot_next(
-            l->snapshot, l->options->filter.namespace_, l->at_namespace, l->at_name);
+        const struct object *o =
+            snapshot_next(l->snapshot, l->options->filter.namespace_, l->at_namespace, l->at_name);
         if (!o)
             return NULL;
         l->at_namespace = o->namespace_;
@@ -107,8 +115,7 @@ static void put_head(struct request *q, struct list *l, struct strbuf *out)
         token = token_print(
             q->arena, &(struct continue_token){version, seen, l->last_namespace, l->last_name});
         if (seen >= 0 && !l->options->selective)
-            remaining =
-                (int64_t)snapshot_count(l->snapshot, l->options->filter.namespace_) - seen;
+            remaining = (int64_t)snapshot_count(l->snapshot, l->options->filter.namespace_) - seen;
         snapshot_hold(l->snapshot);
     }
     form_list_head(q, version, token, remaining > 0 ? remaining : -1, out);
@@ -210,8 +217,8 @@ static enum stage_result open_snapshot(struct request *q, struct list *l)
         }
         snapshot_free(newest);
         if (snapshot_at(cache, r, options->version, &l->snapshot, &err) < 0)
-            return request_fail(q, err.code,
-                "The resourceVersion for the provided list is too old.");
+            return request_fail(
+                q, err.code, "The resourceVersion for the provided list is too old.");
     }
     if (!l->snapshot)
         l->snapshot = snapshot_take(cache, r);

@@ -1,6 +1,6 @@
 /*
- * Parsing and checking of options. See options.h. Texts are those of apimachinery's meta/v1/validation and
- * meta/internalversion/validation.
+ * Parsing and checking of options. See options.h. Texts are those of apimachinery's
+ * meta/v1/validation and meta/internalversion/validation.
  */
 #include "apiserver/registry/generic/options.h"
 
@@ -31,8 +31,8 @@ enum stage_result options_invalid(
     return request_fail_status(q, status);
 }
 
-static enum stage_result not_supported(struct request *q, const char *kind, const char *field,
-    struct str value, const char *supported)
+static enum stage_result not_supported(
+    struct request *q, const char *kind, const char *field, struct str value, const char *supported)
 {
     return options_invalid(q, kind, field, "FieldValueNotSupported",
         arena_printf(q->arena, "Unsupported value: \"%.*s\": supported values: %s", STR_FMT(value),
@@ -89,8 +89,8 @@ static enum stage_result parse_number(struct request *q, struct str value, int64
     struct error err;
 
     if (str_parse_int64(value, ret, &err) < 0)
-        return request_fail(q, ERR_BAD_REQUEST, "strconv.ParseInt: parsing \"%.*s\": invalid syntax",
-            STR_FMT(value));
+        return request_fail(q, ERR_BAD_REQUEST,
+            "strconv.ParseInt: parsing \"%.*s\": invalid syntax", STR_FMT(value));
     return STAGE_DONE;
 }
 
@@ -132,8 +132,8 @@ static enum stage_result delete_from_tree(
         return bad_delete_body(q, "it is not a DeleteOptions object");
     if (item && !cJSON_IsNull(item)) {
         if (!json_int64(item, &d->grace_seconds))
-            return bad_delete_body(q,
-                "json: cannot unmarshal into Go struct field DeleteOptions.gracePeriodSeconds of type int64");
+            return bad_delete_body(q, "json: cannot unmarshal into Go struct field "
+                                      "DeleteOptions.gracePeriodSeconds of type int64");
         if (d->grace_seconds < 0)
             d->grace_seconds = 1;
     }
@@ -146,7 +146,8 @@ static enum stage_result delete_from_tree(
     if ((text = json_string_at(tree, "preconditions.resourceVersion")))
         d->resource_version = arena_strdup(q->arena, str_of(text));
     const cJSON *dry_run;
-    cJSON_ArrayForEach(dry_run, json_get(tree, "dryRun")) {
+    cJSON_ArrayForEach(dry_run, json_get(tree, "dryRun"))
+    {
         const char *value = cJSON_IsString(dry_run) ? dry_run->valuestring : "";
         if (parse_dry_run(q, o, "DeleteOptions", *value ? str_of(value) : STR(" ")) == STAGE_ERROR)
             return STAGE_ERROR;
@@ -159,7 +160,8 @@ static enum stage_result check_delete(struct request *q, const struct delete_opt
     if (d->orphan_dependents >= 0 && d->propagation)
         return options_invalid(q, "DeleteOptions", "propagationPolicy", "FieldValueInvalid",
             arena_printf(q->arena,
-                "Invalid value: \"%s\": orphanDependents and deletionPropagation cannot be both set",
+                "Invalid value: \"%s\": orphanDependents and deletionPropagation cannot be both "
+                "set",
                 d->propagation));
     if (d->propagation && !c_eq(d->propagation, "Foreground") &&
         !c_eq(d->propagation, "Background") && !c_eq(d->propagation, "Orphan"))
@@ -187,9 +189,9 @@ enum stage_result options_parse_delete(struct request *q, struct object_write *o
             "the body of the request was in an unknown format - accepted media types include: "
             "application/json, application/yaml, application/vnd.kubernetes.protobuf");
     int r = type == BODY_JSON ? json_parse(q->body, &tree, &err)
-        : type == BODY_YAML
-        ? yaml_parse(q->body, YAML_LAX, &tree, &err)
-        : schema_from_protobuf(schema_delete_options(q->server->api), q->body, &tree, &err);
+            : type == BODY_YAML
+                ? yaml_parse(q->body, YAML_LAX, &tree, &err)
+                : schema_from_protobuf(schema_delete_options(q->server->api), q->body, &tree, &err);
     if (r < 0)
         return bad_delete_body(q, err.text);
     /* The body wins, but the dryRun of the query is never forgotten. */
@@ -230,7 +232,8 @@ static enum stage_result check_field_selector(struct request *q, const struct se
         if (r->selectable && r->selectable[0])
             return request_fail(q, ERR_BAD_REQUEST, "field label not supported: %s", key);
         return request_fail(q, ERR_BAD_REQUEST,
-            "\"%s\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", key);
+            "\"%s\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+            key);
     }
     return STAGE_DONE;
 }
@@ -280,15 +283,16 @@ static enum stage_result parse_version(struct request *q, struct list_options *l
         return STAGE_DONE;
     if (str_parse_int64(text, &l->version, &err) < 0 || l->version < 0)
         return request_fail(q, ERR_BAD_REQUEST,
-            "resourceVersion: Invalid value: \"%.*s\": strconv.ParseUint: parsing \"%.*s\": invalid syntax",
+            "resourceVersion: Invalid value: \"%.*s\": strconv.ParseUint: parsing \"%.*s\": "
+            "invalid syntax",
             STR_FMT(text), STR_FMT(text));
     return STAGE_DONE;
 }
 
 static enum stage_result forbidden(struct request *q, const char *field, const char *why)
 {
-    return options_invalid(
-        q, "ListOptions", field, "FieldValueForbidden", arena_printf(q->arena, "Forbidden: %s", why));
+    return options_invalid(q, "ListOptions", field, "FieldValueForbidden",
+        arena_printf(q->arena, "Forbidden: %s", why));
 }
 
 static enum stage_result check_match(struct request *q, const struct list_options *l)
@@ -344,8 +348,8 @@ enum stage_result options_parse_list(struct request *q, struct list_options **re
     if (check_match(q, l) == STAGE_ERROR)
         return STAGE_ERROR;
     if (*l->token && l->version > 0)
-        return request_fail(q, ERR_BAD_REQUEST,
-            "specifying resource version is not allowed when using continue");
+        return request_fail(
+            q, ERR_BAD_REQUEST, "specifying resource version is not allowed when using continue");
     *ret = l;
     return STAGE_DONE;
 }

@@ -1,11 +1,12 @@
 /*
  * Freshness of reads, and GET.
  *
- * resourceVersion unset: the cache must show everything acknowledged before the request came. "0": whatever it shows. N: it must
- * have reached N; when it doesn't within 3 s the client gets 504 with the cause ResourceVersionTooLarge.
- * GET sends the stored bytes; nothing is parsed.
+ * resourceVersion unset: the cache must show everything acknowledged before the request came. "0":
+ * whatever it shows. N: it must have reached N; when it doesn't within 3 s the client gets 504 with
+ * the cause ResourceVersionTooLarge. GET sends the stored bytes; nothing is parsed.
  *
- * Threads: the cache calls back on its own thread, which only sets a flag and wakes; the request is pinned meanwhile.
+ * Threads: the cache calls back on its own thread, which only sets a flag and wakes; the request is
+ * pinned meanwhile.
  */
 #include "apiserver/registry/generic/read.h"
 
@@ -41,8 +42,9 @@ static enum stage_result too_large(struct request *q, int64_t version)
     const char *message = arena_printf(q->arena, "Too large resource version: %lld, current: %lld",
         (long long)version, (long long)cache_version(q->server->cache));
     cJSON *status = status_new(ERR_TIMEOUT, arena_printf(q->arena, "Timeout: %s", message));
-    cJSON *details = json_make("{\"causes\":[{\"reason\":\"ResourceVersionTooLarge\","
-                               "\"message\":\"Too large resource version\"}],\"retryAfterSeconds\":1}");
+    cJSON *details =
+        json_make("{\"causes\":[{\"reason\":\"ResourceVersionTooLarge\","
+                  "\"message\":\"Too large resource version\"}],\"retryAfterSeconds\":1}");
 
     json_set(status, "details", details);
     cJSON_AddItemToObject(status, "code", cJSON_DetachItemFromObjectCaseSensitive(status, "code"));
@@ -50,7 +52,8 @@ static enum stage_result too_large(struct request *q, int64_t version)
     return request_fail_status(q, status);
 }
 
-static enum stage_result fresh_result(struct request *q, const struct fresh_wait *w, int64_t version)
+static enum stage_result fresh_result(
+    struct request *q, const struct fresh_wait *w, int64_t version)
 {
     if (w->err.code == ERR_NONE)
         return STAGE_DONE;
@@ -76,7 +79,8 @@ static enum stage_result wanted_version(struct request *q, int64_t *ret)
     if (request_query(q, "resourceVersion", &text) && text.n > 0 &&
         (str_parse_int64(text, ret, &err) < 0 || *ret < 0))
         return request_fail(q, ERR_BAD_REQUEST,
-            "resourceVersion: Invalid value: \"%.*s\": strconv.ParseUint: parsing \"%.*s\": invalid syntax",
+            "resourceVersion: Invalid value: \"%.*s\": strconv.ParseUint: parsing \"%.*s\": "
+            "invalid syntax",
             STR_FMT(text), STR_FMT(text));
     return STAGE_DONE;
 }

@@ -1,5 +1,6 @@
 /*
- * The table of kinds' exceptions. See rules.h. Upstream: the flags of rest.RESTUpdateStrategy and of each registry Store.
+ * The table of kinds' exceptions. See rules.h. Upstream: the flags of rest.RESTUpdateStrategy and
+ * of each registry Store.
  */
 #include "apiserver/registry/generic/rules.h"
 

@@ -13,8 +13,9 @@ const char *token_print(struct arena *a, const struct continue_token *t)
     autostrbuf struct strbuf json = STRBUF_EMPTY, out = STRBUF_EMPTY, start = STRBUF_EMPTY;
 
     strbuf_addf(&start, "%.*s/%.*s", STR_FMT(t->namespace_), STR_FMT(t->name));
-    strbuf_addf(&json, "{\"v\":\"meta.k8s.io/v1\",\"rv\":%lld,\"seen\":%lld,\"start\":",
-        (long long)t->version, (long long)t->seen);
+    strbuf_addf(&json,
+        "{\"v\":\"meta.k8s.io/v1\",\"rv\":%lld,\"seen\":%lld,\"start\":", (long long)t->version,
+        (long long)t->seen);
     json_print_string(strbuf_str(&start), &json);
     strbuf_add_char(&json, '}');
     base64url_encode(strbuf_str(&json), &out);

@@ -1,11 +1,14 @@
 /*
- * WATCH: a generator of frames: initial state, then the history's events, bookmarks, and an end in time.
+ * WATCH: a generator of frames: initial state, then the history's events, bookmarks, and an end in
+ * time.
  *
- * resourceVersion unset or "0": the snapshot as ADDED, then what is newer. N: only what is newer; too old is an ERROR event with a
- * Status 410 in a 200 stream. sendInitialEvents ends the initial state with a marked bookmark. The generator is asked only when the
- * client has room; a client too slow for the history gets 410 and relists. One timer a watch serves bookmarks and the end.
+ * resourceVersion unset or "0": the snapshot as ADDED, then what is newer. N: only what is newer;
+ * too old is an ERROR event with a Status 410 in a 200 stream. sendInitialEvents ends the initial
+ * state with a marked bookmark. The generator is asked only when the client has room; a client too
+ * slow for the history gets 410 and relists. One timer a watch serves bookmarks and the end.
  *
- * Threads: the cache's writer and the timer only wake. Upstream: endpoints/handlers/watch.go, storage/cacher.
+ * Threads: the cache's writer and the timer only wake. Upstream: endpoints/handlers/watch.go,
+ * storage/cacher.
  */
 #include "apiserver/registry/generic/form.h"
 #include "apiserver/registry/generic/read.h"
@@ -26,10 +29,10 @@ struct watch {
     bool initial_end_wanted;
     bool columns_sent;
     bool ended;
-    int64_t version;           /* of the last bookmark */
+    int64_t version; /* of the last bookmark */
     int64_t next_bookmark_ns, end_ns;
     struct env_timer timer;
-    struct error failure;      /* found before the stream began */
+    struct error failure; /* found before the stream began */
 };
 
 static void watch_free(void *arg)
@@ -59,7 +62,8 @@ static void set_timer(struct watch *w)
 
 /* --- frames --- */
 
-static void put_event(struct watch *w, enum event_type type, const struct object *o, struct strbuf *out)
+static void put_event(
+    struct watch *w, enum event_type type, const struct object *o, struct strbuf *out)
 {
     static const char *const names[] = {"ADDED", "MODIFIED", "DELETED", "BOOKMARK"};
 
@@ -196,9 +200,8 @@ static void set_times(struct watch *w)
     struct env *env = w->q->server->env;
     int64_t now = env_now_ns(env);
 
-    w->end_ns = now +
-        (w->options->timeout_s > 0 ? w->options->timeout_s * NS_PER_S
-                                   : env_jitter_ns(env, TIMEOUT_MIN_NS, 1.0));
+    w->end_ns = now + (w->options->timeout_s > 0 ? w->options->timeout_s * NS_PER_S
+                                                 : env_jitter_ns(env, TIMEOUT_MIN_NS, 1.0));
     w->next_bookmark_ns = now + env_jitter_ns(env, BOOKMARK_NS, 0.1);
     set_timer(w);
 }

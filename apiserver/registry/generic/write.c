@@ -1,9 +1,10 @@
 /*
  * The stages of a write behind its decoding: apply, default, admit, validate, admit, store, encode.
  *
- * One round computes the next version from the newest one and submits it with that as base. When somebody was faster the
- * request goes back to apply, unless the client itself named the version. Nothing that a round made outlives it but
- * the result. A write that changes nothing is not submitted.
+ * One round computes the next version from the newest one and submits it with that as base. When
+ * somebody was faster the request goes back to apply, unless the client itself named the version.
+ * Nothing that a round made outlives it but the result. A write that changes nothing is not
+ * submitted.
  *
  * Upstream: registry/generic/registry/store.go.
  */
@@ -54,11 +55,12 @@ static enum stage_result already_exists(struct request *q)
     if (o->generated_name) {
         q->retry_after_s = 1;
         return request_fail_object(q, ERR_ALREADY_EXISTS,
-            "%s \"%s\" already exists, the server was not able to generate a unique name for the object",
+            "%s \"%s\" already exists, the server was not able to generate a unique name for the "
+            "object",
             request_qualified(q, o->resource), o->name);
     }
-    return request_fail_object(
-        q, ERR_ALREADY_EXISTS, "%s \"%s\" already exists", request_qualified(q, o->resource), o->name);
+    return request_fail_object(q, ERR_ALREADY_EXISTS, "%s \"%s\" already exists",
+        request_qualified(q, o->resource), o->name);
 }
 
 static void start_round(struct request *q, struct object_write *o)
@@ -186,8 +188,8 @@ enum stage_result write_admit_stage(struct request *q)
     return STAGE_DONE;
 }
 
-enum stage_result request_fail_fields(struct request *q, const struct field_errors *e,
-    const struct resource *r, const char *name)
+enum stage_result request_fail_fields(
+    struct request *q, const struct field_errors *e, const struct resource *r, const char *name)
 {
     return request_fail_status(q, field_errors_status(e, r, name));
 }
@@ -199,14 +201,16 @@ static void check_new_finalizers(const struct write_context *w, struct field_err
 
     if (!w->old || !json_string_at(w->old, "metadata.deletionTimestamp"))
         return;
-    cJSON_ArrayForEach(item, json_path(w->tree, "metadata.finalizers")) {
+    cJSON_ArrayForEach(item, json_path(w->tree, "metadata.finalizers"))
+    {
         bool known = false;
-        cJSON_ArrayForEach(other, had)
-            if (cJSON_IsString(item) && cJSON_IsString(other) && c_eq(item->valuestring, other->valuestring))
-                known = true;
+        cJSON_ArrayForEach(other, had) if (cJSON_IsString(item) && cJSON_IsString(other) &&
+                                           c_eq(item->valuestring, other->valuestring)) known =
+            true;
         if (!known)
             field_error_add(errors, FIELD_FORBIDDEN, "metadata.finalizers", NULL,
-                "no new finalizers can be added if the object is being deleted, found new finalizers []string{\"%s\"}",
+                "no new finalizers can be added if the object is being deleted, found new "
+                "finalizers []string{\"%s\"}",
                 cJSON_IsString(item) ? item->valuestring : "");
     }
 }
@@ -261,9 +265,9 @@ static bool is_spec_equal(const cJSON *a, const cJSON *b)
     const cJSON *item;
     size_t count_a = 0, count_b = 0;
 
-    cJSON_ArrayForEach(item, b)
-        count_b += is_spec_member(item);
-    cJSON_ArrayForEach(item, a) {
+    cJSON_ArrayForEach(item, b) count_b += is_spec_member(item);
+    cJSON_ArrayForEach(item, a)
+    {
         if (!is_spec_member(item))
             continue;
         count_a++;
@@ -312,7 +316,8 @@ static int make_next(struct object_write *o, struct error *err)
     return 0;
 }
 
-/* The kind's last word, which may add writes of its own. A mark of deletion takes nothing away yet. */
+/* The kind's last word, which may add writes of its own. A mark of deletion takes nothing away yet.
+ */
 static int begin(struct object_write *o, struct error *err)
 {
     struct write_context *w = &o->context;

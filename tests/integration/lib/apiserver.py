@@ -4,6 +4,8 @@ Starts a real skiff-apiserver with the embedded store on a random loopback port,
     with Server() as s:
         status, body = s.call("GET", "/api/v1/namespaces")
 
+SKIFF_TEST_ETCD=http://127.0.0.1:2379 uses that etcd, a prefix of its own each time.
+
 Checks print `ok TEXT` or `not ok TEXT`; finish() ends the script with the right status.
 """
 import http.client, json, os, random, shutil, signal, socket, ssl, subprocess, sys, tempfile, time
@@ -39,7 +41,10 @@ def free_port():
 
 class Server:
     def __init__(self, *flags, directory=None):
-        self.flags = flags
+        self.flags = list(flags)
+        if os.environ.get("SKIFF_TEST_ETCD"):
+            self.flags += ["--storage-backend=etcd", "--etcd-servers=" + os.environ["SKIFF_TEST_ETCD"],
+                           "--etcd-prefix=/skiff-test-%d-%d" % (os.getpid(), random.randrange(1 << 30))]
         self.kept = directory is not None
         self.dir = directory or tempfile.mkdtemp(prefix="skiff-api-")
         self.port = free_port()
