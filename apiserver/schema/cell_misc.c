@@ -210,12 +210,13 @@ static cJSON *quota(const cJSON *o, bool limits)
     struct strbuf b;
     strbuf_init(&b, 0);
     autojson cJSON *hard = cJSON_Duplicate(json_path(o, "status.hard"), true);
+    automembers struct members all_used = members_of(json_path(o, "status.used"), 0);
     if (hard)
         json_sort(hard);
     for (const cJSON *h = hard ? hard->child : NULL; h; h = h->next) {
         if (limits != !strncmp(h->string, "limits.", 7))
             continue;
-        const char *used = value_string(json_get(json_path(o, "status.used"), h->string));
+        const char *used = value_string(members_get(&all_used, h->string));
         strbuf_addf(&b, "%s%s: %s/%s", b.n ? ", " : "", h->string, *used ? used : "0", value_string(h));
     }
     return cell_buffer(&b);

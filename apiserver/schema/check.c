@@ -16,6 +16,8 @@ void check_error(struct check *c, const struct frame *at, enum field_error_type 
     autostrbuf struct strbuf path = STRBUF_EMPTY, text = STRBUF_EMPTY;
     autofree char *detail = NULL;
     va_list args;
+    if (field_errors_count(c->errors) >= FIELD_ERRORS_MAX)
+        return;
     va_start(args, format);
     if (vasprintf(&detail, format, args) < 0)
         abort();

@@ -77,6 +77,15 @@ static void default_pod_spec(cJSON *spec)
         json_set_string(spec, "serviceAccountName", old);
 }
 
+/* Members of `from` that `to` has not. */
+static void copy_missing(cJSON *to, const cJSON *from)
+{
+    automembers struct members members = members_of(to, members_count(from));
+    for (const cJSON *m = from ? from->child : NULL; m; m = m->next)
+        if (!members_get(&members, m->string))
+            members_set(&members, m->string, cJSON_Duplicate(m, true));
+}
+
 static void limits_to_requests(cJSON *containers)
 {
     for (cJSON *c = containers ? containers->child : NULL; c; c = c->next) {
@@ -84,10 +93,7 @@ static void limits_to_requests(cJSON *containers)
         cJSON *limits = json_get(resources, "limits");
         if (!limits || !limits->child)
             continue;
-        cJSON *requests = ensure_object(resources, "requests");
-        for (const cJSON *l = limits->child; l; l = l->next)
-            if (!json_get(requests, l->string))
-                json_set(requests, l->string, cJSON_Duplicate(l, true));
+        copy_missing(ensure_object(resources, "requests"), limits);
     }
 }
 
@@ -135,13 +141,6 @@ static void default_node_status(cJSON *status)
     cJSON *capacity = json_get(status, "capacity");
     if (is_absent(status, "allocatable") && capacity)
         json_set(status, "allocatable", cJSON_Duplicate(capacity, true));
-}
-
-static void copy_missing(cJSON *to, const cJSON *from)
-{
-    for (const cJSON *m = from ? from->child : NULL; m; m = m->next)
-        if (!json_get(to, m->string))
-            json_set(to, m->string, cJSON_Duplicate(m, true));
 }
 
 static void default_limit_range_item(cJSON *item)
@@ -257,10 +256,13 @@ static void default_job(cJSON *job)
 static void default_secret(cJSON *secret)
 {
     cJSON *plain = json_get(secret, "stringData");
-    for (const cJSON *m = plain ? plain->child : NULL; m; m = m->next) {
-        autostrbuf struct strbuf text = STRBUF_EMPTY;
-        base64_encode(str_of(value_string(m)), &text);
-        json_set_string(ensure_object(secret, "data"), m->string, text.data);
+    if (plain && plain->child) {
+        automembers struct members data = members_of(ensure_object(secret, "data"), members_count(plain));
+        for (const cJSON *m = plain->child; m; m = m->next) {
+            autostrbuf struct strbuf text = STRBUF_EMPTY;
+            base64_encode(str_of(value_string(m)), &text);
+            members_set(&data, m->string, cJSON_CreateString(text.data));
+        }
     }
     json_remove(secret, "stringData");
 }

@@ -67,8 +67,9 @@ static bool equal_map(const struct field *f, const cJSON *a, const cJSON *b)
         return true;
     if (f->items->type == V_STRING)
         return json_equal(a, b);
+    automembers struct members others = members_of((cJSON *)b, 0);
     for (x = a->child; x; x = x->next) {
-        y = json_get(b, x->string);
+        y = members_get(&others, x->string);
         if (!y || !equal_value(f->items, x, y))
             return false;
     }

@@ -7,9 +7,6 @@
 
 #include "apiserver/schema/model.h"
 
-/* Errors shown of one object: enough to fix it, and a bound on what a hostile body can make us print. */
-#define FIELD_ERRORS_MAX 100
-
 struct field_error {
     enum field_error_type type;
     const char *field, *message;

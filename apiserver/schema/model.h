@@ -16,6 +16,8 @@
 
 /* Fields of one type, apiVersion and kind included; the parser refuses more. */
 #define SCHEMA_FIELDS_MAX 96
+/* Errors shown of one object: enough to fix it, and a bound on what a hostile body can make us print. */
+#define FIELD_ERRORS_MAX 100
 
 enum value_type {
     V_STRING, V_BOOL, V_INT32, V_INT64, V_DOUBLE, V_BYTES, V_QUANTITY, V_INT_OR_STRING, V_TIME, V_MICROTIME,
@@ -149,3 +151,20 @@ const char *value_string(const cJSON *item); /* "" when absent or no string */
 /* Two values of a field, either may be NULL (absent); as schema_equal. */
 bool field_equal(const struct field *f, const cJSON *a, const cJSON *b);
 const struct schema *schema_of_definition(const struct api *api, const char *package, const char *name);
+
+/*
+ * The members of an object by name, for loops over objects that a client may have made big: a hash table when there are
+ * many, nothing when there are few. `more` members may be added through it.
+ */
+struct members {
+    cJSON *object;
+    cJSON **slots; /* NULL: search the object */
+    size_t mask;
+};
+struct members members_of(cJSON *object, size_t more);
+void members_done(struct members *m);
+cJSON *members_get(const struct members *m, const char *name);
+void members_set(struct members *m, const char *name, cJSON *item); /* takes item; replaces */
+void members_remove(struct members *m, const char *name);
+size_t members_count(const cJSON *object);
+#define automembers __attribute__((cleanup(members_done)))

@@ -17,16 +17,17 @@ static void drop_nulls(cJSON *object)
 
 static void merge(cJSON *target, const cJSON *patch)
 {
+    automembers struct members members = members_of(target, members_count(patch));
     for (const cJSON *p = patch->child; p; p = p->next) {
-        cJSON *old = json_get(target, p->string);
+        cJSON *old = members_get(&members, p->string);
         if (cJSON_IsNull(p)) {
-            json_remove(target, p->string);
+            members_remove(&members, p->string);
         } else if (cJSON_IsObject(p) && cJSON_IsObject(old)) {
             merge(old, p);
         } else {
             cJSON *value = cJSON_Duplicate(p, true);
             drop_nulls(value);
-            json_set(target, p->string, value);
+            members_set(&members, p->string, value);
         }
     }
 }

@@ -57,12 +57,12 @@ static void strip(cJSON *value)
 }
 
 /* Moves the member out of the patch and into the original. */
-static void adopt(cJSON *original, const char *name, cJSON *patch, cJSON *member)
+static void adopt(struct members *original, const char *name, cJSON *patch, cJSON *member)
 {
     autofree char *copy = xstrdup(name);
     cJSON_DetachItemViaPointer(patch, member);
     strip(member);
-    json_set(original, copy, member);
+    members_set(original, copy, member);
 }
 
 static void empty(cJSON *object)
@@ -313,7 +313,8 @@ static int apply_order(struct merger *m, const struct schema *s, cJSON *original
     autojson cJSON *server_copy = NULL;
     struct items server_order = order_of(m, have ? have : order, &server_copy);
     if (!have) {
-        adopt(original, name, patch, add);
+        struct members members = {.object = original};
+        adopt(&members, name, patch, add);
         have = add;
     } else if (add) {
         if (merge_list(m, f, have, add) < 0)
@@ -342,20 +343,21 @@ static int apply_orders(struct merger *m, const struct schema *s, cJSON *origina
     }
 }
 
-static int merge_member(struct merger *m, const struct schema *s, cJSON *original, cJSON *patch, cJSON *p)
+static int merge_member(struct merger *m, const struct schema *s, struct members *original, cJSON *patch,
+    cJSON *p)
 {
     const char *name = p->string;
     bool deleting = has_prefix(name, DELETE_PREFIX);
     if (deleting)
         name += strlen(DELETE_PREFIX);
-    cJSON *old = json_get(original, name);
+    cJSON *old = members_get(original, name);
     if (deleting) {
         if (cJSON_IsArray(old) && cJSON_IsArray(p))
             delete_primitives(m, old, p);
         return 0;
     }
     if (cJSON_IsNull(p)) {
-        json_remove(original, name);
+        members_remove(original, name);
         return 0;
     }
     const struct field *f = find_field(s, name);
@@ -376,9 +378,10 @@ static int merge_object(struct merger *m, const struct schema *s, cJSON *origina
         return 0;
     if (retain_keys(m, original, patch) < 0 || apply_orders(m, s, original, patch) < 0)
         return -m->err->code;
+    automembers struct members members = members_of(original, members_count(patch));
     for (cJSON *p = patch->child, *next; p; p = next) {
         next = p->next;
-        if (merge_member(m, s, original, patch, p) < 0)
+        if (merge_member(m, s, &members, patch, p) < 0)
             return -m->err->code;
     }
     return 0;

@@ -124,11 +124,11 @@ static void check_resource_list(struct check *c, const struct frame *at, const c
 }
 
 static void compare_with_limit(struct check *c, const struct frame *at, const cJSON *request,
-    const cJSON *limits)
+    const struct members *limits)
 {
     struct error err;
     struct quantity want, limit;
-    const cJSON *l = json_get(limits, request->string);
+    const cJSON *l = members_get(limits, request->string);
     if (!l) {
         if (!is_overcommitable(request->string))
             check_required(c, AT(at, "limits"), "Limit must be set for non overcommitable resources");
@@ -150,11 +150,13 @@ static void compare_with_limit(struct check *c, const struct frame *at, const cJ
 
 void rule_resources(struct check *c, const struct frame *at, const cJSON *o)
 {
-    const cJSON *limits = json_get(o, "limits"), *requests = json_get(o, "requests");
+    cJSON *limits = json_get(o, "limits");
+    const cJSON *requests = json_get(o, "requests");
+    automembers struct members by_name = members_of(limits, 0);
     check_resource_list(c, AT(at, "limits"), limits);
     check_resource_list(c, AT(at, "requests"), requests);
     for (const cJSON *r = requests ? requests->child : NULL; r; r = r->next)
-        compare_with_limit(c, at, r, limits);
+        compare_with_limit(c, at, r, &by_name);
 }
 
 void rule_profile(struct check *c, const struct frame *at, const cJSON *o)

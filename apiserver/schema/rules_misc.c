@@ -167,14 +167,15 @@ static void check_limit_order(struct check *c, const struct frame *at, const cJS
 {
     static const struct { const char *member, *text; } words[] = {{"min", "min"}, {"max", "max"},
         {"default", "default"}, {"defaultRequest", "default request"}};
-    const cJSON *lows = json_get(o, low), *highs = json_get(o, high);
+    const cJSON *lows = json_get(o, low);
+    automembers struct members highs = members_of(json_get(o, high), 0);
     const char *a = low, *b = high;
     for (size_t i = 0; i < ARRAY_COUNT(words); i++) {
         a = !strcmp(low, words[i].member) ? words[i].text : a;
         b = !strcmp(high, words[i].member) ? words[i].text : b;
     }
     for (const cJSON *l = lows ? lows->child : NULL; l; l = l->next) {
-        const cJSON *h = json_get(highs, l->string);
+        const cJSON *h = members_get(&highs, l->string);
         if (compare(l, h) > 0)
             check_error(c, AT_KEY(AT(at, low), l->string), FIELD_INVALID, l, "%s value %s is greater than %s value %s",
                 a, value_string(l), b, value_string(h));

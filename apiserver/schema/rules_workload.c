@@ -74,8 +74,9 @@ void rule_replication_controller_spec(struct check *c, const struct frame *at, c
 {
     const cJSON *selector = json_get(o, "selector"), *labels = json_path(o, "template.metadata.labels");
     check_restarts_always(c, at, o, "ReplicationController");
+    automembers struct members by_name = members_of(json_path(o, "template.metadata.labels"), 0);
     for (const cJSON *s = selector ? selector->child : NULL; s; s = s->next) {
-        if (json_equal(json_get(labels, s->string), s))
+        if (json_equal(members_get(&by_name, s->string), s))
             continue;
         autojson cJSON *none = cJSON_CreateObject();
         check_invalid(c, AT(AT(AT(at, "template"), "metadata"), "labels"), labels ? labels : none,
