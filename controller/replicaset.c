@@ -14,16 +14,41 @@
 #include "controller/pods.h"
 
 #define STEP_MAX 1000
-
-static controller_event_fn on_pod;
+#define BATCH_MAX_NS (100 * NS_PER_MS)
 
 static const char *selector_of(const void *object)
 {
     return ((const struct replica_set *)object)->selector;
 }
 
+static bool is_owned_alike(const struct pod *old, const struct pod *now)
+{
+    const struct owner_ref *a = object_controller(&old->meta), *b = object_controller(&now->meta);
+    return a && b && !strcmp(a->uid, b->uid);
+}
+
+/* A big set looks at its pods' news in batches: 1,000 pods turning ready are tens of status writes, not 1,000. */
+static int64_t batch_delay_ns(struct controller *c, const struct pod *pod)
+{
+    const struct owner_ref *owner = object_controller(&pod->meta);
+    auto_object const struct replica_set *rs =
+        owner ? kind_get_uid(c->m, KIND_REPLICA_SET, pod->meta.namespace_, owner->name, owner->uid) : NULL;
+    int64_t delay = rs && rs->status_replicas > 20 ? rs->status_replicas * NS_PER_MS / 10 : 0;
+
+    return delay < BATCH_MAX_NS ? delay : BATCH_MAX_NS;
+}
+
 static void on_pod(struct controller *c, const void *old_object, const void *new_object)
 {
+    const struct pod *old = old_object, *now = new_object;
+    const struct owner_ref *owner = now ? object_controller(&now->meta) : NULL;
+    int64_t delay = old && now && pod_is_active(old) && pod_is_active(now) ? batch_delay_ns(c, now) : 0;
+
+    if (delay && owner && is_owned_alike(old, now)) {
+        autofree char *key = str_format("%s/%s", now->meta.namespace_, owner->name);
+        workqueue_add_after(c->queue, key, delay);
+        return;
+    }
     controller_add_pod_owners(c, KIND_REPLICA_SET, selector_of, old_object, new_object);
 }
 
