@@ -10,7 +10,7 @@
 static uint32_t find_hash(struct str group, struct str version, struct str plural)
 {
     return schema_hash(group.p, group.n) * 31 + schema_hash(version.p, version.n) * 17 +
-        schema_hash(plural.p, plural.n);
+           schema_hash(plural.p, plural.n);
 }
 
 static void build_index(struct api *api)
@@ -24,7 +24,8 @@ static void build_index(struct api *api)
         const struct resource *r = &api->resources[i];
         if (r->internal)
             continue;
-        size_t at = find_hash(str_of(r->group), str_of(r->version), str_of(r->plural)) & api->find_mask;
+        size_t at =
+            find_hash(str_of(r->group), str_of(r->version), str_of(r->plural)) & api->find_mask;
         while (api->find_slots[at])
             at = (at + 1) & api->find_mask;
         api->find_slots[at] = (uint16_t)(i + 1);
@@ -41,7 +42,8 @@ int api_new(struct api **ret, struct error *err)
     }
     build_index(api);
     for (size_t i = 0; i < api_file_count; i++)
-        api->fingerprint = api->fingerprint * 31 +
+        api->fingerprint =
+            api->fingerprint * 31 +
             schema_hash(api_files[i].text, (size_t)(api_files[i].end - api_files[i].text));
     *ret = api;
     return 0;
@@ -55,8 +57,8 @@ void api_free(struct api *api)
     free(api);
 }
 
-const struct resource *api_find(const struct api *api, struct str group, struct str version,
-    struct str plural)
+const struct resource *api_find(
+    const struct api *api, struct str group, struct str version, struct str plural)
 {
     size_t at = find_hash(group, version, plural) & api->find_mask;
     for (; api->find_slots[at]; at = (at + 1) & api->find_mask) {
@@ -67,7 +69,8 @@ const struct resource *api_find(const struct api *api, struct str group, struct 
     return NULL;
 }
 
-const struct resource *api_find_kind(const struct api *api, const char *group_version, const char *kind)
+const struct resource *api_find_kind(
+    const struct api *api, const char *group_version, const char *kind)
 {
     for (size_t i = 0; i < api->resource_count; i++) {
         const struct resource *r = &api->resources[i];
@@ -111,7 +114,8 @@ void api_set_strategies(struct api *api, const struct strategy *const *list, siz
                 api->resources[k].strategy = list[i];
 }
 
-const struct schema *schema_of_definition(const struct api *api, const char *package, const char *name)
+const struct schema *schema_of_definition(
+    const struct api *api, const char *package, const char *name)
 {
     for (size_t i = 0; i < api->schema_count; i++) {
         const struct schema *s = &api->schemas[i];

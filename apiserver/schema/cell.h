@@ -17,7 +17,8 @@ struct cell {
 #undef CELL
 
 cJSON *cell_text(const char *text);
-cJSON *cell_text_or(const char *text, const char *otherwise); /* the second when the first is NULL or "" */
+cJSON *cell_text_or(
+    const char *text, const char *otherwise); /* the second when the first is NULL or "" */
 cJSON *cell_number(int64_t n);
 cJSON *cell_buffer(struct strbuf *b); /* takes the content */
 /* "3m12s" since the RFC 3339 time; "<unknown>" when there is none. */

@@ -38,7 +38,8 @@ cJSON *cell_node_roles(const cJSON *o, int64_t now_ns)
     const char *roles[32];
     size_t n = 0;
     (void)now_ns;
-    for (const cJSON *l = first_of(o, "metadata.labels"); l && n < ARRAY_COUNT(roles); l = l->next) {
+    for (const cJSON *l = first_of(o, "metadata.labels"); l && n < ARRAY_COUNT(roles);
+         l = l->next) {
         if (!strncmp(l->string, prefix, strlen(prefix)))
             roles[n++] = l->string + strlen(prefix);
         else if (!strcmp(l->string, "kubernetes.io/role") && *value_string(l))
@@ -91,8 +92,10 @@ cJSON *cell_node_runtime(const cJSON *o, int64_t now_ns)
 
 static cJSON *access_modes(const cJSON *o, const char *path)
 {
-    static const struct { const char *mode, *letters; } modes[] = {{"ReadWriteOnce", "RWO"},
-        {"ReadOnlyMany", "ROX"}, {"ReadWriteMany", "RWX"}, {"ReadWriteOncePod", "RWOP"}};
+    static const struct {
+        const char *mode, *letters;
+    } modes[] = {{"ReadWriteOnce", "RWO"}, {"ReadOnlyMany", "ROX"}, {"ReadWriteMany", "RWX"},
+        {"ReadWriteOncePod", "RWOP"}};
     struct strbuf b;
     strbuf_init(&b, 0);
     for (size_t i = 0; i < ARRAY_COUNT(modes); i++)
@@ -107,7 +110,8 @@ static cJSON *access_modes(const cJSON *o, const char *path)
 static cJSON *phase_or_terminating(const cJSON *o)
 {
     bool deleting = json_string_at(o, "metadata.deletionTimestamp");
-    return deleting ? cell_text("Terminating") : cell_text_or(json_string_at(o, "status.phase"), "");
+    return deleting ? cell_text("Terminating")
+                    : cell_text_or(json_string_at(o, "status.phase"), "");
 }
 
 cJSON *cell_pv_modes(const cJSON *o, int64_t now_ns)
@@ -142,7 +146,8 @@ cJSON *cell_pv_claim(const cJSON *o, int64_t now_ns)
     (void)now_ns;
     strbuf_init(&b, 0);
     if (ref)
-        strbuf_addf(&b, "%s/%s", value_string(json_get(ref, "namespace")), value_string(json_get(ref, "name")));
+        strbuf_addf(&b, "%s/%s", value_string(json_get(ref, "namespace")),
+            value_string(json_get(ref, "name")));
     return cell_buffer(&b);
 }
 
@@ -210,7 +215,8 @@ cJSON *cell_service_external_ip(const cJSON *o, int64_t now_ns)
     if (!strcmp(type, "LoadBalancer"))
         for (const cJSON *i = first_of(o, "status.loadBalancer.ingress"); i; i = i->next) {
             const char *ip = value_string(json_get(i, "ip"));
-            strbuf_addf(&b, "%s%s", b.n ? "," : "", *ip ? ip : value_string(json_get(i, "hostname")));
+            strbuf_addf(
+                &b, "%s%s", b.n ? "," : "", *ip ? ip : value_string(json_get(i, "hostname")));
         }
     if (strcmp(type, "ExternalName") != 0)
         join(&b, json_path(o, "spec.externalIPs"));
@@ -256,7 +262,8 @@ cJSON *cell_endpoints(const cJSON *o, int64_t now_ns)
             for (const cJSON *p = ports; p || !ports; p = p->next) {
                 total++;
                 if (shown < ENDPOINTS_SHOWN && ++shown)
-                    print_address(&b, value_string(json_get(a, "ip")), p ? json_int64_at(p, "port", 0) : 0);
+                    print_address(
+                        &b, value_string(json_get(a, "ip")), p ? json_int64_at(p, "port", 0) : 0);
                 if (!p)
                     break;
             }
@@ -277,7 +284,8 @@ cJSON *cell_slice_ports(const cJSON *o, int64_t now_ns)
     if (total == 0)
         return cell_text("<unset>");
     strbuf_init(&b, 0);
-    for (const cJSON *p = first_of(o, "ports"); p && shown < ENDPOINTS_SHOWN; p = p->next, shown++) {
+    for (const cJSON *p = first_of(o, "ports"); p && shown < ENDPOINTS_SHOWN;
+         p = p->next, shown++) {
         const cJSON *port = json_get(p, "port");
         strbuf_addc(&b, b.n ? "," : "");
         if (port)
@@ -310,8 +318,8 @@ cJSON *cell_slice_endpoints(const cJSON *o, int64_t now_ns)
 cJSON *cell_ingress_class(const cJSON *o, int64_t now_ns)
 {
     (void)now_ns;
-    const char *old = value_string(
-        json_get(json_path(o, "metadata.annotations"), "kubernetes.io/ingress.class"));
+    const char *old =
+        value_string(json_get(json_path(o, "metadata.annotations"), "kubernetes.io/ingress.class"));
     const char *name = value_string(json_path(o, "spec.ingressClassName"));
     return cell_text_or(*name ? name : old, "<none>");
 }
@@ -385,9 +393,10 @@ cJSON *cell_parent_ref(const cJSON *o, int64_t now_ns)
     (void)now_ns;
     if (!p)
         return cell_text("<none>");
-    const char *group = value_string(json_get(p, "group")), *ns = value_string(json_get(p, "namespace"));
+    const char *group = value_string(json_get(p, "group")),
+               *ns = value_string(json_get(p, "namespace"));
     strbuf_init(&b, 0);
-    strbuf_addf(&b, "%s%s%s/%s%s%s", value_string(json_get(p, "resource")), *group ? "." : "", group, ns,
-        *ns ? "/" : "", value_string(json_get(p, "name")));
+    strbuf_addf(&b, "%s%s%s/%s%s%s", value_string(json_get(p, "resource")), *group ? "." : "",
+        group, ns, *ns ? "/" : "", value_string(json_get(p, "name")));
     return cell_buffer(&b);
 }

@@ -104,7 +104,8 @@ cJSON *cell_ready_of_replicas(const cJSON *o, int64_t now_ns)
 {
     char text[48];
     (void)now_ns;
-    snprintf(text, sizeof(text), "%lld/%lld", (long long)json_int64_at(o, "status.readyReplicas", 0),
+    snprintf(text, sizeof(text), "%lld/%lld",
+        (long long)json_int64_at(o, "status.readyReplicas", 0),
         (long long)json_int64_at(o, "spec.replicas", 0));
     return cell_text(text);
 }
@@ -122,14 +123,16 @@ static cJSON *containers(const cJSON *o, const char *path, const char *member)
 cJSON *cell_template_containers(const cJSON *o, int64_t now_ns)
 {
     (void)now_ns;
-    const char *path = json_get(o, "template") ? "template.spec.containers" : "spec.template.spec.containers";
+    const char *path =
+        json_get(o, "template") ? "template.spec.containers" : "spec.template.spec.containers";
     return containers(o, path, "name");
 }
 
 cJSON *cell_template_images(const cJSON *o, int64_t now_ns)
 {
     (void)now_ns;
-    const char *path = json_get(o, "template") ? "template.spec.containers" : "spec.template.spec.containers";
+    const char *path =
+        json_get(o, "template") ? "template.spec.containers" : "spec.template.spec.containers";
     return containers(o, path, "image");
 }
 
@@ -218,7 +221,8 @@ cJSON *cell_controller_of(const cJSON *o, int64_t now_ns)
             continue;
         struct strbuf b;
         strbuf_init(&b, 0);
-        const char *kind = value_string(json_get(r, "kind")), *api = value_string(json_get(r, "apiVersion"));
+        const char *kind = value_string(json_get(r, "kind")),
+                   *api = value_string(json_get(r, "apiVersion"));
         const char *slash = strchr(api, '/');
         for (; *kind; kind++)
             strbuf_add_char(&b, *kind >= 'A' && *kind <= 'Z' ? (char)(*kind - 'A' + 'a') : *kind);

@@ -1,5 +1,6 @@
 /*
- * Cells of events, in both of their forms: core/v1 (involvedObject, message) and events.k8s.io/v1 (regarding, note).
+ * Cells of events, in both of their forms: core/v1 (involvedObject, message) and events.k8s.io/v1
+ * (regarding, note).
  */
 #include "apiserver/schema/cell.h"
 
@@ -31,7 +32,8 @@ static const char *first_seen(const cJSON *o)
 
 static const char *last_seen(const cJSON *o)
 {
-    const char *last = first_text(o, "series.lastObservedTime", "lastTimestamp", "deprecatedLastTimestamp");
+    const char *last =
+        first_text(o, "series.lastObservedTime", "lastTimestamp", "deprecatedLastTimestamp");
     return *last ? last : first_seen(o);
 }
 

@@ -1,5 +1,6 @@
 /*
- * Cells of the other kinds: jobs, autoscalers, budgets, quotas, access rules, certificates, storage, admission.
+ * Cells of the other kinds: jobs, autoscalers, budgets, quotas, access rules, certificates,
+ * storage, admission.
  */
 #include "apiserver/schema/cell.h"
 #include "common/time.h"
@@ -32,23 +33,23 @@ static cJSON *flag(const cJSON *o, const char *path)
     return cJSON_CreateBool(cJSON_IsTrue(json_path(o, path)));
 }
 
-#define SCALAR_CELL(name, path, otherwise)                                                         \
-    cJSON *cell_##name(const cJSON *o, int64_t now_ns)                                             \
-    {                                                                                              \
-        (void)now_ns;                                                                              \
-        return scalar_or(o, path, otherwise);                                                      \
+#define SCALAR_CELL(name, path, otherwise)             \
+    cJSON *cell_##name(const cJSON *o, int64_t now_ns) \
+    {                                                  \
+        (void)now_ns;                                  \
+        return scalar_or(o, path, otherwise);          \
     }
-#define FLAG_CELL(name, path)                                                                      \
-    cJSON *cell_##name(const cJSON *o, int64_t now_ns)                                             \
-    {                                                                                              \
-        (void)now_ns;                                                                              \
-        return flag(o, path);                                                                      \
+#define FLAG_CELL(name, path)                          \
+    cJSON *cell_##name(const cJSON *o, int64_t now_ns) \
+    {                                                  \
+        (void)now_ns;                                  \
+        return flag(o, path);                          \
     }
-#define COUNT_CELL(name, path)                                                                     \
-    cJSON *cell_##name(const cJSON *o, int64_t now_ns)                                             \
-    {                                                                                              \
-        (void)now_ns;                                                                              \
-        return cell_number(count_of(o, path));                                                     \
+#define COUNT_CELL(name, path)                         \
+    cJSON *cell_##name(const cJSON *o, int64_t now_ns) \
+    {                                                  \
+        (void)now_ns;                                  \
+        return cell_number(count_of(o, path));         \
     }
 
 SCALAR_CELL(cronjob_zone, "spec.timeZone", "<none>")
@@ -89,9 +90,10 @@ cJSON *cell_cronjob_last(const cJSON *o, int64_t now_ns)
 cJSON *cell_job_status(const cJSON *o, int64_t now_ns)
 {
     (void)now_ns;
-    static const struct { const char *type, *text; } states[] = {{"Complete", "Complete"},
-        {"Failed", "Failed"}, {"Suspended", "Suspended"}, {"FailureTarget", "FailureTarget"},
-        {"SuccessCriteriaMet", "SuccessCriteriaMet"}};
+    static const struct {
+        const char *type, *text;
+    } states[] = {{"Complete", "Complete"}, {"Failed", "Failed"}, {"Suspended", "Suspended"},
+        {"FailureTarget", "FailureTarget"}, {"SuccessCriteriaMet", "SuccessCriteriaMet"}};
     for (size_t i = 0; i < 2; i++)
         if (condition(o, states[i].type))
             return cell_text(states[i].text);
@@ -142,7 +144,8 @@ cJSON *cell_hpa_reference(const cJSON *o, int64_t now_ns)
     return cell_buffer(&b);
 }
 
-static void print_target(const cJSON *spec, const cJSON *status, const char *member, struct strbuf *b)
+static void print_target(
+    const cJSON *spec, const cJSON *status, const char *member, struct strbuf *b)
 {
     const cJSON *source = json_get(spec, member), *target = json_get(source, "target");
     const cJSON *current = json_get(json_get(status, member), "current");
@@ -168,9 +171,10 @@ static void print_target(const cJSON *spec, const cJSON *status, const char *mem
 
 cJSON *cell_hpa_targets(const cJSON *o, int64_t now_ns)
 {
-    static const struct { const char *type, *member; } sources[] = {{"Resource", "resource"},
-        {"ContainerResource", "containerResource"}, {"Pods", "pods"}, {"Object", "object"},
-        {"External", "external"}};
+    static const struct {
+        const char *type, *member;
+    } sources[] = {{"Resource", "resource"}, {"ContainerResource", "containerResource"},
+        {"Pods", "pods"}, {"Object", "object"}, {"External", "external"}};
     struct strbuf b;
     size_t shown = 0, total = 0;
     (void)now_ns;
@@ -217,7 +221,8 @@ static cJSON *quota(const cJSON *o, bool limits)
         if (limits != !strncmp(h->string, "limits.", 7))
             continue;
         const char *used = value_string(members_get(&all_used, h->string));
-        strbuf_addf(&b, "%s%s: %s/%s", b.n ? ", " : "", h->string, *used ? used : "0", value_string(h));
+        strbuf_addf(
+            &b, "%s%s: %s/%s", b.n ? ", " : "", h->string, *used ? used : "0", value_string(h));
     }
     return cell_buffer(&b);
 }
@@ -239,7 +244,8 @@ cJSON *cell_role_ref(const cJSON *o, int64_t now_ns)
     struct strbuf b;
     (void)now_ns;
     strbuf_init(&b, 0);
-    strbuf_addf(&b, "%s/%s", value_string(json_path(o, "roleRef.kind")), value_string(json_path(o, "roleRef.name")));
+    strbuf_addf(&b, "%s/%s", value_string(json_path(o, "roleRef.kind")),
+        value_string(json_path(o, "roleRef.name")));
     return cell_buffer(&b);
 }
 
@@ -251,7 +257,8 @@ static cJSON *subjects(const cJSON *o, const char *kind)
         const char *ns = value_string(json_get(s, "namespace"));
         if (strcmp(value_string(json_get(s, "kind")), kind) != 0)
             continue;
-        strbuf_addf(&b, "%s%s%s%s", b.n ? ", " : "", ns, *ns ? "/" : "", value_string(json_get(s, "name")));
+        strbuf_addf(
+            &b, "%s%s%s%s", b.n ? ", " : "", ns, *ns ? "/" : "", value_string(json_get(s, "name")));
     }
     return cell_buffer(&b);
 }
@@ -305,10 +312,14 @@ cJSON *cell_storage_class_name(const cJSON *o, int64_t now_ns)
     struct strbuf b;
     (void)now_ns;
     const cJSON *notes = json_path(o, "metadata.annotations");
-    bool is_default = !strcmp(value_string(json_get(notes, "storageclass.kubernetes.io/is-default-class")), "true") ||
-        !strcmp(value_string(json_get(notes, "storageclass.beta.kubernetes.io/is-default-class")), "true");
+    bool is_default =
+        !strcmp(
+            value_string(json_get(notes, "storageclass.kubernetes.io/is-default-class")), "true") ||
+        !strcmp(value_string(json_get(notes, "storageclass.beta.kubernetes.io/is-default-class")),
+            "true");
     strbuf_init(&b, 0);
-    strbuf_addf(&b, "%s%s", value_string(json_path(o, "metadata.name")), is_default ? " (default)" : "");
+    strbuf_addf(
+        &b, "%s%s", value_string(json_path(o, "metadata.name")), is_default ? " (default)" : "");
     return cell_buffer(&b);
 }
 
@@ -352,7 +363,8 @@ cJSON *cell_param_kind(const cJSON *o, int64_t now_ns)
     if (!k)
         return cell_text("<unset>");
     strbuf_init(&b, 0);
-    strbuf_addf(&b, "%s/%s", value_string(json_get(k, "apiVersion")), value_string(json_get(k, "kind")));
+    strbuf_addf(
+        &b, "%s/%s", value_string(json_get(k, "apiVersion")), value_string(json_get(k, "kind")));
     return cell_buffer(&b);
 }
 
@@ -363,7 +375,8 @@ cJSON *cell_param_ref(const cJSON *o, int64_t now_ns)
     (void)now_ns;
     if (!r)
         return cell_text("<unset>");
-    const char *ns = value_string(json_get(r, "namespace")), *name = value_string(json_get(r, "name"));
+    const char *ns = value_string(json_get(r, "namespace")),
+               *name = value_string(json_get(r, "name"));
     strbuf_init(&b, 0);
     strbuf_addf(&b, "%s/%s", *ns ? ns : "*", *name ? name : "*");
     return cell_buffer(&b);
@@ -377,7 +390,8 @@ cJSON *cell_api_service(const cJSON *o, int64_t now_ns)
     if (!s)
         return cell_text("Local");
     strbuf_init(&b, 0);
-    strbuf_addf(&b, "%s/%s", value_string(json_get(s, "namespace")), value_string(json_get(s, "name")));
+    strbuf_addf(
+        &b, "%s/%s", value_string(json_get(s, "namespace")), value_string(json_get(s, "name")));
     return cell_buffer(&b);
 }
 

@@ -1,8 +1,8 @@
 /*
  * Cells of pods: READY, STATUS, RESTARTS and the wide ones.
  *
- * STATUS is not the phase: it is the most telling reason among the containers, init containers first, as upstream's
- * printPod derives it.
+ * STATUS is not the phase: it is the most telling reason among the containers, init containers
+ * first, as upstream's printPod derives it.
  */
 #include "apiserver/schema/cell.h"
 #include "common/time.h"
@@ -68,7 +68,8 @@ static void set_exit(struct summary *s, const char *prefix, const cJSON *termina
 }
 
 /* false when this init container lets the next one be looked at. */
-static bool sum_init(struct summary *s, const cJSON *pod, const cJSON *status, size_t index, size_t count)
+static bool sum_init(
+    struct summary *s, const cJSON *pod, const cJSON *status, size_t index, size_t count)
 {
     const cJSON *terminated = json_path(status, "state.terminated");
     const char *waiting = value_string(json_path(status, "state.waiting.reason"));
@@ -96,7 +97,8 @@ static void sum_inits(struct summary *s, const cJSON *pod)
     size_t index = 0, count = (size_t)count_of(pod, "spec.initContainers");
     for (const cJSON *c = first_of(pod, "spec.initContainers"); c; c = c->next)
         s->total += !strcmp(value_string(json_get(c, "restartPolicy")), "Always");
-    for (const cJSON *st = first_of(pod, "status.initContainerStatuses"); st; st = st->next, index++) {
+    for (const cJSON *st = first_of(pod, "status.initContainerStatuses"); st;
+         st = st->next, index++) {
         note_restart(s, st);
         note_sidecar_restart(s, pod, st);
         if (sum_init(s, pod, st, index, count)) {

@@ -1,5 +1,6 @@
 /*
- * What formats, checks and rules report with: paths become text here, values are printed as upstream prints them.
+ * What formats, checks and rules report with: paths become text here, values are printed as
+ * upstream prints them.
  */
 #include "apiserver/schema/check.h"
 
@@ -10,8 +11,8 @@
 /* A value is shown up to here; enough to recognise it. */
 #define VALUE_SHOWN_MAX 1024
 
-void check_error(struct check *c, const struct frame *at, enum field_error_type type, const cJSON *value,
-    const char *format, ...)
+void check_error(struct check *c, const struct frame *at, enum field_error_type type,
+    const cJSON *value, const char *format, ...)
 {
     autostrbuf struct strbuf path = STRBUF_EMPTY, text = STRBUF_EMPTY;
     autofree char *detail = NULL;
@@ -45,14 +46,15 @@ void check_invalid(struct check *c, const struct frame *at, const cJSON *value, 
     check_error(c, at, FIELD_INVALID, value, "%s", detail);
 }
 
-static void add_text(struct check *c, const struct frame *at, enum field_error_type type, const char *value,
-    const char *detail)
+static void add_text(struct check *c, const struct frame *at, enum field_error_type type,
+    const char *value, const char *detail)
 {
     autojson cJSON *text = cJSON_CreateString(value);
     check_error(c, at, type, text, "%s", detail);
 }
 
-void check_invalid_text(struct check *c, const struct frame *at, const char *value, const char *detail)
+void check_invalid_text(
+    struct check *c, const struct frame *at, const char *value, const char *detail)
 {
     add_text(c, at, FIELD_INVALID, value, detail);
 }
@@ -78,8 +80,8 @@ void check_not_found(struct check *c, const struct frame *at, const char *value)
     add_text(c, at, FIELD_NOT_FOUND, value, "");
 }
 
-void check_not_supported(struct check *c, const struct frame *at, const char *value,
-    const char *const *supported)
+void check_not_supported(
+    struct check *c, const struct frame *at, const char *value, const char *const *supported)
 {
     autostrbuf struct strbuf path = STRBUF_EMPTY;
     frame_print(at, false, &path);
@@ -128,7 +130,8 @@ bool check_int_or_percent(struct check *c, const struct frame *at, const cJSON *
             p++;
         if (p > value->valuestring && p[0] == '%' && p[1] == '\0')
             return true;
-        check_invalid(c, at, value, "a valid percent string must be a numeric string followed by an ending "
+        check_invalid(c, at, value,
+            "a valid percent string must be a numeric string followed by an ending "
             "'%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')");
         return false;
     }

@@ -1,9 +1,9 @@
 /*
  * schema_convert: one stored object seen in its other version.
  *
- * Two kinds have two versions that differ: Event (core/v1 and events.k8s.io/v1 name their members differently) and
- * HorizontalPodAutoscaler (v1 has only a CPU target; what v1 can't say is kept in annotations, as upstream does).
- * Every other pair differs in apiVersion alone.
+ * Two kinds have two versions that differ: Event (core/v1 and events.k8s.io/v1 name their members
+ * differently) and HorizontalPodAutoscaler (v1 has only a CPU target; what v1 can't say is kept in
+ * annotations, as upstream does). Every other pair differs in apiVersion alone.
  *
  * Upstream: pkg/apis/{events,autoscaling}/v1/conversion.go.
  */
@@ -15,10 +15,16 @@
 #define BEHAVIOR_NOTE "autoscaling.alpha.kubernetes.io/behavior"
 
 /* core/v1 name, events.k8s.io/v1 name */
-static const struct { const char *core, *events; } event_names[] = {
-    {"involvedObject", "regarding"}, {"message", "note"}, {"reportingComponent", "reportingController"},
-    {"source", "deprecatedSource"}, {"firstTimestamp", "deprecatedFirstTimestamp"},
-    {"lastTimestamp", "deprecatedLastTimestamp"}, {"count", "deprecatedCount"},
+static const struct {
+    const char *core, *events;
+} event_names[] = {
+    {"involvedObject", "regarding"},
+    {"message", "note"},
+    {"reportingComponent", "reportingController"},
+    {"source", "deprecatedSource"},
+    {"firstTimestamp", "deprecatedFirstTimestamp"},
+    {"lastTimestamp", "deprecatedLastTimestamp"},
+    {"count", "deprecatedCount"},
 };
 
 static void rename_member(cJSON *object, const char *from, const char *to)
@@ -48,7 +54,7 @@ static cJSON *ensure(cJSON *parent, const char *name)
 static bool is_cpu_utilization(const cJSON *metric)
 {
     return !strcmp(value_string(json_path(metric, "resource.name")), "cpu") &&
-        json_path(metric, "resource.target.averageUtilization");
+           json_path(metric, "resource.target.averageUtilization");
 }
 
 /* Keeps a member that the other version has no place for, as the text of an annotation. */
@@ -92,7 +98,8 @@ static void take_cpu(cJSON *list, cJSON *to, const char *path, const char *membe
 static void autoscaler_to_v1(cJSON *tree)
 {
     cJSON *spec = ensure(tree, "spec"), *status = ensure(tree, "status");
-    take_cpu(json_get(spec, "metrics"), spec, "resource.target.averageUtilization", "targetCPUUtilizationPercentage");
+    take_cpu(json_get(spec, "metrics"), spec, "resource.target.averageUtilization",
+        "targetCPUUtilizationPercentage");
     take_cpu(json_get(status, "currentMetrics"), status, "resource.current.averageUtilization",
         "currentCPUUtilizationPercentage");
     to_note(tree, spec, "metrics", METRICS_NOTE);
@@ -118,11 +125,14 @@ static void autoscaler_to_v2(cJSON *tree)
         metrics = cJSON_CreateArray();
         json_set(spec, "metrics", metrics);
     }
-    cJSON_InsertItemInArray(metrics, 0, json_make("{\"type\":\"Resource\",\"resource\":{\"name\":\"cpu\",\"target\":"
-        "{\"type\":\"Utilization\",\"averageUtilization\":%lld}}}", (long long)target));
+    cJSON_InsertItemInArray(metrics, 0,
+        json_make("{\"type\":\"Resource\",\"resource\":{\"name\":\"cpu\",\"target\":"
+                  "{\"type\":\"Utilization\",\"averageUtilization\":%lld}}}",
+            (long long)target));
 }
 
-int schema_convert(const struct resource *from, const struct resource *to, cJSON **tree, struct error *err)
+int schema_convert(
+    const struct resource *from, const struct resource *to, cJSON **tree, struct error *err)
 {
     (void)err;
     if (from == to)

@@ -7,8 +7,8 @@
 
 #include "common/time.h"
 
-static const char *const months[] = {"jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov",
-    "dec", NULL};
+static const char *const months[] = {
+    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", NULL};
 static const char *const days[] = {"sun", "mon", "tue", "wed", "thu", "fri", "sat", NULL};
 
 static const struct cron_field {
@@ -16,8 +16,8 @@ static const struct cron_field {
     const char *const *names; /* the first stands for min */
 } fields[] = {{0, 59, NULL}, {0, 23, NULL}, {1, 31, NULL}, {1, 12, months}, {0, 6, days}};
 
-static const char *const macros[] = {"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight",
-    "@hourly"};
+static const char *const macros[] = {
+    "@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"};
 
 static int read_number(struct str s, const struct cron_field *f, int64_t *ret, struct error *err)
 {
@@ -29,11 +29,13 @@ static int read_number(struct str s, const struct cron_field *f, int64_t *ret, s
     }
     struct error ignored;
     if (str_parse_int64(s, ret, &ignored) < 0)
-        return error_set(err, ERR_BAD_REQUEST, "failed to parse int from %.*s: strconv.Atoi: parsing \"%.*s\": "
-            "invalid syntax", STR_FMT(s), STR_FMT(s));
+        return error_set(err, ERR_BAD_REQUEST,
+            "failed to parse int from %.*s: strconv.Atoi: parsing \"%.*s\": "
+            "invalid syntax",
+            STR_FMT(s), STR_FMT(s));
     if (*ret < 0)
-        return error_set(err, ERR_BAD_REQUEST, "negative number (%lld) not allowed: %.*s", (long long)*ret,
-            STR_FMT(s));
+        return error_set(err, ERR_BAD_REQUEST, "negative number (%lld) not allowed: %.*s",
+            (long long)*ret, STR_FMT(s));
     return 0;
 }
 
@@ -61,14 +63,16 @@ static int check_range(struct str expression, const struct cron_field *f, struct
     if (has_step && read_number(rest, NULL, &step, err) < 0)
         return -err->code;
     if (from < f->min)
-        return error_set(err, ERR_BAD_REQUEST, "beginning of range (%lld) below minimum (%lld): %.*s",
-            (long long)from, (long long)f->min, STR_FMT(expression));
+        return error_set(err, ERR_BAD_REQUEST,
+            "beginning of range (%lld) below minimum (%lld): %.*s", (long long)from,
+            (long long)f->min, STR_FMT(expression));
     if (to > f->max)
-        return error_set(err, ERR_BAD_REQUEST, "end of range (%lld) above maximum (%lld): %.*s", (long long)to,
-            (long long)f->max, STR_FMT(expression));
+        return error_set(err, ERR_BAD_REQUEST, "end of range (%lld) above maximum (%lld): %.*s",
+            (long long)to, (long long)f->max, STR_FMT(expression));
     if (from > to)
-        return error_set(err, ERR_BAD_REQUEST, "beginning of range (%lld) beyond end of range (%lld): %.*s",
-            (long long)from, (long long)to, STR_FMT(expression));
+        return error_set(err, ERR_BAD_REQUEST,
+            "beginning of range (%lld) beyond end of range (%lld): %.*s", (long long)from,
+            (long long)to, STR_FMT(expression));
     if (step == 0)
         return error_set(err, ERR_BAD_REQUEST, "step of range should be a positive number: %.*s",
             STR_FMT(expression));
@@ -111,7 +115,8 @@ int cron_check(const char *schedule, struct error *err)
         n++;
     }
     if (n != ARRAY_COUNT(fields))
-        return error_set(err, ERR_BAD_REQUEST, "expected exactly 5 fields, found %zu: [%s]", n, shown.data);
+        return error_set(
+            err, ERR_BAD_REQUEST, "expected exactly 5 fields, found %zu: [%s]", n, shown.data);
     for (size_t i = 0; i < n; i++)
         if (check_field(parts[i], &fields[i], err) < 0)
             return -err->code;

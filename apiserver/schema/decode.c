@@ -1,11 +1,14 @@
 /*
- * schema_decode: checks a body's types against its schema, as Go's decoder would, and cleans it in place.
+ * schema_decode: checks a body's types against its schema, as Go's decoder would, and cleans it in
+ * place.
  *
- * Nulls of optional fields go, null list elements become zero values, unknown members and the earlier of
- * duplicates are removed and reported with their full path. The first wrong type ends it with Go's text; its path has no
- * indexes and names the innermost Go struct. Frames on the stack carry the path, so a good body costs no text.
+ * Nulls of optional fields go, null list elements become zero values, unknown members and the
+ * earlier of duplicates are removed and reported with their full path. The first wrong type ends it
+ * with Go's text; its path has no indexes and names the innermost Go struct. Frames on the stack
+ * carry the path, so a good body costs no text.
  *
- * Upstream: encoding/json as forked in sigs.k8s.io/json (strict errors), apimachinery's json serializer.
+ * Upstream: encoding/json as forked in sigs.k8s.io/json (strict errors), apimachinery's json
+ * serializer.
  */
 #include <math.h>
 
@@ -18,13 +21,13 @@
 #define STRICT_ERRORS_MAX 100
 
 struct decoder {
-    struct strbuf strict;     /* "unknown field \"spec.x\"" lines */
+    struct strbuf strict; /* "unknown field \"spec.x\"" lines */
     size_t strict_count;
     struct error *err;
 };
 
-static int decode_value(struct decoder *d, const struct schema *owner, const struct field *f, cJSON *item,
-    const struct frame *at);
+static int decode_value(struct decoder *d, const struct schema *owner, const struct field *f,
+    cJSON *item, const struct frame *at);
 
 static void report(struct decoder *d, const char *what, const struct frame *at)
 {
@@ -45,9 +48,16 @@ static void report(struct decoder *d, const char *what, const struct frame *at)
 static void print_go_type(const struct field *f, struct strbuf *out)
 {
     static const char *const names[] = {
-        [V_STRING] = "string", [V_BOOL] = "bool", [V_INT32] = "int32", [V_INT64] = "int64",
-        [V_DOUBLE] = "float64", [V_BYTES] = "[]uint8", [V_QUANTITY] = "resource.Quantity",
-        [V_INT_OR_STRING] = "intstr.IntOrString", [V_TIME] = "v1.Time", [V_MICROTIME] = "v1.MicroTime",
+        [V_STRING] = "string",
+        [V_BOOL] = "bool",
+        [V_INT32] = "int32",
+        [V_INT64] = "int64",
+        [V_DOUBLE] = "float64",
+        [V_BYTES] = "[]uint8",
+        [V_QUANTITY] = "resource.Quantity",
+        [V_INT_OR_STRING] = "intstr.IntOrString",
+        [V_TIME] = "v1.Time",
+        [V_MICROTIME] = "v1.MicroTime",
         [V_ANY] = "runtime.RawExtension",
     };
     if (f->type == V_LIST) {
@@ -99,8 +109,8 @@ static int wrong_type(struct decoder *d, const struct schema *owner, const struc
     print_go_path(at, &path);
     print_go_type(f, &type);
     if (!owner)
-        return error_set(d->err, ERR_BAD_REQUEST, "json: cannot unmarshal %s into Go value of type %s",
-            kind.data, type.data);
+        return error_set(d->err, ERR_BAD_REQUEST,
+            "json: cannot unmarshal %s into Go value of type %s", kind.data, type.data);
     return error_set(d->err, ERR_BAD_REQUEST,
         "json: cannot unmarshal %s into Go struct field %s.%s of type %s", kind.data, owner->name,
         path.data, type.data);
@@ -115,13 +125,14 @@ static int wrong_custom(struct decoder *d, const cJSON *item, const char *type)
         kind.data, type);
 }
 
-static int decode_integer(struct decoder *d, const struct schema *owner, const struct field *f, cJSON *item,
-    const struct frame *at)
+static int decode_integer(struct decoder *d, const struct schema *owner, const struct field *f,
+    cJSON *item, const struct frame *at)
 {
     int64_t value;
     if (cJSON_IsNumber(item)) {
         double v = item->valuedouble;
-        bool fits = f->type == V_INT32 ? v >= INT32_MIN && v <= INT32_MAX : fabs(v) <= 9007199254740992.0;
+        bool fits =
+            f->type == V_INT32 ? v >= INT32_MIN && v <= INT32_MAX : fabs(v) <= 9007199254740992.0;
         if (fits && v == floor(v))
             return 0;
     } else if (f->type == V_INT64 && json_int64(item, &value)) {
@@ -148,8 +159,8 @@ static int decode_quantity(struct decoder *d, cJSON *item)
     return 0;
 }
 
-static int decode_bytes(struct decoder *d, const struct schema *owner, const struct field *f, cJSON *item,
-    const struct frame *at)
+static int decode_bytes(struct decoder *d, const struct schema *owner, const struct field *f,
+    cJSON *item, const struct frame *at)
 {
     autostrbuf struct strbuf bytes = STRBUF_EMPTY;
     if (!cJSON_IsString(item))
@@ -199,8 +210,8 @@ static cJSON *zero_value(const struct field *f)
     }
 }
 
-static int decode_list(struct decoder *d, const struct schema *owner, const struct field *f, cJSON *item,
-    const struct frame *at)
+static int decode_list(struct decoder *d, const struct schema *owner, const struct field *f,
+    cJSON *item, const struct frame *at)
 {
     if (!cJSON_IsArray(item))
         return wrong_type(d, owner, f, item, at, false);
@@ -265,8 +276,8 @@ static void dedup_map(struct decoder *d, cJSON *map, const struct frame *at)
     }
 }
 
-static int decode_map(struct decoder *d, const struct schema *owner, const struct field *f, cJSON *item,
-    const struct frame *at)
+static int decode_map(struct decoder *d, const struct schema *owner, const struct field *f,
+    cJSON *item, const struct frame *at)
 {
     if (!cJSON_IsObject(item))
         return wrong_type(d, owner, f, item, at, false);
@@ -286,7 +297,8 @@ static int decode_map(struct decoder *d, const struct schema *owner, const struc
     return 0;
 }
 
-static int decode_object(struct decoder *d, const struct schema *s, cJSON *item, const struct frame *at)
+static int decode_object(
+    struct decoder *d, const struct schema *s, cJSON *item, const struct frame *at)
 {
     cJSON *seen[SCHEMA_FIELDS_MAX];
     memset(seen, 0, s->field_count * sizeof(*seen));
@@ -316,8 +328,8 @@ static int decode_object(struct decoder *d, const struct schema *s, cJSON *item,
     return 0;
 }
 
-static int decode_value(struct decoder *d, const struct schema *owner, const struct field *f, cJSON *item,
-    const struct frame *at)
+static int decode_value(struct decoder *d, const struct schema *owner, const struct field *f,
+    cJSON *item, const struct frame *at)
 {
     switch ((enum value_type)f->type) {
     case V_STRING:
@@ -364,8 +376,8 @@ static int strict_error(struct decoder *d)
     return error_set(d->err, ERR_BAD_REQUEST, "strict decoding error: %s", text.data);
 }
 
-int schema_decode(const struct schema *s, cJSON *tree, enum field_validation mode, struct strbuf *warnings,
-    struct error *err)
+int schema_decode(const struct schema *s, cJSON *tree, enum field_validation mode,
+    struct strbuf *warnings, struct error *err)
 {
     if (s->is_any)
         return 0;

@@ -1,6 +1,7 @@
 /*
- * Defaults that depend on something else than the field alone: named functions that .api files attach to a type with
- * `defaults=NAME`. Each runs after the defaults of the type's own fields and before those of the objects below.
+ * Defaults that depend on something else than the field alone: named functions that .api files
+ * attach to a type with `defaults=NAME`. Each runs after the defaults of the type's own fields and
+ * before those of the objects below.
  *
  * Upstream: the SetDefaults_* functions of pkg/apis.
  */
@@ -220,17 +221,19 @@ static void default_hpa(cJSON *spec)
 {
     if (!value_is_empty(json_get(spec, "metrics")))
         return;
-    json_set(spec, "metrics", json_make("[{\"type\":\"Resource\",\"resource\":{\"name\":\"cpu\","
-        "\"target\":{\"type\":\"Utilization\",\"averageUtilization\":80}}}]"));
+    json_set(spec, "metrics",
+        json_make("[{\"type\":\"Resource\",\"resource\":{\"name\":\"cpu\","
+                  "\"target\":{\"type\":\"Utilization\",\"averageUtilization\":80}}}]"));
 }
 
 static void default_hpa_behavior(cJSON *behavior)
 {
-    static const char *const up = "{\"stabilizationWindowSeconds\":0,\"selectPolicy\":\"Max\",\"policies\":["
+    static const char *const up =
+        "{\"stabilizationWindowSeconds\":0,\"selectPolicy\":\"Max\",\"policies\":["
         "{\"type\":\"Pods\",\"value\":4,\"periodSeconds\":15},"
         "{\"type\":\"Percent\",\"value\":100,\"periodSeconds\":15}]}";
     static const char *const down = "{\"selectPolicy\":\"Max\",\"policies\":["
-        "{\"type\":\"Percent\",\"value\":100,\"periodSeconds\":15}]}";
+                                    "{\"type\":\"Percent\",\"value\":100,\"periodSeconds\":15}]}";
     autojson cJSON *up_rules = json_make("%s", up), *down_rules = json_make("%s", down);
     copy_missing(ensure_object(behavior, "scaleUp"), up_rules);
     copy_missing(ensure_object(behavior, "scaleDown"), down_rules);
@@ -244,7 +247,8 @@ static void default_job(cJSON *job)
     if (is_absent(spec, "completions") && is_absent(spec, "parallelism"))
         json_set(spec, "completions", cJSON_CreateNumber(1));
     set_number_if_absent(spec, "parallelism", 1);
-    set_number_if_absent(spec, "backoffLimit", is_absent(spec, "backoffLimitPerIndex") ? 6 : 2147483647);
+    set_number_if_absent(
+        spec, "backoffLimit", is_absent(spec, "backoffLimitPerIndex") ? 6 : 2147483647);
     set_string_if_empty(spec, "completionMode", "NonIndexed");
     if (is_absent(spec, "suspend"))
         json_set(spec, "suspend", cJSON_CreateFalse());
@@ -257,7 +261,8 @@ static void default_secret(cJSON *secret)
 {
     cJSON *plain = json_get(secret, "stringData");
     if (plain && plain->child) {
-        automembers struct members data = members_of(ensure_object(secret, "data"), members_count(plain));
+        automembers struct members data =
+            members_of(ensure_object(secret, "data"), members_count(plain));
         for (const cJSON *m = plain->child; m; m = m->next) {
             autostrbuf struct strbuf text = STRBUF_EMPTY;
             base64_encode(str_of(value_string(m)), &text);
@@ -322,7 +327,10 @@ static void default_device_request(cJSON *exact)
             json_set(exact, "count", cJSON_CreateNumber(1));
 }
 
-static const struct { const char *name; default_fn *fn; } table[] = {
+static const struct {
+    const char *name;
+    default_fn *fn;
+} table[] = {
     {"container", default_container},
     {"crd", default_crd},
     {"device_request", default_device_request},

@@ -1,9 +1,10 @@
 /*
  * schema_default: fills in what a body leaves out, at every depth, pod templates included.
  *
- * For each object: the defaults of its fields (data), then the type's named function (default_rules.c), then the
- * objects below. A field that is no pointer also takes its default in place of a zero value, as in Go. A struct that Go
- * always has (no pointer) is made when something below it has a default: a claim without status gets status.phase.
+ * For each object: the defaults of its fields (data), then the type's named function
+ * (default_rules.c), then the objects below. A field that is no pointer also takes its default in
+ * place of a zero value, as in Go. A struct that Go always has (no pointer) is made when something
+ * below it has a default: a claim without status gets status.phase.
  *
  * Upstream: pkg/apis/<group>/<version>/defaults.go and zz_generated.defaults.go.
  */
@@ -45,7 +46,8 @@ static void default_fields(const struct schema *s, cJSON *object)
         const struct field *f = &s->fields[i];
         if (f->rules && f->rules->otherwise && wants_default(f, slots[i]))
             set_default(object, f, slots[i]);
-        else if (!slots[i] && f->type == V_OBJECT && !(f->flags & F_PTR) && f->object->deep_defaults)
+        else if (!slots[i] && f->type == V_OBJECT && !(f->flags & F_PTR) &&
+                 f->object->deep_defaults)
             cJSON_AddItemToObject(object, f->name, cJSON_CreateObject());
     }
 }

@@ -1,14 +1,23 @@
 /*
- * Discovery: which groups, versions and resources there are, in the three forms that clients ask for. All are made
- * from the resource table on demand and agree by construction.
+ * Discovery: which groups, versions and resources there are, in the three forms that clients ask
+ * for. All are made from the resource table on demand and agree by construction.
  *
  * Upstream: apiserver's endpoints/discovery, with the aggregated form of KEP-3352.
  */
 #include "apiserver/schema/model.h"
 
-static const struct { const char *word; unsigned verb; } verb_words[] = { /* sorted, as upstream lists them */
-    {"create", VERB_CREATE}, {"delete", VERB_DELETE}, {"deletecollection", VERB_DELETECOLLECTION},
-    {"get", VERB_GET}, {"list", VERB_LIST}, {"patch", VERB_PATCH}, {"update", VERB_UPDATE},
+static const struct {
+    const char *word;
+    unsigned verb;
+} verb_words[] = {
+    /* sorted, as upstream lists them */
+    {"create", VERB_CREATE},
+    {"delete", VERB_DELETE},
+    {"deletecollection", VERB_DELETECOLLECTION},
+    {"get", VERB_GET},
+    {"list", VERB_LIST},
+    {"patch", VERB_PATCH},
+    {"update", VERB_UPDATE},
     {"watch", VERB_WATCH},
 };
 
@@ -65,7 +74,8 @@ static bool is_first_of_group(const struct api *api, size_t i)
     return true;
 }
 
-void discovery_legacy_versions(const struct api *api, const char *server_address, struct strbuf *out)
+void discovery_legacy_versions(
+    const struct api *api, const char *server_address, struct strbuf *out)
 {
     (void)api;
     cJSON *o = cJSON_CreateObject();
@@ -150,14 +160,16 @@ static cJSON *resource_entry(const struct resource *r)
         cJSON_AddItemToObject(o, "categories", names(r->categories));
     if (r->stored) {
         char hash[16];
-        snprintf(hash, sizeof(hash), "%08x", schema_hash(r->storage->group_version,
-            strlen(r->storage->group_version)) ^ schema_hash(r->plural, strlen(r->plural)));
+        snprintf(hash, sizeof(hash), "%08x",
+            schema_hash(r->storage->group_version, strlen(r->storage->group_version)) ^
+                schema_hash(r->plural, strlen(r->plural)));
         add_string(o, "storageVersionHash", hash);
     }
     return o;
 }
 
-static const char *connect_kind(const struct resource *r, const struct subresource *s, char *buf, size_t n)
+static const char *connect_kind(
+    const struct resource *r, const struct subresource *s, char *buf, size_t n)
 {
     if (!s->connect || !strcmp(s->name, "log"))
         return s->kind;
@@ -182,7 +194,8 @@ static cJSON *subresource_entry(const struct resource *r, const struct subresour
     return o;
 }
 
-int discovery_resources(const struct api *api, const char *gv, struct strbuf *out, struct error *err)
+int discovery_resources(
+    const struct api *api, const char *gv, struct strbuf *out, struct error *err)
 {
     cJSON *o = new_kind("APIResourceList", "v1");
     add_string(o, "groupVersion", gv);
@@ -199,7 +212,9 @@ int discovery_resources(const struct api *api, const char *gv, struct strbuf *ou
     if (found)
         json_print(o, out);
     cJSON_Delete(o);
-    return found ? 0 : error_set(err, ERR_NOT_FOUND, "the server could not find the requested resource");
+    return found
+               ? 0
+               : error_set(err, ERR_NOT_FOUND, "the server could not find the requested resource");
 }
 
 static cJSON *response_kind(const char *gv, const char *kind)
@@ -253,7 +268,8 @@ static cJSON *aggregated_version(const struct api *api, const struct resource *o
     return o;
 }
 
-void discovery_aggregated(const struct api *api, bool legacy, const char *version, struct strbuf *out)
+void discovery_aggregated(
+    const struct api *api, bool legacy, const char *version, struct strbuf *out)
 {
     autofree char *api_version = str_format("apidiscovery.k8s.io/%s", version);
     cJSON *o = new_kind("APIGroupDiscoveryList", api_version);

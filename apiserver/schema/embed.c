@@ -3,14 +3,14 @@
  */
 #include "apiserver/schema/model.h"
 
-#define API_FILE(name)                                                                             \
-    __asm__(".pushsection .rodata\n"                                                               \
-            "api_file_" #name ":\n"                                                                \
-            ".incbin \"" SCHEMA_DIR "/" #name ".api\"\n"                                           \
-            "api_file_" #name "_end:\n"                                                            \
-            ".byte 0\n"                                                                            \
-            ".popsection\n");                                                                      \
-    extern const char api_file_##name[] __attribute__((visibility("hidden")));                     \
+#define API_FILE(name)                                                         \
+    __asm__(".pushsection .rodata\n"                                           \
+            "api_file_" #name ":\n"                                            \
+            ".incbin \"" SCHEMA_DIR "/" #name ".api\"\n"                       \
+            "api_file_" #name "_end:\n"                                        \
+            ".byte 0\n"                                                        \
+            ".popsection\n");                                                  \
+    extern const char api_file_##name[] __attribute__((visibility("hidden"))); \
     extern const char api_file_##name##_end[] __attribute__((visibility("hidden")));
 #include "apiserver/schema/api_files.def"
 #undef API_FILE

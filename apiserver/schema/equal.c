@@ -1,6 +1,6 @@
 /*
- * schema_equal: do two trees mean the same object? Quantities and times by value, no list as an empty one, and a missing
- * member that is no pointer as its zero value.
+ * schema_equal: do two trees mean the same object? Quantities and times by value, no list as an
+ * empty one, and a missing member that is no pointer as its zero value.
  *
  * Upstream: apimachinery's equality.Semantic.DeepEqual.
  */
@@ -20,11 +20,12 @@ static bool equal_text(const struct field *f, const cJSON *a, const cJSON *b)
     if (f->type == V_QUANTITY) {
         struct quantity p, q;
         return quantity_parse(str_of(*x ? x : "0"), &p, &err) == 0 &&
-            quantity_parse(str_of(*y ? y : "0"), &q, &err) == 0 && quantity_cmp(p, q) == 0;
+               quantity_parse(str_of(*y ? y : "0"), &q, &err) == 0 && quantity_cmp(p, q) == 0;
     }
     if (f->type == V_TIME || f->type == V_MICROTIME) {
         int64_t p, q;
-        return time_parse(str_of(x), &p, &err) == 0 && time_parse(str_of(y), &q, &err) == 0 && p == q;
+        return time_parse(str_of(x), &p, &err) == 0 && time_parse(str_of(y), &q, &err) == 0 &&
+               p == q;
     }
     return false;
 }

@@ -18,7 +18,10 @@ struct field_errors {
     size_t count, capacity;
 };
 
-static const struct { const char *reason, *text; bool with_value; } types[] = {
+static const struct {
+    const char *reason, *text;
+    bool with_value;
+} types[] = {
     [FIELD_REQUIRED] = {"FieldValueRequired", "Required value", false},
     [FIELD_INVALID] = {"FieldValueInvalid", "Invalid value", true},
     [FIELD_NOT_SUPPORTED] = {"FieldValueNotSupported", "Unsupported value", true},
@@ -72,8 +75,8 @@ void field_error_add(struct field_errors *e, enum field_error_type type, const c
     append(e, type, path, value, detail);
 }
 
-void field_error_not_supported(struct field_errors *e, const char *path, const char *value,
-    const char *const *supported)
+void field_error_not_supported(
+    struct field_errors *e, const char *path, const char *value, const char *const *supported)
 {
     autostrbuf struct strbuf detail = STRBUF_EMPTY, quoted = STRBUF_EMPTY;
     strbuf_addc(&detail, "supported values: ");
@@ -120,7 +123,8 @@ static cJSON *causes(const struct field_errors *e)
 cJSON *field_errors_status(const struct field_errors *e, const struct resource *r, const char *name)
 {
     autostrbuf struct strbuf message = STRBUF_EMPTY;
-    strbuf_addf(&message, "%s%s%s \"%s\" is invalid: ", r->kind, *r->group ? "." : "", r->group, name);
+    strbuf_addf(
+        &message, "%s%s%s \"%s\" is invalid: ", r->kind, *r->group ? "." : "", r->group, name);
     print_list(e, &message);
     cJSON *status = cJSON_CreateObject();
     cJSON_AddStringToObject(status, "kind", "Status");

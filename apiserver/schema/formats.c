@@ -11,10 +11,10 @@ static bool by_name(const cJSON *v, struct strbuf *why, name_fn *fn)
     return fn(str_of(value_string(v)), why);
 }
 
-#define NAME_FORMAT(id, fn)                                                                        \
-    static bool is_##id(const cJSON *v, struct strbuf *why)                                        \
-    {                                                                                              \
-        return by_name(v, why, fn);                                                                \
+#define NAME_FORMAT(id, fn)                                 \
+    static bool is_##id(const cJSON *v, struct strbuf *why) \
+    {                                                       \
+        return by_name(v, why, fn);                         \
     }
 NAME_FORMAT(dns_label, name_is_dns1123_label)
 NAME_FORMAT(dns_subdomain, name_is_dns1123_subdomain)
@@ -88,33 +88,24 @@ static bool is_http_header(const cJSON *v, struct strbuf *why)
     const char *s = value_string(v);
     bool ok = *s;
     for (; *s && ok; s++)
-        ok = *s == '-' || (*s >= '0' && *s <= '9') || (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z');
+        ok = *s == '-' || (*s >= '0' && *s <= '9') || (*s >= 'a' && *s <= 'z') ||
+             (*s >= 'A' && *s <= 'Z');
     if (!ok)
         strbuf_addc(why, "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. "
-            "'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')");
+                         "'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')");
     return ok;
 }
 
 static const struct format table[] = {
-    {"any", is_any, NULL},
-    {"c-identifier", is_c_identifier, NULL},
-    {"config-key", is_config_key, NULL},
-    {"dns-label", is_dns_label, NULL},
-    {"dns-subdomain", is_dns_subdomain, NULL},
-    {"dns1035-label", is_dns1035, NULL},
-    {"env-name", is_env_name, NULL},
-    {"env-prefix", is_env_name, NULL},
-    {"http-header", is_http_header, NULL},
-    {"int-or-port", is_int_or_port, NULL},
-    {"ip", is_ip, NULL},
-    {"label-key", is_qualified, NULL},
-    {"label-value", is_label_value, NULL},
-    {"path-segment", is_path_segment, NULL},
-    {"port", is_port, NULL},
-    {"port-name", is_port_name, NULL},
-    {"port-or-zero", is_port_or_zero, NULL},
-    {"qualified-name", is_qualified, NULL},
-    {"relative-path", is_relative_path, NULL},
+    {"any", is_any, NULL}, {"c-identifier", is_c_identifier, NULL},
+    {"config-key", is_config_key, NULL}, {"dns-label", is_dns_label, NULL},
+    {"dns-subdomain", is_dns_subdomain, NULL}, {"dns1035-label", is_dns1035, NULL},
+    {"env-name", is_env_name, NULL}, {"env-prefix", is_env_name, NULL},
+    {"http-header", is_http_header, NULL}, {"int-or-port", is_int_or_port, NULL},
+    {"ip", is_ip, NULL}, {"label-key", is_qualified, NULL}, {"label-value", is_label_value, NULL},
+    {"path-segment", is_path_segment, NULL}, {"port", is_port, NULL},
+    {"port-name", is_port_name, NULL}, {"port-or-zero", is_port_or_zero, NULL},
+    {"qualified-name", is_qualified, NULL}, {"relative-path", is_relative_path, NULL},
     {"labels", NULL, NULL}, /* a whole map: check_labels */
 };
 

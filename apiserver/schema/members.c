@@ -1,5 +1,6 @@
 /*
- * Members of an object by name through a hash table. A removed member leaves its slot behind as a grave.
+ * Members of an object by name through a hash table. A removed member leaves its slot behind as a
+ * grave.
  */
 #include "apiserver/schema/model.h"
 

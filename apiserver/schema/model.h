@@ -1,12 +1,15 @@
 /*
- * The inner shape of the schema engine: what the parser builds and every walker reads. Private to this folder.
+ * The inner shape of the schema engine: what the parser builds and every walker reads. Private to
+ * this folder.
  *
- * A `struct schema` is an object type: its fields with a hash table over their names. A `struct field` is a named
- * value of such a type, and, without a name, the element of a list or map (`items`). What only few fields have (limits,
- * enums, defaults, formats) lives in a `struct rules` behind a pointer.
+ * A `struct schema` is an object type: its fields with a hash table over their names. A `struct
+ * field` is a named value of such a type, and, without a name, the element of a list or map
+ * (`items`). What only few fields have (limits, enums, defaults, formats) lives in a `struct rules`
+ * behind a pointer.
  *
- * A walker visits the members of a tree's object once, looks each up in the schema, and goes down; it never searches
- * the tree for each field. Paths are chains of frames on the stack and become text only for an error.
+ * A walker visits the members of a tree's object once, looks each up in the schema, and goes down;
+ * it never searches the tree for each field. Paths are chains of frames on the stack and become
+ * text only for an error.
  *
  * Threads: immutable once api_new returned.
  */
@@ -16,24 +19,37 @@
 
 /* Fields of one type, apiVersion and kind included; the parser refuses more. */
 #define SCHEMA_FIELDS_MAX 96
-/* Errors shown of one object: enough to fix it, and a bound on what a hostile body can make us print. */
+/* Errors shown of one object: enough to fix it, and a bound on what a hostile body can make us
+ * print. */
 #define FIELD_ERRORS_MAX 100
 
 enum value_type {
-    V_STRING, V_BOOL, V_INT32, V_INT64, V_DOUBLE, V_BYTES, V_QUANTITY, V_INT_OR_STRING, V_TIME, V_MICROTIME,
-    V_ANY, V_OBJECT, V_LIST, V_MAP,
+    V_STRING,
+    V_BOOL,
+    V_INT32,
+    V_INT64,
+    V_DOUBLE,
+    V_BYTES,
+    V_QUANTITY,
+    V_INT_OR_STRING,
+    V_TIME,
+    V_MICROTIME,
+    V_ANY,
+    V_OBJECT,
+    V_LIST,
+    V_MAP,
 };
 
 enum field_flag {
-    F_REQUIRED = 1 << 0,   /* the documents call it required */
-    F_NEEDED = 1 << 1,     /* validation refuses its absence */
-    F_PTR = 1 << 2,        /* absent differs from zero */
-    F_OMITEMPTY = 1 << 3,  /* dropped from output when empty */
+    F_REQUIRED = 1 << 0,  /* the documents call it required */
+    F_NEEDED = 1 << 1,    /* validation refuses its absence */
+    F_PTR = 1 << 2,       /* absent differs from zero */
+    F_OMITEMPTY = 1 << 3, /* dropped from output when empty */
     F_IMMUTABLE = 1 << 4,
     F_MAP_ATOMIC = 1 << 5, /* the map or object is one unit to apply */
     F_TYPEMETA = 1 << 6,   /* apiVersion, kind */
     F_GRANULAR = 1 << 7,
-    F_UNIQUE = 1 << 8,     /* of a list: duplicates are refused */
+    F_UNIQUE = 1 << 8, /* of a list: duplicates are refused */
 };
 
 enum list_kind { LIST_PLAIN, LIST_ATOMIC, LIST_SET, LIST_MAP };
@@ -43,7 +59,8 @@ struct field;
 struct format;
 struct check;
 struct frame;
-typedef void check_fn(struct check *c, const struct frame *at, const struct field *f, const cJSON *value);
+typedef void check_fn(
+    struct check *c, const struct frame *at, const struct field *f, const cJSON *value);
 typedef void rule_fn(struct check *c, const struct frame *at, const cJSON *object);
 typedef void default_fn(cJSON *object);
 typedef void update_fn(struct check *c, const cJSON *tree, const cJSON *old);
@@ -56,44 +73,44 @@ struct rules {
     uint32_t max_items;
     const struct format *format;
     check_fn *check;
-    const char *message;      /* instead of the limit's own text */
+    const char *message; /* instead of the limit's own text */
 };
 
 struct field {
-    const char *name;             /* interned; NULL for elements */
-    const struct field *items;    /* of V_LIST and V_MAP */
-    const struct schema *object;  /* of V_OBJECT; of V_ANY with a definition of its own */
-    const struct rules *rules;    /* or NULL */
+    const char *name;            /* interned; NULL for elements */
+    const struct field *items;   /* of V_LIST and V_MAP */
+    const struct schema *object; /* of V_OBJECT; of V_ANY with a definition of its own */
+    const struct rules *rules;   /* or NULL */
     const char *help;
-    const char *const *keys;      /* list map keys, NULL ended */
-    const char *merge_key;        /* of strategic merge */
+    const char *const *keys; /* list map keys, NULL ended */
+    const char *merge_key;   /* of strategic merge */
     uint32_t hash;
     uint16_t flags;
     uint16_t help_length;
     uint8_t name_length;
-    uint8_t type;                 /* enum value_type */
-    uint8_t list;                 /* enum list_kind */
-    uint8_t patch;                /* enum patch_flag */
-    uint8_t numbers[3];           /* protobuf: 2.30 is field 30 of the embedded message 2 */
+    uint8_t type;       /* enum value_type */
+    uint8_t list;       /* enum list_kind */
+    uint8_t patch;      /* enum patch_flag */
+    uint8_t numbers[3]; /* protobuf: 2.30 is field 30 of the embedded message 2 */
 };
 
 struct schema {
-    const char *name;             /* "Pod": Go's type name */
-    const char *package;          /* "core.v1" */
-    const char *definition;       /* "io.k8s.api.core.v1.Pod" */
+    const char *name;       /* "Pod": Go's type name */
+    const char *package;    /* "core.v1" */
+    const char *definition; /* "io.k8s.api.core.v1.Pod" */
     const char *help;
     const struct field *fields;
-    const uint8_t *slots;         /* open addressing over the names: index + 1, 0 is free */
-    const struct field *element;  /* this type as an element of a list or map */
+    const uint8_t *slots;        /* open addressing over the names: index + 1, 0 is free */
+    const struct field *element; /* this type as an element of a list or map */
     default_fn *defaults;
     rule_fn *rule;
     uint16_t field_count;
     uint16_t slot_mask;
     uint16_t help_length;
     bool is_kind, is_any;
-    bool deep_defaults;           /* it or a type below has defaults */
+    bool deep_defaults; /* it or a type below has defaults */
     bool deep_rules;
-    const char *group_version;    /* of the file; NULL for meta/v1 */
+    const char *group_version; /* of the file; NULL for meta/v1 */
 };
 
 struct api_file {
@@ -108,17 +125,17 @@ struct api {
     size_t schema_count;
     struct resource *resources;
     size_t resource_count, stored_count;
-    uint16_t *find_slots;         /* by group, version and plural: index + 1 */
+    uint16_t *find_slots; /* by group, version and plural: index + 1 */
     size_t find_mask;
-    uint32_t fingerprint;         /* of all .api files: changes when the API does */
+    uint32_t fingerprint; /* of all .api files: changes when the API does */
 };
 
 /* One step of a path, on the stack of a walker. */
 struct frame {
     const struct frame *up;
-    const char *name;             /* member, or map key when is_key */
-    size_t index;                 /* of a list, when name is NULL */
-    bool is_key;                  /* printed as [key] */
+    const char *name; /* member, or map key when is_key */
+    size_t index;     /* of a list, when name is NULL */
+    bool is_key;      /* printed as [key] */
 };
 /* "spec.containers[0].name"; key frames as .key (decode) or [key] (validation). */
 void frame_print(const struct frame *f, bool dotted_keys, struct strbuf *out);
@@ -130,7 +147,8 @@ static inline size_t field_index(const struct schema *s, const struct field *f)
 {
     return (size_t)(f - s->fields);
 }
-/* Members of a tree's object by field index; unknown members are left out. slots has SCHEMA_FIELDS_MAX entries. */
+/* Members of a tree's object by field index; unknown members are left out. slots has
+ * SCHEMA_FIELDS_MAX entries. */
 void schema_slots(const struct schema *s, const cJSON *object, cJSON **slots);
 
 /* parse.c: fills api from the embedded files. */
@@ -145,16 +163,17 @@ const struct format *format_find(struct str name);
 struct cell;
 const struct cell *cell_find(struct str name);
 
-bool value_is_empty(const cJSON *item); /* absent, null, "", 0, false, [] or {} */
+bool value_is_empty(const cJSON *item);      /* absent, null, "", 0, false, [] or {} */
 const char *value_string(const cJSON *item); /* "" when absent or no string */
 
 /* Two values of a field, either may be NULL (absent); as schema_equal. */
 bool field_equal(const struct field *f, const cJSON *a, const cJSON *b);
-const struct schema *schema_of_definition(const struct api *api, const char *package, const char *name);
+const struct schema *schema_of_definition(
+    const struct api *api, const char *package, const char *name);
 
 /*
- * The members of an object by name, for loops over objects that a client may have made big: a hash table when there are
- * many, nothing when there are few. `more` members may be added through it.
+ * The members of an object by name, for loops over objects that a client may have made big: a hash
+ * table when there are many, nothing when there are few. `more` members may be added through it.
  */
 struct members {
     cJSON *object;

@@ -1,9 +1,11 @@
 /*
- * schema_normalise: leaves a decoded tree as Go's encoder would print it, so that equal objects are equal bytes.
+ * schema_normalise: leaves a decoded tree as Go's encoder would print it, so that equal objects are
+ * equal bytes.
  *
- * Members in the schema's order; nulls and empty omitempty members dropped; members that Go always writes (no
- * omitempty, structs that are no pointer) made; quantities, times and base64 in their canonical spelling. Where Go would
- * write `null` for a list that its documents call required, an empty list stands instead: every client takes it.
+ * Members in the schema's order; nulls and empty omitempty members dropped; members that Go always
+ * writes (no omitempty, structs that are no pointer) made; quantities, times and base64 in their
+ * canonical spelling. Where Go would write `null` for a list that its documents call required, an
+ * empty list stands instead: every client takes it.
  */
 #include "apiserver/schema/model.h"
 
@@ -54,7 +56,8 @@ static void canonical_time(cJSON *item, bool micro)
     set_text(item, micro ? time_print_us(ns, text) : time_print_s(ns, text));
 }
 
-/* Line breaks and stray bits in front of the padding are the only freedoms that the decoder leaves. */
+/* Line breaks and stray bits in front of the padding are the only freedoms that the decoder leaves.
+ */
 static void canonical_bytes(cJSON *item)
 {
     struct error err;

@@ -1,8 +1,8 @@
 /*
  * OpenAPI documents: version 3 a group/version, version 2 whole, as JSON or as protobuf.
  *
- * Definitions are those that the paths lead to, found while they are written: writing one marks what it refers to, until
- * nothing new is marked.
+ * Definitions are those that the paths lead to, found while they are written: writing one marks
+ * what it refers to, until nothing new is marked.
  */
 #include "apiserver/schema/openapi.h"
 
@@ -21,7 +21,8 @@ static void end(struct openapi *o)
 
 static void want_common(struct openapi *o)
 {
-    static const char *const names[] = {"DeleteOptions", "Status", "ListMeta", "WatchEvent", "APIResourceList"};
+    static const char *const names[] = {
+        "DeleteOptions", "Status", "ListMeta", "WatchEvent", "APIResourceList"};
     for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
         const struct schema *s = schema_of_definition(o->api, "meta.v1", names[i]);
         if (s)
@@ -58,7 +59,8 @@ static void each_scalar(struct openapi *o, definition_fn *fn, void *arg)
 }
 
 /* Every definition that is wanted, and what they want in turn; each once. */
-static void each_definition(struct openapi *o, const char *group_version, definition_fn *fn, void *arg)
+static void each_definition(
+    struct openapi *o, const char *group_version, definition_fn *fn, void *arg)
 {
     autofree bool *written = xcalloc(o->api->schema_count, sizeof(bool));
     each_list(o, group_version, fn, arg);
@@ -119,8 +121,8 @@ void openapi_v3_index(const struct api *api, struct strbuf *out)
         const char *root = *r->group ? "apis" : "api";
         autofree char *path = str_format("%s/%s", root, r->group_version);
         /* the hash lets clients cache for ever: it changes when the binary's API does */
-        autofree char *url = str_format("{\"serverRelativeURL\":\"/openapi/v3/%s?hash=%08X%08X\"}", path,
-            api->fingerprint, schema_hash(path, strlen(path)));
+        autofree char *url = str_format("{\"serverRelativeURL\":\"/openapi/v3/%s?hash=%08X%08X\"}",
+            path, api->fingerprint, schema_hash(path, strlen(path)));
         add_member(out, path, str_of(url));
     }
     strbuf_addc(out, "}}");
@@ -128,7 +130,9 @@ void openapi_v3_index(const struct api *api, struct strbuf *out)
 
 int openapi_v3_group(const struct api *api, const char *path, struct strbuf *out, struct error *err)
 {
-    const char *gv = !strncmp(path, "apis/", 5) ? path + 5 : !strncmp(path, "api/", 4) ? path + 4 : "";
+    const char *gv = !strncmp(path, "apis/", 5)  ? path + 5
+                     : !strncmp(path, "api/", 4) ? path + 4
+                                                 : "";
     bool found = false;
     for (size_t i = 0; i < api->resource_count; i++) {
         const struct resource *r = &api->resources[i];
@@ -138,12 +142,13 @@ int openapi_v3_group(const struct api *api, const char *path, struct strbuf *out
         return error_set(err, ERR_NOT_FOUND, "the server could not find the requested resource");
     struct openapi o;
     start(&o, api, 3);
-    strbuf_addc(out, "{\"openapi\":\"3.0.0\",\"info\":{\"title\":\"Kubernetes\",\"version\":\"v1.34.0\"},\"paths\":{");
+    strbuf_addc(out, "{\"openapi\":\"3.0.0\",\"info\":{\"title\":\"Kubernetes\",\"version\":\"v1."
+                     "34.0\"},\"paths\":{");
     json_paths(&o, gv, out);
     strbuf_addc(out, "},\"components\":{\"schemas\":{");
     each_definition(&o, gv, json_definition, out);
     strbuf_addc(out, "},\"securitySchemes\":{\"BearerToken\":{\"type\":\"apiKey\",\"description\":"
-        "\"Bearer token\",\"name\":\"authorization\",\"in\":\"header\"}}}}");
+                     "\"Bearer token\",\"name\":\"authorization\",\"in\":\"header\"}}}}");
     end(&o);
     return 0;
 }
@@ -152,7 +157,8 @@ void openapi_v2_json(const struct api *api, struct strbuf *out)
 {
     struct openapi o;
     start(&o, api, 2);
-    strbuf_addc(out, "{\"swagger\":\"2.0\",\"info\":{\"title\":\"Kubernetes\",\"version\":\"v1.34.0\"},\"paths\":{");
+    strbuf_addc(out, "{\"swagger\":\"2.0\",\"info\":{\"title\":\"Kubernetes\",\"version\":\"v1.34."
+                     "0\"},\"paths\":{");
     json_paths(&o, NULL, out);
     strbuf_addc(out, "},\"definitions\":{");
     each_definition(&o, NULL, json_definition, out);

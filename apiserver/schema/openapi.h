@@ -1,6 +1,6 @@
 /*
- * OpenAPI documents from the schemas: what openapi.c, openapi_schema.c, openapi_paths.c and openapi_proto.c share.
- * Private to this folder.
+ * OpenAPI documents from the schemas: what openapi.c, openapi_schema.c, openapi_paths.c and
+ * openapi_proto.c share. Private to this folder.
  */
 #pragma once
 
@@ -9,9 +9,9 @@
 struct openapi {
     const struct api *api;
     struct strbuf *out;
-    int version;          /* 2 or 3 */
-    bool *wanted;         /* by schema: referred to by what has been written */
-    bool changed;         /* a schema became wanted */
+    int version;  /* 2 or 3 */
+    bool *wanted; /* by schema: referred to by what has been written */
+    bool changed; /* a schema became wanted */
 };
 
 #define DEFINITION_META "io.k8s.apimachinery.pkg.apis.meta.v1"

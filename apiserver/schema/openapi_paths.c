@@ -1,6 +1,7 @@
 /*
- * The paths of a resource, with one operation a verb: parameters, bodies, answers, and the extensions by which kubectl
- * finds the kind and learns whether fieldValidation and dryRun are understood.
+ * The paths of a resource, with one operation a verb: parameters, bodies, answers, and the
+ * extensions by which kubectl finds the kind and learns whether fieldValidation and dryRun are
+ * understood.
  */
 #include "apiserver/schema/openapi.h"
 
@@ -30,7 +31,7 @@ struct writer {
     struct openapi *o;
     struct strbuf *out;
     const struct resource *r;
-    const struct subresource *sub;  /* or NULL */
+    const struct subresource *sub; /* or NULL */
     const char *kind, *group_version;
     const struct schema *schema;
     bool all_namespaces;
@@ -39,21 +40,29 @@ struct writer {
 static void query(struct writer *w, const char *name, const char *type, const char *help)
 {
     if (w->o->version == 3)
-        strbuf_addf(w->out, "{\"name\":\"%s\",\"in\":\"query\",\"description\":\"%s\",\"schema\":{\"type\":\"%s\","
-            "\"uniqueItems\":true}}", name, help, type);
+        strbuf_addf(w->out,
+            "{\"name\":\"%s\",\"in\":\"query\",\"description\":\"%s\",\"schema\":{\"type\":\"%s\","
+            "\"uniqueItems\":true}}",
+            name, help, type);
     else
-        strbuf_addf(w->out, "{\"name\":\"%s\",\"in\":\"query\",\"description\":\"%s\",\"type\":\"%s\","
-            "\"uniqueItems\":true}", name, help, type);
+        strbuf_addf(w->out,
+            "{\"name\":\"%s\",\"in\":\"query\",\"description\":\"%s\",\"type\":\"%s\","
+            "\"uniqueItems\":true}",
+            name, help, type);
 }
 
 static void path_parameter(struct writer *w, const char *name, const char *help)
 {
     if (w->o->version == 3)
-        strbuf_addf(w->out, "{\"name\":\"%s\",\"in\":\"path\",\"description\":\"%s\",\"required\":true,"
-            "\"schema\":{\"type\":\"string\",\"uniqueItems\":true}}", name, help);
+        strbuf_addf(w->out,
+            "{\"name\":\"%s\",\"in\":\"path\",\"description\":\"%s\",\"required\":true,"
+            "\"schema\":{\"type\":\"string\",\"uniqueItems\":true}}",
+            name, help);
     else
-        strbuf_addf(w->out, "{\"name\":\"%s\",\"in\":\"path\",\"description\":\"%s\",\"required\":true,"
-            "\"type\":\"string\",\"uniqueItems\":true}", name, help);
+        strbuf_addf(w->out,
+            "{\"name\":\"%s\",\"in\":\"path\",\"description\":\"%s\",\"required\":true,"
+            "\"type\":\"string\",\"uniqueItems\":true}",
+            name, help);
 }
 
 static void comma(struct writer *w)
@@ -76,7 +85,9 @@ static void body_v2(struct writer *w, const struct operation *op)
     strbuf_addc(w->out, "}");
 }
 
-static const struct { const char *name, *type, *help; } list_parameters[] = {
+static const struct {
+    const char *name, *type, *help;
+} list_parameters[] = {
     {"allowWatchBookmarks", "boolean", "Ask for bookmark events while watching."},
     {"continue", "string", "The token of the next page, from the page before."},
     {"fieldSelector", "string", "Only objects whose fields match."},
@@ -107,7 +118,8 @@ static void parameters(struct writer *w, const struct operation *op)
         comma(w);
         query(w, "fieldManager", "string", "Who makes the change.");
         comma(w);
-        query(w, "fieldValidation", "string", "Strict, Warn or Ignore: what to do about unknown and duplicate fields.");
+        query(w, "fieldValidation", "string",
+            "Strict, Warn or Ignore: what to do about unknown and duplicate fields.");
     }
     if (op->verb == VERB_PATCH) {
         comma(w);
@@ -125,7 +137,8 @@ static void parameters(struct writer *w, const struct operation *op)
 static void response(struct writer *w, const struct operation *op)
 {
     strbuf_addc(w->out, "\"responses\":{\"200\":{\"description\":\"OK\",");
-    strbuf_addc(w->out, w->o->version == 3 ? "\"content\":{\"application/json\":{\"schema\":" : "\"schema\":");
+    strbuf_addc(w->out,
+        w->o->version == 3 ? "\"content\":{\"application/json\":{\"schema\":" : "\"schema\":");
     if (op->verb == VERB_LIST) {
         autofree char *list = str_format("%sList", w->schema->definition);
         openapi_write_ref(w->o, list);
@@ -139,8 +152,9 @@ static void response(struct writer *w, const struct operation *op)
 
 static void request_body_v3(struct writer *w, const struct operation *op)
 {
-    static const char *const patches[] = {"application/apply-patch+yaml", "application/json-patch+json",
-        "application/merge-patch+json", "application/strategic-merge-patch+json", NULL};
+    static const char *const patches[] = {"application/apply-patch+yaml",
+        "application/json-patch+json", "application/merge-patch+json",
+        "application/strategic-merge-patch+json", NULL};
     static const char *const bodies[] = {"*/*", NULL};
     strbuf_addc(w->out, "\"requestBody\":{\"required\":true,\"content\":{");
     for (const char *const *t = op->verb == VERB_PATCH ? patches : bodies; *t; t++) {
@@ -155,8 +169,10 @@ static void request_body_v3(struct writer *w, const struct operation *op)
 /* "listCoreV1NamespacedPod" */
 static void operation_id(struct writer *w, const struct operation *op, bool many)
 {
-    static const struct { const char *action, *word; } words[] = {{"get", "read"}, {"post", "create"},
-        {"put", "replace"}, {"deletecollection", "deleteCollection"}};
+    static const struct {
+        const char *action, *word;
+    } words[] = {{"get", "read"}, {"post", "create"}, {"put", "replace"},
+        {"deletecollection", "deleteCollection"}};
     const char *verb = op->action, *group = *w->r->group ? w->r->group : "core";
     for (size_t i = 0; i < ARRAY_COUNT(words); i++)
         if (!strcmp(words[i].action, op->action))
@@ -179,19 +195,23 @@ static void write_operation(struct writer *w, const struct operation *op, bool m
     strbuf_addf(w->out, "\"description\":\"%s %s\",", op->action, many ? w->r->plural : w->kind);
     operation_id(w, op, many);
     if (w->o->version == 2 && op->verb == VERB_PATCH)
-        strbuf_addc(w->out, "\"consumes\":[\"application/json-patch+json\",\"application/merge-patch+json\","
+        strbuf_addc(w->out,
+            "\"consumes\":[\"application/json-patch+json\",\"application/merge-patch+json\","
             "\"application/strategic-merge-patch+json\",\"application/apply-patch+yaml\"],");
     if (op->has_body && w->o->version == 3)
         request_body_v3(w, op);
     parameters(w, op);
     strbuf_addc(w->out, ",");
     response(w, op);
-    strbuf_addf(w->out, ",\"x-kubernetes-action\":\"%s\",\"x-kubernetes-group-version-kind\":{\"group\":\"%.*s\","
-        "\"kind\":\"%s\",\"version\":\"%s\"}}", op->action, slash ? (int)(slash - w->group_version) : 0,
-        w->group_version, w->kind, slash ? slash + 1 : w->group_version);
+    strbuf_addf(w->out,
+        ",\"x-kubernetes-action\":\"%s\",\"x-kubernetes-group-version-kind\":{\"group\":\"%.*s\","
+        "\"kind\":\"%s\",\"version\":\"%s\"}}",
+        op->action, slash ? (int)(slash - w->group_version) : 0, w->group_version, w->kind,
+        slash ? slash + 1 : w->group_version);
 }
 
-static void write_item(struct writer *w, const char *path, unsigned verbs, bool many, openapi_path_fn *fn, void *arg)
+static void write_item(
+    struct writer *w, const char *path, unsigned verbs, bool many, openapi_path_fn *fn, void *arg)
 {
     const struct operation *ops = many ? on_collection : on_object;
     size_t count = many ? ARRAY_COUNT(on_collection) : ARRAY_COUNT(on_object);
@@ -218,9 +238,11 @@ static void write_item(struct writer *w, const char *path, unsigned verbs, bool 
 
 void openapi_each_path(struct openapi *o, const struct resource *r, openapi_path_fn *fn, void *arg)
 {
-    struct writer w = {.o = o, .r = r, .kind = r->kind, .group_version = r->group_version, .schema = r->schema};
+    struct writer w = {
+        .o = o, .r = r, .kind = r->kind, .group_version = r->group_version, .schema = r->schema};
     autofree char *root = str_format("/%s/%s", *r->group ? "apis" : "api", r->group_version);
-    autofree char *many = str_format("%s%s/%s", root, r->namespaced ? "/namespaces/{namespace}" : "", r->plural);
+    autofree char *many =
+        str_format("%s%s/%s", root, r->namespaced ? "/namespaces/{namespace}" : "", r->plural);
     autofree char *one = str_format("%s/{name}", many);
     openapi_want(o, r->schema);
     write_item(&w, many, r->verbs, true, fn, arg);
@@ -231,7 +253,11 @@ void openapi_each_path(struct openapi *o, const struct resource *r, openapi_path
         if (s->connect)
             continue;
         autofree char *path = str_format("%s/%s", one, s->name);
-        struct writer sub = {.o = o, .r = r, .sub = s, .kind = s->kind, .group_version = s->group_version,
+        struct writer sub = {.o = o,
+            .r = r,
+            .sub = s,
+            .kind = s->kind,
+            .group_version = s->group_version,
             .schema = s->schema};
         openapi_want(o, s->schema);
         write_item(&sub, path, s->verbs, false, fn, arg);

@@ -1,8 +1,9 @@
 /*
  * OpenAPI version 2 as a gnostic Document in protobuf, which older kubectl asks for.
  *
- * Paths and definitions come one by one as the JSON of the same document and are turned into messages here, so that no
- * tree of the whole ever exists. A message is a table of (JSON member, field number, how to write it).
+ * Paths and definitions come one by one as the JSON of the same document and are turned into
+ * messages here, so that no tree of the whole ever exists. A message is a table of (JSON member,
+ * field number, how to write it).
  *
  * Upstream: github.com/google/gnostic, openapiv2/OpenAPIv2.proto.
  */
@@ -108,9 +109,16 @@ static void put_properties(struct strbuf *out, const cJSON *properties)
 
 static void put_schema(struct strbuf *out, const cJSON *s)
 {
-    static const struct { const char *member; unsigned number; put_fn *fn; } inner[] = {
-        {"default", 5, put_any}, {"additionalProperties", 21, put_additional}, {"type", 22, put_type},
-        {"items", 23, put_items}, {"properties", 25, put_properties},
+    static const struct {
+        const char *member;
+        unsigned number;
+        put_fn *fn;
+    } inner[] = {
+        {"default", 5, put_any},
+        {"additionalProperties", 21, put_additional},
+        {"type", 22, put_type},
+        {"items", 23, put_items},
+        {"properties", 25, put_properties},
     };
     put_text(out, 1, value_string(json_get(s, "$ref")));
     put_text(out, 2, value_string(json_get(s, "format")));
@@ -202,15 +210,18 @@ static void put_operation(struct strbuf *out, const cJSON *op)
 
 static void put_path_item(struct strbuf *out, const cJSON *item)
 {
-    static const struct { const char *method; unsigned number; } methods[] = {{"get", 2}, {"put", 3}, {"post", 4},
-        {"delete", 5}, {"patch", 8}};
+    static const struct {
+        const char *method;
+        unsigned number;
+    } methods[] = {{"get", 2}, {"put", 3}, {"post", 4}, {"delete", 5}, {"patch", 8}};
     for (size_t i = 0; i < ARRAY_COUNT(methods); i++)
         if (json_get(item, methods[i].method))
             put_message(out, methods[i].number, json_get(item, methods[i].method), put_operation);
     put_each(out, 9, json_get(item, "parameters"), put_parameter_item);
 }
 
-static void put_part(struct strbuf *out, unsigned number, const char *name, struct str json, put_fn *fn)
+static void put_part(
+    struct strbuf *out, unsigned number, const char *name, struct str json, put_fn *fn)
 {
     struct error err;
     autojson cJSON *tree = NULL;

@@ -1,13 +1,15 @@
 /*
  * One type as an OpenAPI definition, for both versions of the language.
  *
- * Version 3 wraps a reference in allOf, so that description and default may stand beside it; version 2 does not.
+ * Version 3 wraps a reference in allOf, so that description and default may stand beside it;
+ * version 2 does not.
  */
 #include "apiserver/schema/openapi.h"
 
 const struct openapi_scalar openapi_scalars[] = {
     {"io.k8s.apimachinery.pkg.api.resource.Quantity",
-        "{\"description\":\"An exact decimal with a unit suffix, such as 100m or 1.5Gi.\",\"type\":\"string\"}",
+        "{\"description\":\"An exact decimal with a unit suffix, such as 100m or "
+        "1.5Gi.\",\"type\":\"string\"}",
         "{\"description\":\"An exact decimal with a unit suffix, such as 100m or 1.5Gi.\","
         "\"oneOf\":[{\"type\":\"string\"},{\"type\":\"number\"}]}"},
     {"io.k8s.apimachinery.pkg.util.intstr.IntOrString",
@@ -16,16 +18,21 @@ const struct openapi_scalar openapi_scalars[] = {
         "{\"description\":\"An integer, or a string such as a port name or a percentage.\","
         "\"format\":\"int-or-string\",\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"string\"}]}"},
     {DEFINITION_META ".Time",
-        "{\"description\":\"A time in RFC 3339, whole seconds.\",\"type\":\"string\",\"format\":\"date-time\"}",
-        "{\"description\":\"A time in RFC 3339, whole seconds.\",\"type\":\"string\",\"format\":\"date-time\"}"},
+        "{\"description\":\"A time in RFC 3339, whole "
+        "seconds.\",\"type\":\"string\",\"format\":\"date-time\"}",
+        "{\"description\":\"A time in RFC 3339, whole "
+        "seconds.\",\"type\":\"string\",\"format\":\"date-time\"}"},
     {DEFINITION_META ".MicroTime",
-        "{\"description\":\"A time in RFC 3339 with microseconds.\",\"type\":\"string\",\"format\":\"date-time\"}",
-        "{\"description\":\"A time in RFC 3339 with microseconds.\",\"type\":\"string\",\"format\":\"date-time\"}"},
+        "{\"description\":\"A time in RFC 3339 with "
+        "microseconds.\",\"type\":\"string\",\"format\":\"date-time\"}",
+        "{\"description\":\"A time in RFC 3339 with "
+        "microseconds.\",\"type\":\"string\",\"format\":\"date-time\"}"},
     {DEFINITION_META ".Patch",
         "{\"description\":\"The body of a patch request.\",\"type\":\"object\"}",
         "{\"description\":\"The body of a patch request.\",\"type\":\"object\"}"},
     {"io.k8s.apimachinery.pkg.runtime.RawExtension",
-        "{\"description\":\"Any object.\",\"type\":\"object\"}", "{\"description\":\"Any object.\",\"type\":\"object\"}"},
+        "{\"description\":\"Any object.\",\"type\":\"object\"}",
+        "{\"description\":\"Any object.\",\"type\":\"object\"}"},
 };
 const size_t openapi_scalar_count = ARRAY_COUNT(openapi_scalars);
 
@@ -45,7 +52,8 @@ void openapi_want(struct openapi *o, const struct schema *s)
 
 void openapi_write_ref(struct openapi *o, const char *definition)
 {
-    strbuf_addf(o->out, "{\"$ref\":\"#/%s/%s\"}", o->version == 2 ? "definitions" : "components/schemas", definition);
+    strbuf_addf(o->out, "{\"$ref\":\"#/%s/%s\"}",
+        o->version == 2 ? "definitions" : "components/schemas", definition);
 }
 
 static void write_description(struct openapi *o, const char *help, size_t n)
@@ -85,7 +93,8 @@ static const char *definition_of(struct openapi *o, const struct field *f)
 static void write_plain_type(struct openapi *o, const struct field *f)
 {
     static const char *const types[] = {
-        [V_STRING] = "\"type\":\"string\"", [V_BOOL] = "\"type\":\"boolean\"",
+        [V_STRING] = "\"type\":\"string\"",
+        [V_BOOL] = "\"type\":\"boolean\"",
         [V_INT32] = "\"type\":\"integer\",\"format\":\"int32\"",
         [V_INT64] = "\"type\":\"integer\",\"format\":\"int64\"",
         [V_DOUBLE] = "\"type\":\"number\",\"format\":\"double\"",
@@ -123,7 +132,8 @@ static void write_names(struct openapi *o, const char *const *names)
 
 static void write_extensions(struct openapi *o, const struct field *f)
 {
-    static const char *const lists[] = {[LIST_ATOMIC] = "atomic", [LIST_SET] = "set", [LIST_MAP] = "map"};
+    static const char *const lists[] = {
+        [LIST_ATOMIC] = "atomic", [LIST_SET] = "set", [LIST_MAP] = "map"};
     if (f->list == LIST_MAP) {
         add(o, ",\"x-kubernetes-list-map-keys\":[");
         write_names(o, f->keys);
@@ -132,13 +142,16 @@ static void write_extensions(struct openapi *o, const struct field *f)
     if (f->list != LIST_PLAIN)
         strbuf_addf(o->out, ",\"x-kubernetes-list-type\":\"%s\"", lists[f->list]);
     if (f->flags & (F_MAP_ATOMIC | F_GRANULAR))
-        strbuf_addf(o->out, ",\"x-kubernetes-map-type\":\"%s\"", f->flags & F_MAP_ATOMIC ? "atomic" : "granular");
+        strbuf_addf(o->out, ",\"x-kubernetes-map-type\":\"%s\"",
+            f->flags & F_MAP_ATOMIC ? "atomic" : "granular");
     if (f->merge_key)
         strbuf_addf(o->out, ",\"x-kubernetes-patch-merge-key\":\"%s\"", f->merge_key);
     if (f->patch)
-        strbuf_addf(o->out, ",\"x-kubernetes-patch-strategy\":\"%s%s%s%s\"", f->patch & PATCH_MERGE ? "merge" : "",
+        strbuf_addf(o->out, ",\"x-kubernetes-patch-strategy\":\"%s%s%s%s\"",
+            f->patch & PATCH_MERGE ? "merge" : "",
             (f->patch & PATCH_MERGE) && (f->patch & PATCH_RETAIN_KEYS) ? "," : "",
-            f->patch & PATCH_RETAIN_KEYS ? "retainKeys" : "", f->patch & PATCH_REPLACE ? "replace" : "");
+            f->patch & PATCH_RETAIN_KEYS ? "retainKeys" : "",
+            f->patch & PATCH_REPLACE ? "replace" : "");
 }
 
 /* The inside of an element: `"type":"string"`, or a reference. */
@@ -179,7 +192,8 @@ static void write_value(struct openapi *o, const struct field *f)
     }
 }
 
-static const char api_version_help[] = "The version of the API that the object is written in, such as v1 or apps/v1.";
+static const char api_version_help[] =
+    "The version of the API that the object is written in, such as v1 or apps/v1.";
 static const char kind_help[] = "The kind of the object, in CamelCase.";
 
 static void write_property(struct openapi *o, const struct field *f)
@@ -201,7 +215,8 @@ static void write_gvk(struct openapi *o, const char *group_version, const char *
 {
     const char *slash = strchr(group_version, '/');
     strbuf_addf(o->out, "{\"group\":\"%.*s\",\"kind\":\"%s\",\"version\":\"%s\"}",
-        slash ? (int)(slash - group_version) : 0, group_version, kind, slash ? slash + 1 : group_version);
+        slash ? (int)(slash - group_version) : 0, group_version, kind,
+        slash ? slash + 1 : group_version);
 }
 
 /* DeleteOptions, Status and their like belong to every group/version. */
@@ -232,7 +247,8 @@ void openapi_write_schema(struct openapi *o, const struct schema *s)
     add(o, "{");
     write_description(o, s->help, s->help_length);
     if (s->is_any) {
-        add(o, !strcmp(s->name, "FieldsV1") ? "\"type\":\"object\"}" : "\"x-kubernetes-preserve-unknown-fields\":true}");
+        add(o, !strcmp(s->name, "FieldsV1") ? "\"type\":\"object\"}"
+                                            : "\"x-kubernetes-preserve-unknown-fields\":true}");
         return;
     }
     add(o, "\"type\":\"object\"");
@@ -256,11 +272,16 @@ void openapi_write_schema(struct openapi *o, const struct schema *s)
 void openapi_write_list(struct openapi *o, const struct resource *r)
 {
     openapi_want(o, r->schema);
-    strbuf_addf(o->out, "{\"description\":\"A list of %s.\",\"type\":\"object\",\"required\":[\"items\"],\"properties\":{"
-        "\"apiVersion\":{\"description\":\"%s\",\"type\":\"string\"},\"items\":{\"description\":\"The objects.\","
-        "\"type\":\"array\",\"items\":", r->plural, api_version_help);
+    strbuf_addf(o->out,
+        "{\"description\":\"A list of "
+        "%s.\",\"type\":\"object\",\"required\":[\"items\"],\"properties\":{"
+        "\"apiVersion\":{\"description\":\"%s\",\"type\":\"string\"},\"items\":{\"description\":"
+        "\"The objects.\","
+        "\"type\":\"array\",\"items\":",
+        r->plural, api_version_help);
     openapi_write_ref(o, r->schema->definition);
-    strbuf_addf(o->out, "},\"kind\":{\"description\":\"%s\",\"type\":\"string\"},\"metadata\":", kind_help);
+    strbuf_addf(
+        o->out, "},\"kind\":{\"description\":\"%s\",\"type\":\"string\"},\"metadata\":", kind_help);
     openapi_write_ref(o, DEFINITION_META ".ListMeta");
     add(o, "},\"x-kubernetes-group-version-kind\":[");
     write_gvk(o, r->group_version, r->list_kind);

@@ -1,9 +1,11 @@
 /*
- * Reads the embedded .api files into schemas and resources (the language: README.md of this folder).
+ * Reads the embedded .api files into schemas and resources (the language: README.md of this
+ * folder).
  *
- * Two passes: the first finds the types, so that a field may refer to any of them; the second reads fields and resources.
- * Names are interned, everything lives in the api's arena, help texts stay where they are in the binary.
- * An error names file and line; it is a mistake in a file of ours, and the unit tests read them all.
+ * Two passes: the first finds the types, so that a field may refer to any of them; the second reads
+ * fields and resources. Names are interned, everything lives in the api's arena, help texts stay
+ * where they are in the binary. An error names file and line; it is a mistake in a file of ours,
+ * and the unit tests read them all.
  *
  * Cost: about 1 ms for all files.
  */
@@ -13,8 +15,8 @@
 
 static int fail(struct parser *p, const char *what, struct str token)
 {
-    return error_set(p->err, ERR_INTERNAL, "%s:%zu: %s \"%.*s\"", p->file->name, p->line_number, what,
-        STR_FMT(token));
+    return error_set(p->err, ERR_INTERNAL, "%s:%zu: %s \"%.*s\"", p->file->name, p->line_number,
+        what, STR_FMT(token));
 }
 
 uint32_t schema_hash(const char *name, size_t n)
@@ -97,7 +99,8 @@ static bool parenthesised(struct str token, const char *word, struct str *ret)
 
 struct schema *parser_schema(struct parser *p, const char *package, struct str name)
 {
-    uint32_t at = (schema_hash(name.p, name.n) ^ schema_hash(package, strlen(package))) & PARSER_TYPES_MASK;
+    uint32_t at =
+        (schema_hash(name.p, name.n) ^ schema_hash(package, strlen(package))) & PARSER_TYPES_MASK;
     for (; p->types[at]; at = (at + 1) & PARSER_TYPES_MASK) {
         struct schema *s = p->types[at];
         if (s->package == package && str_eqc(name, s->name))
@@ -117,7 +120,8 @@ static int add_type(struct parser *p, const char *package, const char *definitio
     s->package = package;
     s->definition = arena_printf(p->api->arena, "%s.%s", definitions, s->name);
     s->group_version = p->group_version;
-    uint32_t at = (schema_hash(name.p, name.n) ^ schema_hash(package, strlen(package))) & PARSER_TYPES_MASK;
+    uint32_t at =
+        (schema_hash(name.p, name.n) ^ schema_hash(package, strlen(package))) & PARSER_TYPES_MASK;
     while (p->types[at])
         at = (at + 1) & PARSER_TYPES_MASK;
     p->types[at] = s;
@@ -153,10 +157,21 @@ static int read_package(struct parser *p, struct str line)
     return 0;
 }
 
-static const struct { const char *name; enum value_type type; } scalars[] = {
-    {"string", V_STRING}, {"bool", V_BOOL}, {"int32", V_INT32}, {"int64", V_INT64}, {"double", V_DOUBLE},
-    {"bytes", V_BYTES}, {"Quantity", V_QUANTITY}, {"IntOrString", V_INT_OR_STRING}, {"Time", V_TIME},
-    {"MicroTime", V_MICROTIME}, {"RawExtension", V_ANY},
+static const struct {
+    const char *name;
+    enum value_type type;
+} scalars[] = {
+    {"string", V_STRING},
+    {"bool", V_BOOL},
+    {"int32", V_INT32},
+    {"int64", V_INT64},
+    {"double", V_DOUBLE},
+    {"bytes", V_BYTES},
+    {"Quantity", V_QUANTITY},
+    {"IntOrString", V_INT_OR_STRING},
+    {"Time", V_TIME},
+    {"MicroTime", V_MICROTIME},
+    {"RawExtension", V_ANY},
 };
 
 static const struct field *element_of(struct parser *p, struct str type);
@@ -225,9 +240,17 @@ static void read_numbers(struct str token, struct field *f)
     }
 }
 
-static const struct { const char *word; uint16_t flag; } flag_words[] = {
-    {"required", F_REQUIRED}, {"needed", F_NEEDED}, {"ptr", F_PTR}, {"omitempty", F_OMITEMPTY},
-    {"immutable", F_IMMUTABLE}, {"map=atomic", F_MAP_ATOMIC}, {"map=granular", F_GRANULAR},
+static const struct {
+    const char *word;
+    uint16_t flag;
+} flag_words[] = {
+    {"required", F_REQUIRED},
+    {"needed", F_NEEDED},
+    {"ptr", F_PTR},
+    {"omitempty", F_OMITEMPTY},
+    {"immutable", F_IMMUTABLE},
+    {"map=atomic", F_MAP_ATOMIC},
+    {"map=granular", F_GRANULAR},
     {"unique", F_UNIQUE},
 };
 
@@ -310,7 +333,8 @@ static int read_rule(struct parser *p, struct str token, struct field *f)
     } else if (parser_value(token, "max", &value) && str_parse_int64(value, &number, p->err) == 0) {
         rules_of(p, f)->max = number;
         rules_of(p, f)->has_max = true;
-    } else if (parser_value(token, "maxitems", &value) && str_parse_int64(value, &number, p->err) == 0) {
+    } else if (parser_value(token, "maxitems", &value) &&
+               str_parse_int64(value, &number, p->err) == 0) {
         rules_of(p, f)->max_items = (uint32_t)number;
     } else if (parser_value(token, "format", &value)) {
         if (!(rules_of(p, f)->format = format_find(value)))
@@ -493,7 +517,8 @@ static bool field_has_own(const struct field *f, bool defaults)
     return f->rules || (f->flags & (F_NEEDED | F_UNIQUE));
 }
 
-/* One round of marking; true when something changed. Types refer to each other in circles, so until nothing does. */
+/* One round of marking; true when something changed. Types refer to each other in circles, so until
+ * nothing does. */
 static bool mark_deep(struct api *api)
 {
     bool changed = false;

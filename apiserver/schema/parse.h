@@ -16,14 +16,15 @@ struct parser {
     const struct api_file *file;
     const char *at;
     size_t line_number;
-    const char *package, *definitions, *group_version; /* of this file; group_version is NULL for meta/v1 */
-    struct schema *type;          /* being read, or NULL */
+    const char *package, *definitions,
+        *group_version;  /* of this file; group_version is NULL for meta/v1 */
+    struct schema *type; /* being read, or NULL */
     struct field fields[SCHEMA_FIELDS_MAX];
     size_t field_count;
-    struct resource *resource;    /* being read, or NULL */
+    struct resource *resource; /* being read, or NULL */
     struct column columns[24];
     struct subresource subresources[16];
-    struct field *elements[16];   /* the element of each scalar type */
+    struct field *elements[16]; /* the element of each scalar type */
     const char *names[PARSER_NAMES_MASK + 1];
     size_t name_count;
     struct schema *types[PARSER_TYPES_MASK + 1];

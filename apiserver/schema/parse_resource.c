@@ -5,17 +5,25 @@
 
 #include "apiserver/schema/parse.h"
 
-static const struct { const char *word; unsigned verb; } verb_words[] = {
-    {"get", VERB_GET}, {"list", VERB_LIST}, {"watch", VERB_WATCH}, {"create", VERB_CREATE},
-    {"update", VERB_UPDATE}, {"patch", VERB_PATCH}, {"delete", VERB_DELETE},
+static const struct {
+    const char *word;
+    unsigned verb;
+} verb_words[] = {
+    {"get", VERB_GET},
+    {"list", VERB_LIST},
+    {"watch", VERB_WATCH},
+    {"create", VERB_CREATE},
+    {"update", VERB_UPDATE},
+    {"patch", VERB_PATCH},
+    {"delete", VERB_DELETE},
     {"deletecollection", VERB_DELETECOLLECTION},
 };
 #define ALL_VERBS 255u
 
 static int fail(struct parser *p, const char *what, struct str token)
 {
-    return error_set(p->err, ERR_INTERNAL, "%s:%zu: %s \"%.*s\"", p->file->name, p->line_number, what,
-        STR_FMT(token));
+    return error_set(p->err, ERR_INTERNAL, "%s:%zu: %s \"%.*s\"", p->file->name, p->line_number,
+        what, STR_FMT(token));
 }
 
 static unsigned verb_of(struct str word)
@@ -74,8 +82,9 @@ static int set_group(struct parser *p, struct resource *r)
     ssize_t slash = str_find(gv, '/');
     r->group_version = p->group_version;
     r->group = slash < 0 ? "" : parser_intern(p, str_range(gv.p, (size_t)slash));
-    r->version = slash < 0 ? r->group_version
-                           : parser_intern(p, str_range(gv.p + slash + 1, gv.n - (size_t)slash - 1));
+    r->version = slash < 0
+                     ? r->group_version
+                     : parser_intern(p, str_range(gv.p + slash + 1, gv.n - (size_t)slash - 1));
     r->storage_group_version = r->group_version;
     return 0;
 }
@@ -114,8 +123,8 @@ static int read_subresource(struct parser *p, struct resource *r, struct str lin
     struct subresource *s = &p->subresources[r->subresource_count];
     if (r->subresource_count == ARRAY_COUNT(p->subresources) || !parser_token(&line, &token))
         return fail(p, "bad subresource", line);
-    *s = (struct subresource){.name = parser_intern(p, token), .kind = r->kind,
-        .group_version = r->group_version};
+    *s = (struct subresource){
+        .name = parser_intern(p, token), .kind = r->kind, .group_version = r->group_version};
     while (parser_token(&line, &token)) {
         unsigned verb = verb_of(token);
         if (str_eqc(token, "connect")) {
@@ -134,7 +143,8 @@ static int read_subresource(struct parser *p, struct resource *r, struct str lin
     }
     if (!strcmp(s->name, "status"))
         r->has_status = true;
-    struct subresource *all = arena_new_array(p->api->arena, struct subresource, r->subresource_count + 1);
+    struct subresource *all =
+        arena_new_array(p->api->arena, struct subresource, r->subresource_count + 1);
     memcpy(all, p->subresources, (r->subresource_count + 1) * sizeof(*all));
     r->subresources = all;
     r->subresource_count++;
@@ -179,8 +189,8 @@ static void read_selectable(struct parser *p, struct resource *r, struct str lin
     for (size_t n = 0; n < 16 && parser_token(&line, &token); n++) {
         ssize_t equals = str_find(token, '=');
         struct str name = equals < 0 ? token : str_range(token.p, (size_t)equals);
-        struct str path = equals < 0 ? token
-                                     : str_range(token.p + equals + 1, token.n - (size_t)equals - 1);
+        struct str path =
+            equals < 0 ? token : str_range(token.p + equals + 1, token.n - (size_t)equals - 1);
         names[n] = parser_intern(p, name);
         paths[n] = parser_intern(p, path);
     }
@@ -210,7 +220,8 @@ int parse_resource_line(struct parser *p, struct str line)
     return 0;
 }
 
-static const struct schema *kind_schema(struct parser *p, const char *group_version, const char *kind)
+static const struct schema *kind_schema(
+    struct parser *p, const char *group_version, const char *kind)
 {
     for (size_t i = 0; i < p->api->schema_count; i++) {
         const struct schema *s = &p->api->schemas[i];

@@ -1,8 +1,8 @@
 /*
  * JSON patch, RFC 6902. A patch is applied to a copy: all of it or nothing.
  *
- * Bounded against patches that copy themselves: at most LIMIT_PATCH_OPERATIONS operations, and copies may add no more
- * than LIMIT_BODY_BYTES of text in all.
+ * Bounded against patches that copy themselves: at most LIMIT_PATCH_OPERATIONS operations, and
+ * copies may add no more than LIMIT_BODY_BYTES of text in all.
  *
  * Upstream: github.com/evanphx/json-patch v4, whose error texts clients see.
  */
@@ -79,23 +79,25 @@ static cJSON *find(cJSON *tree, const char *pointer)
 
 static int missing_path(struct patcher *p, const char *op, const char *path)
 {
-    return error_set(p->err, ERR_INVALID, "%s operation does not apply: doc is missing path: \"%s\": missing value",
-        op, path);
+    return error_set(p->err, ERR_INVALID,
+        "%s operation does not apply: doc is missing path: \"%s\": missing value", op, path);
 }
 
 static int missing_key(struct patcher *p, const char *op, const char *path)
 {
-    return error_set(p->err, ERR_INVALID, "%s operation does not apply: doc is missing key: %s: missing value",
-        op, path);
+    return error_set(p->err, ERR_INVALID,
+        "%s operation does not apply: doc is missing key: %s: missing value", op, path);
 }
 
 static int bad_index(struct patcher *p, const char *op, const char *path)
 {
     return error_set(p->err, ERR_INVALID,
-        "error in %s for path: '%s': Unable to access invalid index: invalid index referenced", op, path);
+        "error in %s for path: '%s': Unable to access invalid index: invalid index referenced", op,
+        path);
 }
 
-/* cJSON_InsertItemInArray refuses lists whose first element has no prev, as its own functions leave them. */
+/* cJSON_InsertItemInArray refuses lists whose first element has no prev, as its own functions leave
+ * them. */
 static void insert(cJSON *list, size_t index, cJSON *value)
 {
     cJSON *after = list->child;
@@ -200,8 +202,8 @@ static int op_move(struct patcher *p, const char *path, const cJSON *op)
     const char *from = value_string(json_get(op, "from"));
     size_t n = strlen(from);
     if (!strncmp(path, from, n) && path[n] == '/')
-        return error_set(p->err, ERR_INVALID, "move operation does not apply: cannot move \"%s\" into itself",
-            from);
+        return error_set(p->err, ERR_INVALID,
+            "move operation does not apply: cannot move \"%s\" into itself", from);
     if (take(p, from, &item, "move") < 0)
         return -p->err->code;
     return put(p, path, item, "move");
@@ -217,8 +219,10 @@ static int op_copy(struct patcher *p, const char *path, const cJSON *op)
     json_print(item, &text);
     p->copied += text.n;
     if (p->copied > LIMIT_BODY_BYTES)
-        return error_set(p->err, ERR_TOO_LARGE, "Unable to copy, the accumulated size increase of copy is %zu, "
-            "exceeding the limit %u", p->copied, LIMIT_BODY_BYTES);
+        return error_set(p->err, ERR_TOO_LARGE,
+            "Unable to copy, the accumulated size increase of copy is %zu, "
+            "exceeding the limit %u",
+            p->copied, LIMIT_BODY_BYTES);
     return put(p, path, cJSON_Duplicate(item, true), "copy");
 }
 
@@ -233,8 +237,15 @@ static int op_test(struct patcher *p, const char *path, const cJSON *op)
 
 typedef int op_fn(struct patcher *p, const char *path, const cJSON *op);
 
-static const struct { const char *name; op_fn *fn; } operations[] = {
-    {"add", op_add}, {"remove", op_remove}, {"replace", op_replace}, {"move", op_move}, {"copy", op_copy},
+static const struct {
+    const char *name;
+    op_fn *fn;
+} operations[] = {
+    {"add", op_add},
+    {"remove", op_remove},
+    {"replace", op_replace},
+    {"move", op_move},
+    {"copy", op_copy},
     {"test", op_test},
 };
 
@@ -255,14 +266,17 @@ static int apply(struct patcher *p, const cJSON *op)
 int patch_json(cJSON **tree, const cJSON *patch, struct error *err)
 {
     if (!cJSON_IsArray(patch))
-        return error_set(err, ERR_BAD_REQUEST, "json: cannot unmarshal %s into Go value of type "
-            "jsonpatch.Patch", cJSON_IsObject(patch) ? "object" : "value");
+        return error_set(err, ERR_BAD_REQUEST,
+            "json: cannot unmarshal %s into Go value of type "
+            "jsonpatch.Patch",
+            cJSON_IsObject(patch) ? "object" : "value");
     size_t count = 0;
     for (const cJSON *op = patch->child; op; op = op->next)
         count++;
     if (count > LIMIT_PATCH_OPERATIONS)
-        return error_set(err, ERR_TOO_LARGE, "The allowed maximum operations in a JSON patch is %d, got %zu",
-            LIMIT_PATCH_OPERATIONS, count);
+        return error_set(err, ERR_TOO_LARGE,
+            "The allowed maximum operations in a JSON patch is %d, got %zu", LIMIT_PATCH_OPERATIONS,
+            count);
     struct patcher p = {.tree = cJSON_Duplicate(*tree, true), .err = err};
     for (const cJSON *op = patch->child; op; op = op->next) {
         if (apply(&p, op) < 0) {

@@ -71,20 +71,22 @@ ssize_t index_find(const struct item_index *x, const cJSON *element)
 
 struct placed {
     cJSON *item;
-    ssize_t order;    /* position in the list that sorts it, -1 last */
+    ssize_t order; /* position in the list that sorts it, -1 last */
     size_t original;
 };
 
 static int by_order(const void *a, const void *b)
 {
     const struct placed *x = a, *y = b;
-    size_t p = x->order < 0 ? SIZE_MAX : (size_t)x->order, q = y->order < 0 ? SIZE_MAX : (size_t)y->order;
+    size_t p = x->order < 0 ? SIZE_MAX : (size_t)x->order,
+           q = y->order < 0 ? SIZE_MAX : (size_t)y->order;
     if (p != q)
         return p < q ? -1 : 1;
     return (x->original > y->original) - (x->original < y->original);
 }
 
-static struct items sort_by(struct arena *a, const struct items *list, const struct item_index *order)
+static struct items sort_by(
+    struct arena *a, const struct items *list, const struct item_index *order)
 {
     struct placed *placed = arena_new_array(a, struct placed, list->n + 1);
     for (size_t i = 0; i < list->n; i++)
@@ -96,8 +98,8 @@ static struct items sort_by(struct arena *a, const struct items *list, const str
     return sorted;
 }
 
-struct items items_order(struct arena *a, const struct items *merged, const struct items *patch_order,
-    const struct items *server_order, const char *key)
+struct items items_order(struct arena *a, const struct items *merged,
+    const struct items *patch_order, const struct items *server_order, const char *key)
 {
     struct item_index by_patch = index_new(a, patch_order, key);
     struct item_index by_server = index_new(a, server_order, key);

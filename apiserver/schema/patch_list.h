@@ -1,6 +1,7 @@
 /*
- * Lists inside a strategic merge patch: arrays of borrowed elements with an index by merge key, so that matching two
- * lists of n elements costs n and not n * n. Private to patch_strategic.c and patch_list.c.
+ * Lists inside a strategic merge patch: arrays of borrowed elements with an index by merge key, so
+ * that matching two lists of n elements costs n and not n * n. Private to patch_strategic.c and
+ * patch_list.c.
  */
 #pragma once
 
@@ -11,7 +12,8 @@ struct items {
     size_t n;
 };
 
-/* Elements by the value of their merge key, or by themselves when key is NULL; the first of equal ones counts. */
+/* Elements by the value of their merge key, or by themselves when key is NULL; the first of equal
+ * ones counts. */
 struct item_index {
     const struct items *list;
     const char *key;
@@ -27,8 +29,8 @@ ssize_t index_find(const struct item_index *x, const cJSON *element);
 ssize_t index_find_value(const struct item_index *x, const cJSON *value);
 
 /*
- * Upstream's order of a merged list: the elements that the patch names, in the patch's order; elements only the
- * server has, in the server's; both interleaved so that neither order breaks.
+ * Upstream's order of a merged list: the elements that the patch names, in the patch's order;
+ * elements only the server has, in the server's; both interleaved so that neither order breaks.
  */
-struct items items_order(struct arena *a, const struct items *merged, const struct items *patch_order,
-    const struct items *server_order, const char *key);
+struct items items_order(struct arena *a, const struct items *merged,
+    const struct items *patch_order, const struct items *server_order, const char *key);

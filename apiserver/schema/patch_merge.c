@@ -35,9 +35,13 @@ static void merge(cJSON *target, const cJSON *patch)
 int patch_merge(cJSON **tree, const cJSON *patch, struct error *err)
 {
     if (!cJSON_IsObject(patch))
-        return error_set(err, ERR_BAD_REQUEST, "json: cannot unmarshal %s into Go value of type "
-            "map[string]interface {}", cJSON_IsArray(patch) ? "array" : cJSON_IsString(patch) ? "string"
-            : cJSON_IsBool(patch) ? "bool" : "number");
+        return error_set(err, ERR_BAD_REQUEST,
+            "json: cannot unmarshal %s into Go value of type "
+            "map[string]interface {}",
+            cJSON_IsArray(patch)    ? "array"
+            : cJSON_IsString(patch) ? "string"
+            : cJSON_IsBool(patch)   ? "bool"
+                                    : "number");
     merge(*tree, patch);
     return 0;
 }

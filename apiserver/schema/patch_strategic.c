@@ -1,9 +1,11 @@
 /*
- * Strategic merge patch: objects merge, lists merge by the merge key of their schema or are replaced.
+ * Strategic merge patch: objects merge, lists merge by the merge key of their schema or are
+ * replaced.
  *
- * Directives: $patch (replace, delete, merge), $retainKeys, $setElementOrder/LIST, $deleteFromPrimitiveList/LIST.
- * Both trees are worked on as copies: on an error nothing has changed. Where the schema knows nothing (maps, raw
- * extensions) objects merge and lists are replaced.
+ * Directives: $patch (replace, delete, merge), $retainKeys, $setElementOrder/LIST,
+ * $deleteFromPrimitiveList/LIST. Both trees are worked on as copies: on an error nothing has
+ * changed. Where the schema knows nothing (maps, raw extensions) objects merge and lists are
+ * replaced.
  *
  * Cost: linear in both trees (lists are matched through an index).
  * Upstream: apimachinery's util/strategicpatch, mergeMap.
@@ -45,8 +47,10 @@ static void strip(cJSON *value)
 {
     for (cJSON *m = value->child, *next; m; m = next) {
         next = m->next;
-        bool directive = m->string && (!strcmp(m->string, "$patch") || !strcmp(m->string, "$retainKeys") ||
-            has_prefix(m->string, ORDER_PREFIX) || has_prefix(m->string, DELETE_PREFIX));
+        bool directive =
+            m->string &&
+            (!strcmp(m->string, "$patch") || !strcmp(m->string, "$retainKeys") ||
+                has_prefix(m->string, ORDER_PREFIX) || has_prefix(m->string, DELETE_PREFIX));
         const cJSON *inner = cJSON_IsObject(m) ? json_get(m, "$patch") : NULL;
         bool deleted = inner && !strcmp(value_string(inner), "delete");
         if (directive || deleted || (cJSON_IsNull(m) && cJSON_IsObject(value)))
@@ -114,7 +118,8 @@ static int retain_keys(struct merger *m, cJSON *original, cJSON *patch)
         return error_set(m->err, ERR_BAD_REQUEST, "invalid patch format of retainKeys");
     for (const cJSON *p = patch->child; p; p = p->next)
         if (p->string[0] != '$' && !cJSON_IsNull(p) && !list_has(keep, p->string))
-            return error_set(m->err, ERR_BAD_REQUEST, "patch content doesn't match retainKeys list");
+            return error_set(
+                m->err, ERR_BAD_REQUEST, "patch content doesn't match retainKeys list");
     for (cJSON *o = original->child, *next; o; o = next) {
         next = o->next;
         if (!list_has(keep, o->string))
@@ -190,8 +195,8 @@ static int list_directives(struct merger *m, const char *key, cJSON *original, c
 }
 
 /* Merges or appends each element of the patch; elements move from patch to original. */
-static int merge_elements(struct merger *m, const struct schema *s, const char *key, cJSON *original,
-    cJSON *patch)
+static int merge_elements(
+    struct merger *m, const struct schema *s, const char *key, cJSON *original, cJSON *patch)
 {
     struct items have = items_of(m->arena, original);
     struct item_index index = index_new(m->arena, &have, key);
@@ -201,8 +206,8 @@ static int merge_elements(struct merger *m, const struct schema *s, const char *
         if (!value) {
             autostrbuf struct strbuf text = STRBUF_EMPTY;
             json_print(p, &text);
-            return error_set(m->err, ERR_BAD_REQUEST, "map: %s does not contain declared merge key: %s",
-                text.data, key);
+            return error_set(m->err, ERR_BAD_REQUEST,
+                "map: %s does not contain declared merge key: %s", text.data, key);
         }
         ssize_t at = index_find_value(&index, value);
         if (at >= 0) {
@@ -255,7 +260,8 @@ static int merge_list(struct merger *m, const struct field *f, cJSON *original, 
         return -m->err->code;
     const char *key = objects ? f->merge_key : NULL;
     if (objects && !key)
-        return error_set(m->err, ERR_BAD_REQUEST, "cannot merge lists without merge key for %s", f->name);
+        return error_set(
+            m->err, ERR_BAD_REQUEST, "cannot merge lists without merge key for %s", f->name);
     autojson cJSON *server_copy = NULL, *patch_copy = NULL;
     if (objects && list_directives(m, key, original, patch) < 0)
         return -m->err->code;
@@ -286,16 +292,16 @@ static int check_order(struct merger *m, const cJSON *order, const cJSON *patch,
             json_print(patch, &got);
             json_print(order, &wanted);
             return error_set(m->err, ERR_BAD_REQUEST,
-                "The order in patch list:\n%.400s\n doesn't match $setElementOrder list:\n%.400s", got.data,
-                wanted.data);
+                "The order in patch list:\n%.400s\n doesn't match $setElementOrder list:\n%.400s",
+                got.data, wanted.data);
         }
         o = o->next;
     }
     return 0;
 }
 
-static int apply_order(struct merger *m, const struct schema *s, cJSON *original, cJSON *patch,
-    cJSON *order)
+static int apply_order(
+    struct merger *m, const struct schema *s, cJSON *original, cJSON *patch, cJSON *order)
 {
     const char *name = order->string + strlen(ORDER_PREFIX);
     const struct field *f = find_field(s, name);
@@ -343,8 +349,8 @@ static int apply_orders(struct merger *m, const struct schema *s, cJSON *origina
     }
 }
 
-static int merge_member(struct merger *m, const struct schema *s, struct members *original, cJSON *patch,
-    cJSON *p)
+static int merge_member(
+    struct merger *m, const struct schema *s, struct members *original, cJSON *patch, cJSON *p)
 {
     const char *name = p->string;
     bool deleting = has_prefix(name, DELETE_PREFIX);
@@ -390,8 +396,10 @@ static int merge_object(struct merger *m, const struct schema *s, cJSON *origina
 int patch_strategic(const struct schema *s, cJSON **tree, const cJSON *patch, struct error *err)
 {
     if (!cJSON_IsObject(patch))
-        return error_set(err, ERR_BAD_REQUEST, "json: cannot unmarshal %s into Go value of type "
-            "map[string]interface {}", cJSON_IsArray(patch) ? "array" : "value");
+        return error_set(err, ERR_BAD_REQUEST,
+            "json: cannot unmarshal %s into Go value of type "
+            "map[string]interface {}",
+            cJSON_IsArray(patch) ? "array" : "value");
     struct merger m = {.arena = arena_new(), .err = err};
     cJSON *result = cJSON_Duplicate(*tree, true);
     autojson cJSON *work = cJSON_Duplicate(patch, true);

@@ -1,6 +1,6 @@
 /*
- * The registry of named rules (rules.def), and the checks that many kinds share: annotations, quantities, label
- * requirements, owner references, keys of ConfigMaps.
+ * The registry of named rules (rules.def), and the checks that many kinds share: annotations,
+ * quantities, label requirements, owner references, keys of ConfigMaps.
  */
 #include "apiserver/schema/rules.h"
 
@@ -30,7 +30,10 @@ static const struct named_check checks[] = {
 #undef UPDATE
 };
 
-static const struct { const char *name; update_fn *update; } updates[] = {
+static const struct {
+    const char *name;
+    update_fn *update;
+} updates[] = {
 #define RULE(name)
 #define CHECK(name)
 #define UPDATE(name) {#name, update_##name},
@@ -109,8 +112,8 @@ bool text_set_has(const struct text_set *s, const char *text)
     return s->slots[text_slot(s, text)];
 }
 
-void check_of_annotations(struct check *c, const struct frame *at, const struct field *f,
-    const cJSON *value)
+void check_of_annotations(
+    struct check *c, const struct frame *at, const struct field *f, const cJSON *value)
 {
     size_t total = 0;
     (void)f;
@@ -126,8 +129,8 @@ void check_of_annotations(struct check *c, const struct frame *at, const struct 
         check_too_long(c, at, ANNOTATIONS_BYTES_MAX);
 }
 
-void check_of_config_keys(struct check *c, const struct frame *at, const struct field *f,
-    const cJSON *value)
+void check_of_config_keys(
+    struct check *c, const struct frame *at, const struct field *f, const cJSON *value)
 {
     (void)f;
     for (const cJSON *m = value->child; m; m = m->next) {
@@ -137,8 +140,8 @@ void check_of_config_keys(struct check *c, const struct frame *at, const struct 
     }
 }
 
-void check_of_quantities(struct check *c, const struct frame *at, const struct field *f,
-    const cJSON *value)
+void check_of_quantities(
+    struct check *c, const struct frame *at, const struct field *f, const cJSON *value)
 {
     (void)f;
     for (const cJSON *m = value->child; m; m = m->next) {
@@ -153,7 +156,8 @@ void check_of_quantities(struct check *c, const struct frame *at, const struct f
 }
 
 static const char in_needs[] = "must be specified when `operator` is 'In' or 'NotIn'";
-static const char exists_forbids[] = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+static const char exists_forbids[] =
+    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
 
 static void check_operator(struct check *c, const struct frame *at, const cJSON *o, bool of_nodes)
 {
@@ -170,7 +174,8 @@ static void check_operator(struct check *c, const struct frame *at, const cJSON 
             check_forbidden(c, AT(at, "values"), exists_forbids);
     } else if (of_nodes && (!strcmp(op, "Gt") || !strcmp(op, "Lt"))) {
         if (n != 1)
-            check_required(c, AT(at, "values"), "must be specified single value when `operator` is 'Lt' or 'Gt'");
+            check_required(c, AT(at, "values"),
+                "must be specified single value when `operator` is 'Lt' or 'Gt'");
     } else {
         check_invalid_text(c, AT(at, "operator"), op, "not a valid selector operator");
     }

@@ -1,5 +1,6 @@
 /*
- * The named rules, checks and update rules that .api files attach: declarations from their lists. Private to this folder.
+ * The named rules, checks and update rules that .api files attach: declarations from their lists.
+ * Private to this folder.
  */
 #pragma once
 
@@ -38,7 +39,8 @@ static inline const cJSON *first_member(const cJSON *object, const char *name)
 /* The members of `object` among `names` (NULL ended) that are there; the last one found in *ret. */
 size_t count_members(const cJSON *object, const char *const *names, const cJSON **ret);
 
-/* Texts seen so far, to find duplicates in one pass; borrowed strings, memory of the check's arena. */
+/* Texts seen so far, to find duplicates in one pass; borrowed strings, memory of the check's arena.
+ */
 struct text_set {
     const char **slots;
     size_t mask;

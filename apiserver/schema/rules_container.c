@@ -1,5 +1,6 @@
 /*
- * Rules of containers and what they hold: environment, probes, handlers, resources, security, mounts.
+ * Rules of containers and what they hold: environment, probes, handlers, resources, security,
+ * mounts.
  *
  * Upstream: pkg/apis/core/validation, validateContainerCommon and below.
  */
@@ -33,40 +34,47 @@ void rule_probe(struct check *c, const struct frame *at, const cJSON *o)
 {
     check_one_handler(c, at, o);
     bool readiness = at->name && !strcmp(at->name, "readinessProbe");
-    const cJSON *successes = json_get(o, "successThreshold"), *grace = json_get(o, "terminationGracePeriodSeconds");
+    const cJSON *successes = json_get(o, "successThreshold"),
+                *grace = json_get(o, "terminationGracePeriodSeconds");
     int64_t n;
     if (!readiness && json_int64(successes, &n) && n > 1)
         check_invalid(c, AT(at, "successThreshold"), successes, "must be 1");
     if (readiness && grace)
-        check_invalid(c, AT(at, "terminationGracePeriodSeconds"), grace, "must not be set for readinessProbes");
+        check_invalid(c, AT(at, "terminationGracePeriodSeconds"), grace,
+            "must not be set for readinessProbes");
 }
 
 void rule_env_var(struct check *c, const struct frame *at, const cJSON *o)
 {
     if (json_get(o, "valueFrom") && has_member(o, "value"))
-        check_invalid_text(c, AT(at, "valueFrom"), "", "may not be specified when `value` is not empty");
+        check_invalid_text(
+            c, AT(at, "valueFrom"), "", "may not be specified when `value` is not empty");
 }
 
 void rule_env_source(struct check *c, const struct frame *at, const cJSON *o)
 {
-    static const char *const sources[] = {"fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef",
-        "fileKeyRef", NULL};
-    static const char *const paths[] = {"metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName",
-        "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs", NULL};
+    static const char *const sources[] = {
+        "fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef", NULL};
+    static const char *const paths[] = {"metadata.name", "metadata.namespace", "metadata.uid",
+        "spec.nodeName", "spec.serviceAccountName", "status.hostIP", "status.hostIPs",
+        "status.podIP", "status.podIPs", NULL};
     size_t n = count_members(o, sources, NULL);
     if (n == 0)
-        check_invalid_text(c, at, "", "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, "
+        check_invalid_text(c, at, "",
+            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, "
             "`secretKeyRef` or `fileKeyRef`");
     else if (n > 1)
         check_invalid_text(c, at, "", "may not have more than one field specified at a time");
     const char *path = text_of(json_get(o, "fieldRef"), "fieldPath");
     const struct frame *at_path = AT(AT(at, "fieldRef"), "fieldPath");
-    if (!*path || !strncmp(path, "metadata.labels['", 17) || !strncmp(path, "metadata.annotations['", 22))
+    if (!*path || !strncmp(path, "metadata.labels['", 17) ||
+        !strncmp(path, "metadata.annotations['", 22))
         return;
     for (const char *const *p = paths; *p; p++)
         if (!strcmp(*p, path))
             return;
-    autofree char *why = str_format("error converting fieldPath: field label not supported: %s", path);
+    autofree char *why =
+        str_format("error converting fieldPath: field label not supported: %s", path);
     check_invalid_text(c, at_path, path, why);
 }
 
@@ -96,7 +104,7 @@ void rule_resource_field(struct check *c, const struct frame *at, const cJSON *o
 static bool is_standard_resource(const char *name)
 {
     return !strcmp(name, "cpu") || !strcmp(name, "memory") || !strcmp(name, "ephemeral-storage") ||
-        !strncmp(name, "hugepages-", 10);
+           !strncmp(name, "hugepages-", 10);
 }
 
 static bool is_overcommitable(const char *name)
@@ -113,7 +121,8 @@ static void check_resource_list(struct check *c, const struct frame *at, const c
         if (!name_is_qualified(str_of(m->string), &why))
             check_invalid_text(c, at, m->string, why.data);
         else if (!strchr(m->string, '/') && !is_standard_resource(m->string))
-            check_invalid_text(c, AT_KEY(at, m->string), m->string, "must be a standard resource for containers");
+            check_invalid_text(
+                c, AT_KEY(at, m->string), m->string, "must be a standard resource for containers");
         if (quantity_parse(str_of(value_string(m)), &q, &err) < 0)
             continue;
         if (q.nano < 0)
@@ -123,15 +132,16 @@ static void check_resource_list(struct check *c, const struct frame *at, const c
     }
 }
 
-static void compare_with_limit(struct check *c, const struct frame *at, const cJSON *request,
-    const struct members *limits)
+static void compare_with_limit(
+    struct check *c, const struct frame *at, const cJSON *request, const struct members *limits)
 {
     struct error err;
     struct quantity want, limit;
     const cJSON *l = members_get(limits, request->string);
     if (!l) {
         if (!is_overcommitable(request->string))
-            check_required(c, AT(at, "limits"), "Limit must be set for non overcommitable resources");
+            check_required(
+                c, AT(at, "limits"), "Limit must be set for non overcommitable resources");
         return;
     }
     if (quantity_parse(str_of(value_string(request)), &want, &err) < 0 ||
@@ -141,11 +151,11 @@ static void compare_with_limit(struct check *c, const struct frame *at, const cJ
     autostrbuf struct strbuf text = STRBUF_EMPTY;
     quantity_print(limit, &text);
     if (!is_overcommitable(request->string) && order != 0)
-        check_error(c, AT(at, "requests"), FIELD_INVALID, request, "must be equal to %s limit of %s",
-            request->string, text.data);
+        check_error(c, AT(at, "requests"), FIELD_INVALID, request,
+            "must be equal to %s limit of %s", request->string, text.data);
     else if (order > 0)
-        check_error(c, AT(at, "requests"), FIELD_INVALID, request, "must be less than or equal to %s limit of %s",
-            request->string, text.data);
+        check_error(c, AT(at, "requests"), FIELD_INVALID, request,
+            "must be less than or equal to %s limit of %s", request->string, text.data);
 }
 
 void rule_resources(struct check *c, const struct frame *at, const cJSON *o)
@@ -166,7 +176,8 @@ void rule_profile(struct check *c, const struct frame *at, const cJSON *o)
     if (localhost && value_is_empty(profile))
         check_required(c, AT(at, "localhostProfile"), "must be set when type is Localhost");
     else if (!localhost && profile)
-        check_invalid(c, AT(at, "localhostProfile"), profile, "can only be set when type is Localhost");
+        check_invalid(
+            c, AT(at, "localhostProfile"), profile, "can only be set when type is Localhost");
 }
 
 void rule_security(struct check *c, const struct frame *at, const cJSON *o)
@@ -175,11 +186,13 @@ void rule_security(struct check *c, const struct frame *at, const cJSON *o)
     if (!cJSON_IsFalse(escalation))
         return;
     if (json_bool(o, "privileged", false))
-        check_invalid(c, at, o, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
+        check_invalid(
+            c, at, o, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
     for (const cJSON *a = first_member(json_get(o, "capabilities"), "add"); a; a = a->next)
         if (!strcmp(value_string(a), "CAP_SYS_ADMIN") || !strcmp(value_string(a), "SYS_ADMIN"))
             check_invalid(c, at, o,
-                "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN");
+                "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` "
+                "CAP_SYS_ADMIN");
 }
 
 static void check_descending_path(struct check *c, const struct frame *at, const char *path)
@@ -195,7 +208,8 @@ void rule_volume_mount(struct check *c, const struct frame *at, const cJSON *o)
         check_descending_path(c, AT(at, "subPath"), sub);
     if (*expression) {
         if (*sub)
-            check_invalid_text(c, AT(at, "subPathExpr"), expression, "subPathExpr and subPath are mutually exclusive");
+            check_invalid_text(c, AT(at, "subPathExpr"), expression,
+                "subPathExpr and subPath are mutually exclusive");
         check_descending_path(c, AT(at, "subPathExpr"), expression);
     }
 }
@@ -236,13 +250,14 @@ void rule_container(struct check *c, const struct frame *at, const cJSON *o)
     check_ports(c, at, o);
     check_mounts(c, at, o);
     if (n > 0 && (image[0] == ' ' || image[n - 1] == ' '))
-        check_invalid_text(c, AT(at, "image"), image, "must not have leading or trailing whitespace");
+        check_invalid_text(
+            c, AT(at, "image"), image, "must not have leading or trailing whitespace");
 }
 
 void rule_ephemeral_container(struct check *c, const struct frame *at, const cJSON *o)
 {
-    static const char *const forbidden[] = {"ports", "livenessProbe", "readinessProbe", "startupProbe",
-        "lifecycle", NULL};
+    static const char *const forbidden[] = {
+        "ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", NULL};
     rule_container(c, at, o);
     for (const char *const *f = forbidden; *f; f++)
         if (has_member(o, *f))

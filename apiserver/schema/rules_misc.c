@@ -1,7 +1,9 @@
 /*
- * Rules of the other kinds: autoscaling, budgets, access, priorities, quotas, limits, certificates, events.
+ * Rules of the other kinds: autoscaling, budgets, access, priorities, quotas, limits, certificates,
+ * events.
  *
- * Upstream: pkg/apis/{autoscaling,policy,rbac,scheduling,certificates}/validation, and parts of core's.
+ * Upstream: pkg/apis/{autoscaling,policy,rbac,scheduling,certificates}/validation, and parts of
+ * core's.
  */
 #include "apiserver/schema/rules.h"
 
@@ -15,27 +17,32 @@ void rule_hpa(struct check *c, const struct frame *at, const cJSON *o)
 {
     autojson cJSON *zero = cJSON_CreateNumber(0);
     const cJSON *max = json_get(o, "maxReplicas"), *min = json_get(o, "minReplicas");
-    int64_t highest = json_int64_at(o, "maxReplicas", 0), lowest = json_int64_at(o, "minReplicas", 1);
+    int64_t highest = json_int64_at(o, "maxReplicas", 0),
+            lowest = json_int64_at(o, "minReplicas", 1);
     if (lowest < 1)
         check_invalid(c, AT(at, "minReplicas"), min, "must be greater than or equal to 1");
     if (highest < 1)
         check_invalid(c, AT(at, "maxReplicas"), max ? max : zero, "must be greater than 0");
     if (highest < lowest)
-        check_invalid(c, AT(at, "maxReplicas"), max ? max : zero, "must be greater than or equal to `minReplicas`");
+        check_invalid(c, AT(at, "maxReplicas"), max ? max : zero,
+            "must be greater than or equal to `minReplicas`");
 }
 
 void rule_metric_spec(struct check *c, const struct frame *at, const cJSON *o)
 {
-    static const struct { const char *type, *member; } sources[] = {{"Object", "object"}, {"Pods", "pods"},
-        {"Resource", "resource"}, {"ContainerResource", "containerResource"}, {"External", "external"}};
+    static const struct {
+        const char *type, *member;
+    } sources[] = {{"Object", "object"}, {"Pods", "pods"}, {"Resource", "resource"},
+        {"ContainerResource", "containerResource"}, {"External", "external"}};
     for (size_t i = 0; i < ARRAY_COUNT(sources); i++) {
         bool wanted = text_is(o, "type", sources[i].type), has = json_get(o, sources[i].member);
         if (wanted && !has) {
-            autofree char *text = str_format("must populate information for the given metric source");
+            autofree char *text =
+                str_format("must populate information for the given metric source");
             check_required(c, AT(at, sources[i].member), text);
         } else if (has && !wanted) {
-            check_forbidden(c, AT(at, sources[i].member),
-                "must populate the given metric source only");
+            check_forbidden(
+                c, AT(at, sources[i].member), "must populate the given metric source only");
         }
     }
 }
@@ -48,10 +55,12 @@ void rule_metric_target(struct check *c, const struct frame *at, const cJSON *o)
         struct quantity q;
         int64_t n;
         const cJSON *v = json_get(o, values[i]);
-        bool bad = cJSON_IsString(v) ? quantity_parse(str_of(v->valuestring), &q, &err) == 0 && q.nano <= 0
-                                     : json_int64(v, &n) && n < 1;
+        bool bad = cJSON_IsString(v)
+                       ? quantity_parse(str_of(v->valuestring), &q, &err) == 0 && q.nano <= 0
+                       : json_int64(v, &n) && n < 1;
         if (bad)
-            check_invalid(c, AT(at, values[i]), v, cJSON_IsString(v) ? "must be positive" : "must be greater than 0");
+            check_invalid(c, AT(at, values[i]), v,
+                cJSON_IsString(v) ? "must be positive" : "must be greater than 0");
     }
 }
 
@@ -63,7 +72,8 @@ void rule_pdb(struct check *c, const struct frame *at, const cJSON *o)
     for (size_t i = 0; i < ARRAY_COUNT(members); i++) {
         bool percent;
         const cJSON *v = json_get(o, members[i]);
-        if (v && check_int_or_percent(c, AT(at, members[i]), v) && int_or_percent_number(v, &percent) > 100 && percent)
+        if (v && check_int_or_percent(c, AT(at, members[i]), v) &&
+            int_or_percent_number(v, &percent) > 100 && percent)
             check_invalid(c, AT(at, members[i]), v, "must not be greater than 100%");
     }
 }
@@ -107,7 +117,8 @@ void rule_policy_rule(struct check *c, const struct frame *at, const cJSON *o)
     bool groups = first_member(o, "apiGroups"), resources = first_member(o, "resources");
     if (!value_is_empty(urls)) {
         if (c->resource && c->resource->namespaced)
-            check_invalid(c, AT(at, "nonResourceURLs"), urls, "namespaced rules cannot apply to non-resource URLs");
+            check_invalid(c, AT(at, "nonResourceURLs"), urls,
+                "namespaced rules cannot apply to non-resource URLs");
         if (groups || resources || first_member(o, "resourceNames"))
             check_invalid(c, AT(at, "nonResourceURLs"), urls,
                 "rules cannot apply to both regular resources and non-resource URLs");
@@ -121,7 +132,10 @@ void rule_policy_rule(struct check *c, const struct frame *at, const cJSON *o)
 
 void rule_priority_class(struct check *c, const struct frame *at, const cJSON *o)
 {
-    static const struct { const char *name; int64_t value; } system_classes[] = {
+    static const struct {
+        const char *name;
+        int64_t value;
+    } system_classes[] = {
         {"system-node-critical", 2000001000}, {"system-cluster-critical", 2000000000}};
     const char *name = value_string(json_path(o, "metadata.name"));
     int64_t value = json_int64_at(o, "value", 0);
@@ -140,8 +154,8 @@ void rule_priority_class(struct check *c, const struct frame *at, const cJSON *o
 
 void rule_quota(struct check *c, const struct frame *at, const cJSON *o)
 {
-    static const char *const scopes[] = {"BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating",
-        "PriorityClass", "Terminating", "VolumeAttributesClass", NULL};
+    static const char *const scopes[] = {"BestEffort", "CrossNamespacePodAffinity", "NotBestEffort",
+        "NotTerminating", "PriorityClass", "Terminating", "VolumeAttributesClass", NULL};
     for (const cJSON *s = first_member(o, "scopes"); s; s = s->next) {
         const char *const *k = scopes;
         while (*k && strcmp(*k, value_string(s)) != 0)
@@ -162,11 +176,13 @@ static int compare(const cJSON *a, const cJSON *b)
 }
 
 /* low[x] may not be above high[x]. */
-static void check_limit_order(struct check *c, const struct frame *at, const cJSON *o, const char *low,
-    const char *high)
+static void check_limit_order(
+    struct check *c, const struct frame *at, const cJSON *o, const char *low, const char *high)
 {
-    static const struct { const char *member, *text; } words[] = {{"min", "min"}, {"max", "max"},
-        {"default", "default"}, {"defaultRequest", "default request"}};
+    static const struct {
+        const char *member, *text;
+    } words[] = {{"min", "min"}, {"max", "max"}, {"default", "default"},
+        {"defaultRequest", "default request"}};
     const cJSON *lows = json_get(o, low);
     automembers struct members highs = members_of(json_get(o, high), 0);
     const char *a = low, *b = high;
@@ -177,8 +193,8 @@ static void check_limit_order(struct check *c, const struct frame *at, const cJS
     for (const cJSON *l = lows ? lows->child : NULL; l; l = l->next) {
         const cJSON *h = members_get(&highs, l->string);
         if (compare(l, h) > 0)
-            check_error(c, AT_KEY(AT(at, low), l->string), FIELD_INVALID, l, "%s value %s is greater than %s value %s",
-                a, value_string(l), b, value_string(h));
+            check_error(c, AT_KEY(AT(at, low), l->string), FIELD_INVALID, l,
+                "%s value %s is greater than %s value %s", a, value_string(l), b, value_string(h));
     }
 }
 
@@ -200,11 +216,11 @@ void rule_limit_range_item(struct check *c, const struct frame *at, const cJSON 
 
 void rule_csr(struct check *c, const struct frame *at, const cJSON *o)
 {
-    static const char *const usages[] = {"any", "cert sign", "client auth", "code signing", "content commitment",
-        "crl sign", "data encipherment", "decipher only", "digital signature", "email protection",
-        "encipher only", "ipsec end system", "ipsec tunnel", "ipsec user", "key agreement", "key encipherment",
-        "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime", "server auth", "signing", "timestamping",
-        NULL};
+    static const char *const usages[] = {"any", "cert sign", "client auth", "code signing",
+        "content commitment", "crl sign", "data encipherment", "decipher only", "digital signature",
+        "email protection", "encipher only", "ipsec end system", "ipsec tunnel", "ipsec user",
+        "key agreement", "key encipherment", "microsoft sgc", "netscape sgc", "ocsp signing",
+        "s/mime", "server auth", "signing", "timestamping", NULL};
     const cJSON *list = json_get(o, "usages");
     struct text_set seen = text_set_new(c, list);
     size_t i = 0;

@@ -30,8 +30,8 @@ static void check_service_ports(struct check *c, const struct frame *at, const c
         const cJSON *node_port = json_get(p, "nodePort");
         if (!value_is_empty(node_port) && !is_external(o))
             check_forbidden(c, AT(here, "nodePort"), "may not be used when `type` is 'ClusterIP'");
-        const char *pair = arena_printf(c->arena, "%s/%lld", text_of(p, "protocol"),
-            (long long)json_int64_at(p, "port", 0));
+        const char *pair = arena_printf(
+            c->arena, "%s/%lld", text_of(p, "protocol"), (long long)json_int64_at(p, "port", 0));
         if (!text_set_add(&pairs, pair)) {
             autojson cJSON *value = cJSON_CreateObject();
             cJSON_AddItemToObject(value, "protocol", cJSON_CreateString(text_of(p, "protocol")));
@@ -61,7 +61,8 @@ static void check_affinity(struct check *c, const struct frame *at, const cJSON 
 {
     const cJSON *config = json_get(o, "sessionAffinityConfig");
     if (text_is(o, "sessionAffinity", "ClientIP") && !config)
-        check_required(c, AT(at, "sessionAffinityConfig"), "must be set when session affinity is ClientIP");
+        check_required(
+            c, AT(at, "sessionAffinityConfig"), "must be set when session affinity is ClientIP");
     if (text_is(o, "sessionAffinity", "None") && config)
         check_error(c, AT(at, "sessionAffinityConfig"), FIELD_FORBIDDEN, NULL,
             "must not be set when session affinity is %s", "None");
@@ -73,18 +74,22 @@ void rule_service_spec(struct check *c, const struct frame *at, const cJSON *o)
     check_service_ports(c, at, o);
     check_external_name(c, at, o);
     check_affinity(c, at, o);
-    if (has_member(o, "externalTrafficPolicy") && !is_external(o) && !first_member(o, "externalIPs"))
+    if (has_member(o, "externalTrafficPolicy") && !is_external(o) &&
+        !first_member(o, "externalIPs"))
         check_invalid(c, AT(at, "externalTrafficPolicy"), json_get(o, "externalTrafficPolicy"),
             "may only be set for externally-accessible services");
     if (has_member(o, "loadBalancerClass") && !text_is(o, "type", "LoadBalancer"))
-        check_forbidden(c, AT(at, "loadBalancerClass"), "may only be used when `type` is 'LoadBalancer'");
+        check_forbidden(
+            c, AT(at, "loadBalancerClass"), "may only be used when `type` is 'LoadBalancer'");
     if (json_get(o, "allocateLoadBalancerNodePorts") && !text_is(o, "type", "LoadBalancer"))
-        check_forbidden(c, AT(at, "allocateLoadBalancerNodePorts"), "may only be used when `type` is 'LoadBalancer'");
+        check_forbidden(c, AT(at, "allocateLoadBalancerNodePorts"),
+            "may only be used when `type` is 'LoadBalancer'");
     for (const cJSON *ip = first_member(o, "externalIPs"); ip; ip = ip->next, i++)
         check_format(c, AT_INDEX(AT(at, "externalIPs"), i), "ip", ip);
 }
 
-void check_of_endpoint_ip(struct check *c, const struct frame *at, const struct field *f, const cJSON *value)
+void check_of_endpoint_ip(
+    struct check *c, const struct frame *at, const struct field *f, const cJSON *value)
 {
     struct in_addr v4;
     (void)f;
@@ -96,13 +101,16 @@ void check_of_endpoint_ip(struct check *c, const struct frame *at, const struct 
         return;
     uint32_t ip = ntohl(v4.s_addr);
     if (ip == 0)
-        check_error(c, at, FIELD_INVALID, value, "may not be unspecified (%s)", value_string(value));
+        check_error(
+            c, at, FIELD_INVALID, value, "may not be unspecified (%s)", value_string(value));
     if (ip >> 24 == 127)
         check_invalid(c, at, value, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
     if (ip >> 16 == 0xa9fe)
-        check_invalid(c, at, value, "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
+        check_invalid(
+            c, at, value, "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
     if (ip >> 8 == 0xe00000)
-        check_invalid(c, at, value, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
+        check_invalid(
+            c, at, value, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
 }
 
 void rule_endpoint_subset(struct check *c, const struct frame *at, const cJSON *o)
@@ -115,10 +123,12 @@ void rule_endpoint_subset(struct check *c, const struct frame *at, const cJSON *
         if (!has_member(p, "name") && ports->child->next)
             check_required(c, AT(AT_INDEX(AT(at, "ports"), i), "name"), "");
         else if (has_member(p, "name"))
-            check_format(c, AT(AT_INDEX(AT(at, "ports"), i), "name"), "dns-label", json_get(p, "name"));
+            check_format(
+                c, AT(AT_INDEX(AT(at, "ports"), i), "name"), "dns-label", json_get(p, "name"));
 }
 
-static void check_slice_address(struct check *c, const struct frame *at, const char *type, const cJSON *a)
+static void check_slice_address(
+    struct check *c, const struct frame *at, const char *type, const cJSON *a)
 {
     unsigned char buf[16];
     if (!strcmp(type, "IPv4") && inet_pton(AF_INET, value_string(a), buf) != 1)
@@ -138,7 +148,8 @@ void rule_endpoint_slice(struct check *c, const struct frame *at, const cJSON *o
     for (const cJSON *e = first_member(o, "endpoints"); e; e = e->next, i++) {
         size_t k = 0;
         for (const cJSON *a = first_member(e, "addresses"); a; a = a->next, k++)
-            check_slice_address(c, AT_INDEX(AT(AT_INDEX(AT(at, "endpoints"), i), "addresses"), k), type, a);
+            check_slice_address(
+                c, AT_INDEX(AT(AT_INDEX(AT(at, "endpoints"), i), "addresses"), k), type, a);
     }
     i = 0;
     for (const cJSON *p = ports ? ports->child : NULL; p; p = p->next, i++) {
@@ -156,7 +167,8 @@ void rule_ingress_spec(struct check *c, const struct frame *at, const cJSON *o)
     if (!first_member(o, "rules") && !json_get(o, "defaultBackend"))
         check_invalid(c, at, o, "either `defaultBackend` or `rules` must be specified");
     if (has_member(o, "ingressClassName"))
-        check_format(c, AT(at, "ingressClassName"), "dns-subdomain", json_get(o, "ingressClassName"));
+        check_format(
+            c, AT(at, "ingressClassName"), "dns-subdomain", json_get(o, "ingressClassName"));
 }
 
 void rule_ingress_rule(struct check *c, const struct frame *at, const cJSON *o)
@@ -207,7 +219,8 @@ static bool is_cidr(const char *text)
     if (!slash || str_parse_int64(str_of(slash + 1), &bits, &err) < 0 || bits < 0)
         return false;
     autofree char *ip = str_dup(str_range(text, (size_t)(slash - text)));
-    return (inet_pton(AF_INET, ip, buf) == 1 && bits <= 32) || (inet_pton(AF_INET6, ip, buf) == 1 && bits <= 128);
+    return (inet_pton(AF_INET, ip, buf) == 1 && bits <= 32) ||
+           (inet_pton(AF_INET6, ip, buf) == 1 && bits <= 128);
 }
 
 static const char cidr_text[] = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
@@ -224,7 +237,8 @@ void rule_ip_block(struct check *c, const struct frame *at, const cJSON *o)
 
 void rule_policy_peer(struct check *c, const struct frame *at, const cJSON *o)
 {
-    bool block = json_get(o, "ipBlock"), pods = json_get(o, "podSelector"), spaces = json_get(o, "namespaceSelector");
+    bool block = json_get(o, "ipBlock"), pods = json_get(o, "podSelector"),
+         spaces = json_get(o, "namespaceSelector");
     if (!block && !pods && !spaces)
         check_required(c, at, "must specify a peer");
     else if (block && (pods || spaces))
@@ -239,7 +253,8 @@ void rule_policy_port(struct check *c, const struct frame *at, const cJSON *o)
     if (!end)
         return;
     if (!port)
-        check_invalid(c, AT(at, "endPort"), end, "may not be specified when `port` is not specified");
+        check_invalid(
+            c, AT(at, "endPort"), end, "may not be specified when `port` is not specified");
     else if (cJSON_IsString(port))
         check_invalid(c, AT(at, "endPort"), end, "may not be specified when `port` is non-numeric");
     else if (json_int64_at(o, "endPort", 0) < json_int64_at(o, "port", 0))

@@ -1,5 +1,6 @@
 /*
- * Rules of pods and their specs: containers against volumes, scheduling constraints, networking, security.
+ * Rules of pods and their specs: containers against volumes, scheduling constraints, networking,
+ * security.
  *
  * Upstream: pkg/apis/core/validation, ValidatePodSpec and below.
  */
@@ -15,8 +16,8 @@ static struct text_set names_of(struct check *c, const cJSON *list)
     return names;
 }
 
-static void check_volume_names(struct check *c, const struct frame *at, const cJSON *container,
-    const struct text_set *volumes)
+static void check_volume_names(
+    struct check *c, const struct frame *at, const cJSON *container, const struct text_set *volumes)
 {
     static const char *const lists[] = {"volumeMounts", "volumeDevices"};
     for (size_t k = 0; k < ARRAY_COUNT(lists); k++) {
@@ -35,22 +36,24 @@ static void check_host_network(struct check *c, const struct frame *at, const cJ
     for (const cJSON *p = first_member(container, "ports"); p; p = p->next, i++) {
         const cJSON *host = json_get(p, "hostPort");
         if (!value_is_empty(host) && !json_equal(host, json_get(p, "containerPort")))
-            check_invalid(c, AT(AT_INDEX(AT(at, "ports"), i), "containerPort"), json_get(p, "containerPort"),
-                "must match `hostPort` when `hostNetwork` is true");
+            check_invalid(c, AT(AT_INDEX(AT(at, "ports"), i), "containerPort"),
+                json_get(p, "containerPort"), "must match `hostPort` when `hostNetwork` is true");
     }
 }
 
 /* What only some containers may have: probes and lifecycle not for init containers that end. */
 static void check_init_container(struct check *c, const struct frame *at, const cJSON *container)
 {
-    static const char *const members[] = {"lifecycle", "livenessProbe", "readinessProbe", "startupProbe"};
+    static const char *const members[] = {
+        "lifecycle", "livenessProbe", "readinessProbe", "startupProbe"};
     static const char *const always[] = {"Always", NULL};
     const char *policy = text_of(container, "restartPolicy");
     if (*policy && strcmp(policy, "Always") != 0)
         check_not_supported(c, AT(at, "restartPolicy"), policy, always);
     for (size_t i = 0; i < ARRAY_COUNT(members) && strcmp(policy, "Always") != 0; i++)
         if (json_get(container, members[i]))
-            check_forbidden(c, AT(at, members[i]), "may not be set for init containers without restartPolicy=Always");
+            check_forbidden(c, AT(at, members[i]),
+                "may not be set for init containers without restartPolicy=Always");
 }
 
 static void check_containers(struct check *c, const struct frame *at, const cJSON *spec)
@@ -71,7 +74,8 @@ static void check_containers(struct check *c, const struct frame *at, const cJSO
             if (k != 1 && text_set_has(&names, text_of(e, "name")))
                 check_duplicate(c, AT(here, "name"), json_get(e, "name"));
             if (k == 1 && json_get(e, "restartPolicy"))
-                check_forbidden(c, AT(here, "restartPolicy"), "may not be set for non-init containers");
+                check_forbidden(
+                    c, AT(here, "restartPolicy"), "may not be set for non-init containers");
         }
     }
 }
@@ -85,11 +89,14 @@ static void check_host_ports(struct check *c, const struct frame *at, const cJSO
         for (const cJSON *p = first_member(e, "ports"); p; p = p->next, k++) {
             if (value_is_empty(json_get(p, "hostPort")))
                 continue;
-            const char *text = arena_printf(c->arena, "%lld/%s/%s", (long long)json_int64_at(p, "hostPort", 0),
-                text_of(p, "protocol"), text_of(p, "hostIP"));
+            const char *text =
+                arena_printf(c->arena, "%lld/%s/%s", (long long)json_int64_at(p, "hostPort", 0),
+                    text_of(p, "protocol"), text_of(p, "hostIP"));
             autojson cJSON *value = cJSON_CreateString(text);
             if (!text_set_add(&seen, text))
-                check_duplicate(c, AT(AT_INDEX(AT(AT_INDEX(AT(at, "containers"), i), "ports"), k), "hostPort"), value);
+                check_duplicate(c,
+                    AT(AT_INDEX(AT(AT_INDEX(AT(at, "containers"), i), "ports"), k), "hostPort"),
+                    value);
         }
     }
 }
@@ -130,8 +137,10 @@ void rule_pod_spec(struct check *c, const struct frame *at, const cJSON *o)
 void rule_pod(struct check *c, const struct frame *at, const cJSON *o)
 {
     const cJSON *spec = json_get(o, "spec");
-    if (first_member(spec, "schedulingGates") && has_member(spec, "nodeName") && !json_get(o, "status"))
-        check_forbidden(c, AT(AT(at, "spec"), "nodeName"), "cannot be set until all schedulingGates have been cleared");
+    if (first_member(spec, "schedulingGates") && has_member(spec, "nodeName") &&
+        !json_get(o, "status"))
+        check_forbidden(c, AT(AT(at, "spec"), "nodeName"),
+            "cannot be set until all schedulingGates have been cleared");
 }
 
 void rule_pod_security(struct check *c, const struct frame *at, const cJSON *o)
@@ -148,22 +157,26 @@ void rule_toleration(struct check *c, const struct frame *at, const cJSON *o)
 {
     static const char *const operators[] = {"Equal", "Exists", NULL};
     static const char *const effects[] = {"NoSchedule", "PreferNoSchedule", "NoExecute", NULL};
-    const char *op = text_of(o, "operator"), *key = text_of(o, "key"), *effect = text_of(o, "effect");
+    const char *op = text_of(o, "operator"), *key = text_of(o, "key"),
+               *effect = text_of(o, "effect");
     autojson cJSON *text = cJSON_CreateString(key);
     if (*key)
         check_format(c, AT(at, "key"), "label-key", text);
     if (!*key && strcmp(op, "Exists") != 0)
         check_invalid_text(c, AT(at, "operator"), op,
-            "operator must be Exists when `key` is empty, which means \"match all values and all keys\"");
+            "operator must be Exists when `key` is empty, which means \"match all values and all "
+            "keys\"");
     if (json_get(o, "tolerationSeconds") && strcmp(effect, "NoExecute") != 0)
-        check_invalid_text(c, AT(at, "effect"), effect, "effect must be 'NoExecute' when `tolerationSeconds` is set");
+        check_invalid_text(c, AT(at, "effect"), effect,
+            "effect must be 'NoExecute' when `tolerationSeconds` is set");
     if (!*op || !strcmp(op, "Equal")) {
         autostrbuf struct strbuf why = STRBUF_EMPTY;
         if (!name_is_label_value(str_of(text_of(o, "value")), &why))
             check_invalid_text(c, AT(at, "operator"), text_of(o, "value"), why.data);
     } else if (!strcmp(op, "Exists")) {
         if (has_member(o, "value"))
-            check_invalid(c, AT(at, "operator"), o, "value must be empty when `operator` is 'Exists'");
+            check_invalid(
+                c, AT(at, "operator"), o, "value must be empty when `operator` is 'Exists'");
     } else {
         check_not_supported(c, AT(at, "operator"), op, operators);
     }
@@ -206,10 +219,12 @@ void rule_spread(struct check *c, const struct frame *at, const cJSON *o)
         check_invalid(c, AT(at, "minDomains"), domains, "must be greater than zero");
     if (!text_is(o, "whenUnsatisfiable", "DoNotSchedule"))
         check_error(c, AT(at, "minDomains"), FIELD_INVALID, domains,
-            "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not %s", text_of(o, "whenUnsatisfiable"));
+            "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not %s",
+            text_of(o, "whenUnsatisfiable"));
 }
 
-void check_of_taints(struct check *c, const struct frame *at, const struct field *f, const cJSON *value)
+void check_of_taints(
+    struct check *c, const struct frame *at, const struct field *f, const cJSON *value)
 {
     static const char *const effects[] = {"NoSchedule", "PreferNoSchedule", "NoExecute", NULL};
     struct text_set seen = text_set_new(c, value);
@@ -223,9 +238,11 @@ void check_of_taints(struct check *c, const struct frame *at, const struct field
             check_format(c, AT(here, "value"), "label-value", json_get(t, "value"));
         if (!*effect)
             check_required(c, AT(here, "effect"), "");
-        else if (strcmp(effect, effects[0]) && strcmp(effect, effects[1]) && strcmp(effect, effects[2]))
+        else if (strcmp(effect, effects[0]) && strcmp(effect, effects[1]) &&
+                 strcmp(effect, effects[2]))
             check_not_supported(c, AT(here, "effect"), effect, effects);
         if (!text_set_add(&seen, arena_printf(c->arena, "%s:%s", text_of(t, "key"), effect)))
-            check_error(c, here, FIELD_DUPLICATE, t, "taints must be unique by key and effect pair");
+            check_error(
+                c, here, FIELD_DUPLICATE, t, "taints must be unique by key and effect pair");
     }
 }

@@ -1,7 +1,8 @@
 /*
  * Rules of volumes, claims and persistent volumes.
  *
- * Upstream: pkg/apis/core/validation, ValidateVolumes, ValidatePersistentVolumeSpec, ValidatePersistentVolumeClaimSpec.
+ * Upstream: pkg/apis/core/validation, ValidateVolumes, ValidatePersistentVolumeSpec,
+ * ValidatePersistentVolumeClaimSpec.
  */
 #include "apiserver/schema/rules.h"
 
@@ -49,16 +50,19 @@ void rule_downward_file(struct check *c, const struct frame *at, const cJSON *o)
         "metadata.namespace", "metadata.uid"};
     const cJSON *field = json_get(o, "fieldRef"), *resource = json_get(o, "resourceFieldRef");
     if (field && resource)
-        check_invalid(c, at, resource, "fieldRef and resourceFieldRef can not be specified simultaneously");
+        check_invalid(
+            c, at, resource, "fieldRef and resourceFieldRef can not be specified simultaneously");
     if (!field && !resource)
         check_required(c, at, "one of fieldRef and resourceFieldRef is required");
     const char *path = text_of(field, "fieldPath");
-    if (!*path || !strncmp(path, "metadata.labels['", 17) || !strncmp(path, "metadata.annotations['", 22))
+    if (!*path || !strncmp(path, "metadata.labels['", 17) ||
+        !strncmp(path, "metadata.annotations['", 22))
         return;
     for (size_t i = 0; i < ARRAY_COUNT(paths); i++)
         if (!strcmp(paths[i], path))
             return;
-    autofree char *why = str_format("error converting fieldPath: field label not supported: %s", path);
+    autofree char *why =
+        str_format("error converting fieldPath: field label not supported: %s", path);
     check_invalid_text(c, AT(AT(at, "fieldRef"), "fieldPath"), path, why);
 }
 
@@ -67,7 +71,8 @@ void rule_projection(struct check *c, const struct frame *at, const cJSON *o)
     bool found = false;
     for (const cJSON *m = o->child; m; m = m->next) {
         if (found)
-            check_forbidden(c, AT(at, m->string), "may not specify more than 1 volume type per source");
+            check_forbidden(
+                c, AT(at, m->string), "may not specify more than 1 volume type per source");
         found = true;
     }
     if (!found)
@@ -81,15 +86,17 @@ void rule_token_projection(struct check *c, const struct frame *at, const cJSON 
     if (!json_int64(value, &seconds))
         return;
     if (seconds < 600)
-        check_invalid(c, AT(at, "expirationSeconds"), value, "may not specify a duration less than 10 minutes");
+        check_invalid(c, AT(at, "expirationSeconds"), value,
+            "may not specify a duration less than 10 minutes");
     else if (seconds > 1ll << 32)
-        check_invalid(c, AT(at, "expirationSeconds"), value, "may not specify a duration larger than 2^32 seconds");
+        check_invalid(c, AT(at, "expirationSeconds"), value,
+            "may not specify a duration larger than 2^32 seconds");
 }
 
 static void check_access_modes(struct check *c, const struct frame *at, const cJSON *o)
 {
-    static const char *const known[] = {"ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod",
-        NULL};
+    static const char *const known[] = {
+        "ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod", NULL};
     bool exclusive = false;
     size_t n = 0;
     for (const cJSON *m = first_member(o, "accessModes"); m; m = m->next, n++) {
@@ -101,8 +108,8 @@ static void check_access_modes(struct check *c, const struct frame *at, const cJ
         exclusive = exclusive || !strcmp(value_string(m), "ReadWriteOncePod");
     }
     if (exclusive && n > 1)
-        check_forbidden(c, AT(at, "accessModes"),
-            "may not use ReadWriteOncePod with other access modes");
+        check_forbidden(
+            c, AT(at, "accessModes"), "may not use ReadWriteOncePod with other access modes");
 }
 
 static void check_positive(struct check *c, const struct frame *at, const cJSON *value)
@@ -128,10 +135,10 @@ void rule_claim_spec(struct check *c, const struct frame *at, const cJSON *o)
 
 void rule_volume_spec(struct check *c, const struct frame *at, const cJSON *o)
 {
-    static const char *const sources[] = {"gcePersistentDisk", "awsElasticBlockStore", "hostPath", "glusterfs",
-        "nfs", "rbd", "quobyte", "cephfs", "iscsi", "cinder", "fc", "flocker", "flexVolume", "azureFile",
-        "vsphereVolume", "azureDisk", "photonPersistentDisk", "portworxVolume", "scaleIO", "local", "storageos",
-        "csi", NULL};
+    static const char *const sources[] = {"gcePersistentDisk", "awsElasticBlockStore", "hostPath",
+        "glusterfs", "nfs", "rbd", "quobyte", "cephfs", "iscsi", "cinder", "fc", "flocker",
+        "flexVolume", "azureFile", "vsphereVolume", "azureDisk", "photonPersistentDisk",
+        "portworxVolume", "scaleIO", "local", "storageos", "csi", NULL};
     bool found = false;
     if (!first_member(o, "accessModes"))
         check_required(c, AT(at, "accessModes"), "");

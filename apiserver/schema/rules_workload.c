@@ -1,6 +1,6 @@
 /*
- * Rules of the workload kinds: Deployment, ReplicaSet, StatefulSet, DaemonSet, ReplicationController, Job, CronJob,
- * and what may not change in them.
+ * Rules of the workload kinds: Deployment, ReplicaSet, StatefulSet, DaemonSet,
+ * ReplicationController, Job, CronJob, and what may not change in them.
  *
  * Upstream: pkg/apis/apps/validation, pkg/apis/batch/validation.
  */
@@ -10,14 +10,15 @@
 #include "common/selector.h"
 
 /* {"app":"web"} must be selected by the object's own selector. */
-static void check_selected(struct check *c, const struct frame *at, const cJSON *o, const cJSON *selector,
-    const char *empty_text)
+static void check_selected(struct check *c, const struct frame *at, const cJSON *o,
+    const cJSON *selector, const char *empty_text)
 {
     struct error err;
     struct selector *s = NULL;
     if (!selector)
         return;
-    if (value_is_empty(json_get(selector, "matchLabels")) && value_is_empty(json_get(selector, "matchExpressions")))
+    if (value_is_empty(json_get(selector, "matchLabels")) &&
+        value_is_empty(json_get(selector, "matchExpressions")))
         check_invalid(c, AT(at, "selector"), selector, empty_text);
     if (selector_from_json(selector, &s, &err) < 0)
         return;
@@ -29,7 +30,8 @@ static void check_selected(struct check *c, const struct frame *at, const cJSON 
     selector_free(s);
 }
 
-static void check_restarts_always(struct check *c, const struct frame *at, const cJSON *o, const char *kind)
+static void check_restarts_always(
+    struct check *c, const struct frame *at, const cJSON *o, const char *kind)
 {
     static const char *const always[] = {"Always", NULL};
     const cJSON *spec = json_path(o, "template.spec");
@@ -48,8 +50,10 @@ void rule_deployment_spec(struct check *c, const struct frame *at, const cJSON *
     check_selected(c, at, o, json_get(o, "selector"), "empty selector is invalid for deployment");
     check_restarts_always(c, at, o, "ReplicaSet");
     const cJSON *deadline = json_get(o, "progressDeadlineSeconds");
-    if (deadline && json_int64_at(o, "progressDeadlineSeconds", 0) <= json_int64_at(o, "minReadySeconds", 0))
-        check_invalid(c, AT(at, "progressDeadlineSeconds"), deadline, "must be greater than minReadySeconds");
+    if (deadline &&
+        json_int64_at(o, "progressDeadlineSeconds", 0) <= json_int64_at(o, "minReadySeconds", 0))
+        check_invalid(
+            c, AT(at, "progressDeadlineSeconds"), deadline, "must be greater than minReadySeconds");
 }
 
 void rule_replica_set_spec(struct check *c, const struct frame *at, const cJSON *o)
@@ -72,7 +76,8 @@ void rule_stateful_set_spec(struct check *c, const struct frame *at, const cJSON
 
 void rule_replication_controller_spec(struct check *c, const struct frame *at, const cJSON *o)
 {
-    const cJSON *selector = json_get(o, "selector"), *labels = json_path(o, "template.metadata.labels");
+    const cJSON *selector = json_get(o, "selector"),
+                *labels = json_path(o, "template.metadata.labels");
     check_restarts_always(c, at, o, "ReplicationController");
     automembers struct members by_name = members_of(json_path(o, "template.metadata.labels"), 0);
     for (const cJSON *s = selector ? selector->child : NULL; s; s = s->next) {
@@ -107,14 +112,16 @@ void rule_deployment_strategy(struct check *c, const struct frame *at, const cJS
             check_forbidden(c, here, "may not be specified when strategy `type` is 'Recreate'");
         return;
     }
-    const cJSON *unavailable = json_get(rolling, "maxUnavailable"), *surge = json_get(rolling, "maxSurge");
+    const cJSON *unavailable = json_get(rolling, "maxUnavailable"),
+                *surge = json_get(rolling, "maxSurge");
     if (!rolling)
         check_required(c, here, "this should be defaulted and never be nil");
     if (!check_int_or_percent(c, AT(here, "maxUnavailable"), unavailable) ||
         !check_int_or_percent(c, AT(here, "maxSurge"), surge))
         return;
     if (rolling && is_zero(unavailable) && is_zero(surge))
-        check_invalid(c, AT(here, "maxUnavailable"), unavailable, "may not be 0 when `maxSurge` is 0");
+        check_invalid(
+            c, AT(here, "maxUnavailable"), unavailable, "may not be 0 when `maxSurge` is 0");
     check_not_above_100(c, AT(here, "maxUnavailable"), unavailable);
 }
 
@@ -124,14 +131,16 @@ void rule_daemon_strategy(struct check *c, const struct frame *at, const cJSON *
     const struct frame *here = AT(at, "rollingUpdate");
     if (text_is(o, "type", "OnDelete"))
         return;
-    const cJSON *unavailable = json_get(rolling, "maxUnavailable"), *surge = json_get(rolling, "maxSurge");
+    const cJSON *unavailable = json_get(rolling, "maxUnavailable"),
+                *surge = json_get(rolling, "maxSurge");
     if (!check_int_or_percent(c, AT(here, "maxUnavailable"), unavailable) ||
         !check_int_or_percent(c, AT(here, "maxSurge"), surge))
         return;
     check_not_above_100(c, AT(here, "maxUnavailable"), unavailable);
     check_not_above_100(c, AT(here, "maxSurge"), surge);
     if (!is_zero(unavailable) && !is_zero(surge))
-        check_invalid(c, AT(here, "maxSurge"), surge, "may not be set when maxUnavailable is non-zero");
+        check_invalid(
+            c, AT(here, "maxSurge"), surge, "may not be set when maxUnavailable is non-zero");
     if (rolling && is_zero(unavailable) && is_zero(surge))
         check_required(c, AT(here, "maxUnavailable"), "cannot be 0 when maxSurge is 0");
 }
@@ -140,10 +149,11 @@ void rule_stateful_strategy(struct check *c, const struct frame *at, const cJSON
 {
     const cJSON *rolling = json_get(o, "rollingUpdate");
     if (text_is(o, "type", "OnDelete") && rolling)
-        check_invalid(c, AT(at, "rollingUpdate"), rolling,
-            "only allowed for updateStrategy 'RollingUpdate'");
+        check_invalid(
+            c, AT(at, "rollingUpdate"), rolling, "only allowed for updateStrategy 'RollingUpdate'");
     if (json_get(rolling, "maxUnavailable"))
-        check_int_or_percent(c, AT(AT(at, "rollingUpdate"), "maxUnavailable"), json_get(rolling, "maxUnavailable"));
+        check_int_or_percent(
+            c, AT(AT(at, "rollingUpdate"), "maxUnavailable"), json_get(rolling, "maxUnavailable"));
 }
 
 void rule_job_spec(struct check *c, const struct frame *at, const cJSON *o)
@@ -179,14 +189,16 @@ void rule_cron_job(struct check *c, const struct frame *at, const cJSON *o)
     if (json_get(o, "timeZone") && !*zone)
         check_invalid_text(c, AT(at, "timeZone"), zone, "timeZone must be nil or non-empty string");
     else if (!strcmp(zone, "Local"))
-        check_invalid_text(c, AT(at, "timeZone"), zone, "timeZone must be an explicit time zone as defined in "
+        check_invalid_text(c, AT(at, "timeZone"), zone,
+            "timeZone must be an explicit time zone as defined in "
             "https://www.iana.org/time-zones");
 }
 
 void update_stateful_set(struct check *c, const cJSON *tree, const cJSON *old)
 {
-    static const char *const free_to_change[] = {"replicas", "ordinals", "template", "updateStrategy",
-        "revisionHistoryLimit", "persistentVolumeClaimRetentionPolicy", "minReadySeconds", NULL};
+    static const char *const free_to_change[] = {"replicas", "ordinals", "template",
+        "updateStrategy", "revisionHistoryLimit", "persistentVolumeClaimRetentionPolicy",
+        "minReadySeconds", NULL};
     autojson cJSON *x = cJSON_Duplicate(json_get(tree, "spec"), true);
     autojson cJSON *y = cJSON_Duplicate(json_get(old, "spec"), true);
     for (const char *const *name = free_to_change; *name; name++) {
@@ -195,12 +207,14 @@ void update_stateful_set(struct check *c, const cJSON *tree, const cJSON *old)
     }
     const struct field *spec = schema_field(c->resource->schema, "spec", 4);
     if (!field_equal(spec, x, y))
-        check_forbidden(c, AT(NULL, "spec"), "updates to statefulset spec for fields other than 'replicas', "
+        check_forbidden(c, AT(NULL, "spec"),
+            "updates to statefulset spec for fields other than 'replicas', "
             "'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', "
             "'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden");
 }
 
-static void keep(struct check *c, const struct field *spec, const cJSON *x, const cJSON *y, const char *name)
+static void keep(
+    struct check *c, const struct field *spec, const cJSON *x, const cJSON *y, const char *name)
 {
     const struct field *f = schema_field(spec->object, name, strlen(name));
     const cJSON *value = json_get(x, name);
@@ -210,15 +224,16 @@ static void keep(struct check *c, const struct field *spec, const cJSON *x, cons
     check_invalid(c, AT(AT(NULL, "spec"), name), value ? value : null, "field is immutable");
 }
 
-/* A suspended Job that never started may still get other scheduling constraints; everything else stays. */
+/* A suspended Job that never started may still get other scheduling constraints; everything else
+ * stays. */
 void update_job(struct check *c, const cJSON *tree, const cJSON *old)
 {
-    static const char *const mutable_when_suspended[] = {"nodeSelector", "affinity", "tolerations",
-        "schedulingGates", NULL};
+    static const char *const mutable_when_suspended[] = {
+        "nodeSelector", "affinity", "tolerations", "schedulingGates", NULL};
     const struct field *spec = schema_field(c->resource->schema, "spec", 4);
     const cJSON *x = json_get(tree, "spec"), *y = json_get(old, "spec");
-    static const char *const fixed[] = {"selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex",
-        "managedBy", "successPolicy"};
+    static const char *const fixed[] = {"selector", "completionMode", "podFailurePolicy",
+        "backoffLimitPerIndex", "managedBy", "successPolicy"};
     if (!text_is(x, "completionMode", "Indexed"))
         keep(c, spec, x, y, "completions");
     for (size_t i = 0; i < ARRAY_COUNT(fixed); i++)

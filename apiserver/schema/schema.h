@@ -1,16 +1,20 @@
 /*
- * The schema engine: what every kind looks like, as data, and everything generic that follows from it.
+ * The schema engine: what every kind looks like, as data, and everything generic that follows from
+ * it.
  *
- * `struct api` is the set of all served resources, read at start from the embedded .api files. A `struct resource` is one
- * plural of one group/version with its verbs and columns; its `struct schema` is the root node of its type. Custom
- * kinds end in the same structures. Everything here reads them and nothing else; rules that data can't
- * express are a `struct strategy` (apiserver/registry/registry.h).
+ * `struct api` is the set of all served resources, read at start from the embedded .api files. A
+ * `struct resource` is one plural of one group/version with its verbs and columns; its `struct
+ * schema` is the root node of its type. Custom kinds end in the same structures. Everything here
+ * reads them and nothing else; rules that data can't express are a `struct strategy`
+ * (apiserver/registry/registry.h).
  *
- * Trees are cJSON. The life of a body: json_parse -> schema_decode (types, unknown and duplicate fields) ->
- * schema_default -> strategy -> schema_validate -> schema_normalise -> object_new. Patches work on trees.
+ * Trees are cJSON. The life of a body: json_parse -> schema_decode (types, unknown and duplicate
+ * fields) -> schema_default -> strategy -> schema_validate -> schema_normalise -> object_new.
+ * Patches work on trees.
  *
- * Threads: an api and its schemas are immutable after api_new (custom kinds: a new api is published whole).
- * Upstream: apimachinery's scheme, defaulting, structured-merge-diff, and the generated openapi.
+ * Threads: an api and its schemas are immutable after api_new (custom kinds: a new api is published
+ * whole). Upstream: apimachinery's scheme, defaulting, structured-merge-diff, and the generated
+ * openapi.
  */
 #pragma once
 
@@ -37,16 +41,17 @@ enum verb {
 struct subresource {
     const char *name; /* "status", "scale", "binding", "log" */
     unsigned verbs;
-    const char *kind; /* of the body: "Deployment", "Scale", "Binding", "TokenRequest" */
-    const char *group_version; /* of that kind: "autoscaling/v1" */
-    bool connect;     /* log, exec, proxy: handed to the node, not to the store */
+    const char *kind;            /* of the body: "Deployment", "Scale", "Binding", "TokenRequest" */
+    const char *group_version;   /* of that kind: "autoscaling/v1" */
+    bool connect;                /* log, exec, proxy: handed to the node, not to the store */
     const struct schema *schema; /* of the body */
 };
 
 struct column {
     const char *name, *type, *format, *help; /* as in Table.columnDefinitions */
     int priority;
-    const char *path; /* dotted JSON path of plain cells; NULL: computed by the engine's column function */
+    const char
+        *path; /* dotted JSON path of plain cells; NULL: computed by the engine's column function */
     const struct cell *cell; /* that function */
 };
 
@@ -62,16 +67,19 @@ struct resource {
     size_t subresource_count;
     const struct column *columns;
     size_t column_count;
-    const char *const *selectable; /* field selector names besides metadata.name and .namespace; NULL ended */
-    const char *const *selectable_paths; /* where the value of each stands ("source" is at source.component) */
-    bool has_status;               /* status is a subresource: main writes drop it */
-    bool has_generation;           /* metadata.generation counts spec changes */
-    bool internal;                 /* kept, but not served: no route, no discovery, no documents */
-    bool stored;                   /* false: TokenReview and friends, answered but never kept */
-    int id;                        /* index of the stored kind: dense, the same for all versions of a kind */
-    const struct resource *storage; /* the version it is stored as (itself, mostly) */
+    const char *const
+        *selectable; /* field selector names besides metadata.name and .namespace; NULL ended */
+    const char *const
+        *selectable_paths; /* where the value of each stands ("source" is at source.component) */
+    bool has_status;       /* status is a subresource: main writes drop it */
+    bool has_generation;   /* metadata.generation counts spec changes */
+    bool internal;         /* kept, but not served: no route, no discovery, no documents */
+    bool stored;           /* false: TokenReview and friends, answered but never kept */
+    int id; /* index of the stored kind: dense, the same for all versions of a kind */
+    const struct resource *storage;  /* the version it is stored as (itself, mostly) */
     const struct strategy *strategy; /* NULL: nothing that data can't say */
-    const char *name_format;       /* of metadata.name: "dns-subdomain", "dns-label", "path-segment", ... */
+    const char
+        *name_format; /* of metadata.name: "dns-subdomain", "dns-label", "path-segment", ... */
     const char *storage_group_version; /* of `storage` */
     /* What may not change, beyond fields marked immutable; NULL: nothing. */
     void (*update_rule)(struct check *c, const cJSON *tree, const cJSON *old);
@@ -80,77 +88,101 @@ struct resource {
 int api_new(struct api **ret, struct error *err);
 void api_free(struct api *api);
 /* A served resource by its path. */
-const struct resource *api_find(const struct api *api, struct str group, struct str version,
-    struct str plural);
-const struct resource *api_find_kind(const struct api *api, const char *group_version, const char *kind);
-const struct resource *api_find_plural(const struct api *api, const char *group, const char *plural); /* preferred version */
-size_t api_count(const struct api *api);                     /* resources, all versions */
+const struct resource *api_find(
+    const struct api *api, struct str group, struct str version, struct str plural);
+const struct resource *api_find_kind(
+    const struct api *api, const char *group_version, const char *kind);
+const struct resource *api_find_plural(
+    const struct api *api, const char *group, const char *plural); /* preferred version */
+size_t api_count(const struct api *api);                           /* resources, all versions */
 const struct resource *api_at(const struct api *api, size_t index);
-size_t api_stored_count(const struct api *api);              /* ids are below this */
+size_t api_stored_count(const struct api *api); /* ids are below this */
 void api_set_strategies(struct api *api, const struct strategy *const *strategies, size_t count);
 
 /* Field errors: upstream's field.ErrorList. */
 enum field_error_type {
-    FIELD_REQUIRED, FIELD_INVALID, FIELD_NOT_SUPPORTED, FIELD_FORBIDDEN, FIELD_DUPLICATE,
-    FIELD_TOO_LONG, FIELD_TOO_MANY, FIELD_TYPE_INVALID, FIELD_NOT_FOUND, FIELD_INTERNAL,
+    FIELD_REQUIRED,
+    FIELD_INVALID,
+    FIELD_NOT_SUPPORTED,
+    FIELD_FORBIDDEN,
+    FIELD_DUPLICATE,
+    FIELD_TOO_LONG,
+    FIELD_TOO_MANY,
+    FIELD_TYPE_INVALID,
+    FIELD_NOT_FOUND,
+    FIELD_INTERNAL,
 };
 struct field_errors;
 struct field_errors *field_errors_new(struct arena *a);
-/* path: "spec.containers[0].name". value: as upstream prints it (JSON text, strings quoted), or NULL. */
+/* path: "spec.containers[0].name". value: as upstream prints it (JSON text, strings quoted), or
+ * NULL. */
 void field_error_add(struct field_errors *e, enum field_error_type type, const char *path,
     const char *value, const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* "Unsupported value: "x": supported values: "a", "b"" (sorted by the caller's order). */
-void field_error_not_supported(struct field_errors *e, const char *path, const char *value,
-    const char *const *supported);
+void field_error_not_supported(
+    struct field_errors *e, const char *path, const char *value, const char *const *supported);
 size_t field_errors_count(const struct field_errors *e);
 struct arena *field_errors_arena(const struct field_errors *e);
 /* The Status of 422 Invalid: `Deployment.apps "x" is invalid: [a, b]` with details.causes. */
-cJSON *field_errors_status(const struct field_errors *e, const struct resource *r, const char *name);
+cJSON *field_errors_status(
+    const struct field_errors *e, const struct resource *r, const char *name);
 
 enum field_validation { VALIDATION_IGNORE, VALIDATION_WARN, VALIDATION_STRICT };
 
-/* Checks types and cleans the tree in place: wrong types are ERR_BAD_REQUEST with Go's text (json: cannot unmarshal
- * string into Go struct field ...), unknown and duplicate fields are removed and reported, all of them, in `warnings`
- * ("unknown field \"spec.x\"", one line each); in VALIDATION_STRICT they are the error (strict decoding error: ...). */
+/* Checks types and cleans the tree in place: wrong types are ERR_BAD_REQUEST with Go's text (json:
+ * cannot unmarshal string into Go struct field ...), unknown and duplicate fields are removed and
+ * reported, all of them, in `warnings`
+ * ("unknown field \"spec.x\"", one line each); in VALIDATION_STRICT they are the error (strict
+ * decoding error: ...). */
 int schema_decode(const struct schema *s, cJSON *tree, enum field_validation mode,
     struct strbuf *warnings, struct error *err);
 void schema_default(const struct schema *s, cJSON *tree);
-/* Data rules: required, enums, lengths, formats, limits, list-map keys, quantities. Object metadata included. */
+/* Data rules: required, enums, lengths, formats, limits, list-map keys, quantities. Object metadata
+ * included. */
 void schema_validate(const struct resource *r, const cJSON *tree, struct field_errors *errors);
-/* The same for a body that is no stored object (Scale, Binding, DeleteOptions): no rules of names. */
+/* The same for a body that is no stored object (Scale, Binding, DeleteOptions): no rules of names.
+ */
 void schema_validate_type(const struct schema *s, const cJSON *tree, struct field_errors *errors);
 /* Immutable fields, and metadata's update rules. */
-void schema_validate_update(const struct resource *r, const cJSON *tree, const cJSON *old,
-    struct field_errors *errors);
-/* As Go's encoder would leave it: empty omitempty fields and nulls dropped, quantities, times, durations, base64
- * canonical, members in Go's field order (metadata, spec, status). */
+void schema_validate_update(
+    const struct resource *r, const cJSON *tree, const cJSON *old, struct field_errors *errors);
+/* As Go's encoder would leave it: empty omitempty fields and nulls dropped, quantities, times,
+ * durations, base64 canonical, members in Go's field order (metadata, spec, status). */
 void schema_normalise(const struct schema *s, cJSON *tree);
-bool schema_equal(const struct schema *s, const cJSON *a, const cJSON *b); /* semantic: quantities by value, nil = empty */
-int schema_convert(const struct resource *from, const struct resource *to, cJSON **tree, struct error *err);
+bool schema_equal(const struct schema *s, const cJSON *a,
+    const cJSON *b); /* semantic: quantities by value, nil = empty */
+int schema_convert(
+    const struct resource *from, const struct resource *to, cJSON **tree, struct error *err);
 
-/* A body of application/vnd.kubernetes.protobuf as the tree its JSON form would give. ERR_BAD_REQUEST "proto: ...". */
+/* A body of application/vnd.kubernetes.protobuf as the tree its JSON form would give.
+ * ERR_BAD_REQUEST "proto: ...". */
 int schema_from_protobuf(const struct schema *s, struct str body, cJSON **ret, struct error *err);
 const struct schema *schema_delete_options(const struct api *api);
 
 /* Patches: change *tree (owned by the caller) or leave it untouched and say why. */
-int patch_json(cJSON **tree, const cJSON *patch, struct error *err);   /* ERR_INVALID when a test fails */
+int patch_json(
+    cJSON **tree, const cJSON *patch, struct error *err); /* ERR_INVALID when a test fails */
 int patch_merge(cJSON **tree, const cJSON *patch, struct error *err);
 int patch_strategic(const struct schema *s, cJSON **tree, const cJSON *patch, struct error *err);
 
 /* Documents. */
-void discovery_legacy_versions(const struct api *api, const char *server_address, struct strbuf *out); /* /api */
-void discovery_groups(const struct api *api, struct strbuf *out);                        /* /apis */
-int discovery_group(const struct api *api, const char *group, struct strbuf *out, struct error *err); /* /apis/G */
+void discovery_legacy_versions(
+    const struct api *api, const char *server_address, struct strbuf *out); /* /api */
+void discovery_groups(const struct api *api, struct strbuf *out);           /* /apis */
+int discovery_group(
+    const struct api *api, const char *group, struct strbuf *out, struct error *err); /* /apis/G */
 int discovery_resources(const struct api *api, const char *group_version, struct strbuf *out,
-    struct error *err);                                                                  /* /apis/G/V, /api/v1 */
+    struct error *err); /* /apis/G/V, /api/v1 */
 /* APIGroupDiscoveryList for /api (legacy) or /apis, as v2 or v2beta1. */
-void discovery_aggregated(const struct api *api, bool legacy, const char *version, struct strbuf *out);
+void discovery_aggregated(
+    const struct api *api, bool legacy, const char *version, struct strbuf *out);
 void openapi_v3_index(const struct api *api, struct strbuf *out);
-int openapi_v3_group(const struct api *api, const char *path /* "apis/apps/v1" */, struct strbuf *out,
-    struct error *err);
+int openapi_v3_group(const struct api *api, const char *path /* "apis/apps/v1" */,
+    struct strbuf *out, struct error *err);
 void openapi_v2_json(const struct api *api, struct strbuf *out);
 void openapi_v2_protobuf(const struct api *api, struct strbuf *out); /* a gnostic Document */
 
-/* Tables: the definitions once, then a row an object (cells array; the caller adds "object"). now: for AGE. */
+/* Tables: the definitions once, then a row an object (cells array; the caller adds "object"). now:
+ * for AGE. */
 cJSON *table_columns(const struct resource *r);
 cJSON *table_cells(const struct resource *r, const cJSON *object, int64_t now_ns);

@@ -1,7 +1,8 @@
 /*
  * Tables: the columns of a kind and the cells of one object, as `kubectl get` shows them.
  *
- * A column is a path or a named function (cells.def). A kind without columns of its own has Name and Age.
+ * A column is a path or a named function (cells.def). A kind without columns of its own has Name
+ * and Age.
  *
  * Upstream: pkg/printers/internalversion, and the default table converter.
  */
@@ -24,7 +25,11 @@ const struct cell *cell_find(struct str name)
 
 static const struct column default_columns[] = {
     {.name = "Name", .type = "string", .format = "name", .help = "", .path = "metadata.name"},
-    {.name = "Created At", .type = "date", .format = "", .help = "", .path = "metadata.creationTimestamp"},
+    {.name = "Created At",
+        .type = "date",
+        .format = "",
+        .help = "",
+        .path = "metadata.creationTimestamp"},
 };
 
 static const struct column *columns_of(const struct resource *r, size_t *ret_count)

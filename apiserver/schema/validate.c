@@ -1,8 +1,9 @@
 /*
- * schema_validate: the rules that stand in the .api files, at every depth, and those of object metadata.
+ * schema_validate: the rules that stand in the .api files, at every depth, and those of object
+ * metadata.
  *
- * For each object: its fields (required, enum, limits, format, duplicates, named check), the type's named rule, then the
- * objects below. Subtrees without any rule are not entered.
+ * For each object: its fields (required, enum, limits, format, duplicates, named check), the type's
+ * named rule, then the objects below. Subtrees without any rule are not entered.
  *
  * Upstream: pkg/apis/<group>/validation, apimachinery's api/validation.
  */
@@ -10,11 +11,13 @@
 #include "common/names.h"
 #include "common/quantity.h"
 
-static void validate_object(struct check *c, const struct schema *s, const cJSON *object,
-    const struct frame *at);
+static void validate_object(
+    struct check *c, const struct schema *s, const cJSON *object, const struct frame *at);
 
 /* Messages that replace a limit's own text, by the name that .api files use. */
-static const struct { const char *name, *text; } messages[] = {
+static const struct {
+    const char *name, *text;
+} messages[] = {
     {"mode", "must be a number between 0 and 0777 (octal), both inclusive"},
     {"weight", "must be in the range 1-100"},
     {"positive", "must be greater than zero"},
@@ -31,8 +34,8 @@ static const char *message_text(const struct rules *r)
     return "";
 }
 
-static void validate_limits(struct check *c, const struct rules *r, const cJSON *value,
-    const struct frame *at)
+static void validate_limits(
+    struct check *c, const struct rules *r, const cJSON *value, const struct frame *at)
 {
     int64_t n;
     if (cJSON_IsString(value)) { /* a quantity */
@@ -56,8 +59,8 @@ static void validate_limits(struct check *c, const struct rules *r, const cJSON 
             (long long)(r->has_min && n < r->min ? r->min : r->max));
 }
 
-static void validate_enum(struct check *c, const struct rules *r, const cJSON *value,
-    const struct frame *at)
+static void validate_enum(
+    struct check *c, const struct rules *r, const cJSON *value, const struct frame *at)
 {
     if (!cJSON_IsString(value))
         return;
@@ -67,16 +70,18 @@ static void validate_enum(struct check *c, const struct rules *r, const cJSON *v
     check_not_supported(c, at, value->valuestring, r->enums[0][0] ? r->enums : r->enums + 1);
 }
 
-/* The limits, enum and format of a field on one scalar: the field's own value, or an element of its list. */
-static void validate_scalar(struct check *c, const struct field *f, const cJSON *value,
-    const struct frame *at)
+/* The limits, enum and format of a field on one scalar: the field's own value, or an element of its
+ * list. */
+static void validate_scalar(
+    struct check *c, const struct field *f, const cJSON *value, const struct frame *at)
 {
     const struct rules *r = f->rules;
     if (!r)
         return;
     if ((r->has_min || r->has_max))
         validate_limits(c, r, value, at);
-    bool zero = !(f->flags & F_PTR) && cJSON_IsString(value) && !value->valuestring[0] && f->type != V_LIST;
+    bool zero =
+        !(f->flags & F_PTR) && cJSON_IsString(value) && !value->valuestring[0] && f->type != V_LIST;
     if (r->enums && !zero)
         validate_enum(c, r, value, at);
     if (r->format && r->format->is_valid && !zero) {
@@ -109,7 +114,8 @@ static uint32_t element_hash(const struct field *f, const cJSON *e)
     return schema_hash(text, strlen(text));
 }
 
-static void report_duplicate(struct check *c, const struct field *f, const cJSON *e, const struct frame *at)
+static void report_duplicate(
+    struct check *c, const struct field *f, const cJSON *e, const struct frame *at)
 {
     if (f->list != LIST_MAP) {
         check_duplicate(c, at, e);
@@ -124,9 +130,10 @@ static void report_duplicate(struct check *c, const struct field *f, const cJSON
     }
 }
 
-/* Duplicates in a set or a list map: a hash table of its elements, so that 10,000 of them stay cheap. */
-static void validate_unique(struct check *c, const struct field *f, const cJSON *list, size_t n,
-    const struct frame *at)
+/* Duplicates in a set or a list map: a hash table of its elements, so that 10,000 of them stay
+ * cheap. */
+static void validate_unique(
+    struct check *c, const struct field *f, const cJSON *list, size_t n, const struct frame *at)
 {
     size_t size = 8, i = 0;
     while (size < n * 2)
@@ -142,7 +149,8 @@ static void validate_unique(struct check *c, const struct field *f, const cJSON 
     }
 }
 
-static void validate_list(struct check *c, const struct field *f, const cJSON *list, const struct frame *at)
+static void validate_list(
+    struct check *c, const struct field *f, const cJSON *list, const struct frame *at)
 {
     size_t n = 0;
     for (const cJSON *e = list->child; e; e = e->next)
@@ -163,7 +171,8 @@ static void validate_list(struct check *c, const struct field *f, const cJSON *l
     }
 }
 
-static void validate_map(struct check *c, const struct field *f, const cJSON *map, const struct frame *at)
+static void validate_map(
+    struct check *c, const struct field *f, const cJSON *map, const struct frame *at)
 {
     if (f->rules && f->rules->format && !f->rules->format->is_valid)
         check_labels(c, at, map);
@@ -173,8 +182,8 @@ static void validate_map(struct check *c, const struct field *f, const cJSON *ma
         validate_object(c, f->items->object, m, AT_KEY(at, m->string));
 }
 
-static void validate_field(struct check *c, const struct field *f, const cJSON *value,
-    const struct frame *at)
+static void validate_field(
+    struct check *c, const struct field *f, const cJSON *value, const struct frame *at)
 {
     if (f->type == V_LIST)
         validate_list(c, f, value, at);
@@ -196,8 +205,8 @@ static void validate_absent_number(struct check *c, const struct field *f, const
         validate_scalar(c, f, zero, at);
 }
 
-static void validate_object(struct check *c, const struct schema *s, const cJSON *object,
-    const struct frame *at)
+static void validate_object(
+    struct check *c, const struct schema *s, const cJSON *object, const struct frame *at)
 {
     if (!s->deep_rules || !cJSON_IsObject(object))
         return;
@@ -262,12 +271,14 @@ static void validate_metadata(struct check *c, const cJSON *tree)
     validate_namespace(c, metadata);
     const cJSON *g = json_get(metadata, "generation");
     if (json_int64(g, &generation) && generation < 0)
-        check_invalid(c, AT(AT(NULL, "metadata"), "generation"), g, "must be greater than or equal to 0");
+        check_invalid(
+            c, AT(AT(NULL, "metadata"), "generation"), g, "must be greater than or equal to 0");
 }
 
 void schema_validate(const struct resource *r, const cJSON *tree, struct field_errors *errors)
 {
-    struct check c = {.errors = errors, .resource = r, .arena = field_errors_arena(errors), .root = tree};
+    struct check c = {
+        .errors = errors, .resource = r, .arena = field_errors_arena(errors), .root = tree};
     validate_metadata(&c, tree);
     validate_object(&c, r->schema, tree, NULL);
 }

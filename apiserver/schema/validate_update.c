@@ -1,8 +1,8 @@
 /*
  * schema_validate_update: what may not change once an object exists.
  *
- * Fields marked `immutable` in the .api files, at every depth that is not inside a list; object metadata; and the named
- * update rule of the resource (rules_update.c).
+ * Fields marked `immutable` in the .api files, at every depth that is not inside a list; object
+ * metadata; and the named update rule of the resource (rules_update.c).
  *
  * Upstream: ValidateImmutableField, ValidateObjectMetaAccessorUpdate, Validate<Kind>Update.
  */
@@ -10,8 +10,8 @@
 
 static const char immutable_text[] = "field is immutable";
 
-static void update_object(struct check *c, const struct schema *s, const cJSON *new, const cJSON *old,
-    const struct frame *at)
+static void update_object(struct check *c, const struct schema *s, const cJSON *new,
+    const cJSON *old, const struct frame *at)
 {
     cJSON *x[SCHEMA_FIELDS_MAX], *y[SCHEMA_FIELDS_MAX];
     schema_slots(s, new, x);
@@ -29,7 +29,8 @@ static void update_object(struct check *c, const struct schema *s, const cJSON *
     }
 }
 
-static void update_metadata_field(struct check *c, const cJSON *new, const cJSON *old, const char *name)
+static void update_metadata_field(
+    struct check *c, const cJSON *new, const cJSON *old, const char *name)
 {
     const cJSON *x = json_get(new, name), *y = json_get(old, name);
     if ((value_is_empty(x) && value_is_empty(y)) || json_equal(x, y))
@@ -58,7 +59,8 @@ static void update_finalizers(struct check *c, const cJSON *new, const cJSON *ol
     if (added.n > 0)
         check_error(c, AT(AT(NULL, "metadata"), "finalizers"), FIELD_FORBIDDEN, NULL,
             "no new finalizers can be added if the object is being deleted, found new finalizers "
-            "[]string{%s}", added.data);
+            "[]string{%s}",
+            added.data);
 }
 
 static void update_metadata(struct check *c, const cJSON *new, const cJSON *old)
@@ -74,10 +76,11 @@ static void update_metadata(struct check *c, const cJSON *new, const cJSON *old)
     update_finalizers(c, new, old);
 }
 
-void schema_validate_update(const struct resource *r, const cJSON *tree, const cJSON *old,
-    struct field_errors *errors)
+void schema_validate_update(
+    const struct resource *r, const cJSON *tree, const cJSON *old, struct field_errors *errors)
 {
-    struct check c = {.errors = errors, .resource = r, .arena = field_errors_arena(errors), .root = tree};
+    struct check c = {
+        .errors = errors, .resource = r, .arena = field_errors_arena(errors), .root = tree};
     update_metadata(&c, json_get(tree, "metadata"), json_get(old, "metadata"));
     update_object(&c, r->schema, tree, old, NULL);
     if (r->update_rule)

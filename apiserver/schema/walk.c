@@ -14,7 +14,9 @@ static uint32_t load(const char *p)
 uint32_t field_hash(const char *name, size_t n)
 {
     if (n < 4)
-        return (uint32_t)n + (n ? (unsigned char)name[0] * 0x9e3779b1u + (unsigned char)name[n - 1] * 0x85ebca6bu : 0);
+        return (uint32_t)n +
+               (n ? (unsigned char)name[0] * 0x9e3779b1u + (unsigned char)name[n - 1] * 0x85ebca6bu
+                  : 0);
     uint32_t h = load(name) * 0x9e3779b1u ^ (load(name + n - 4) + (uint32_t)n) * 0x85ebca6bu;
     return h ^ h >> 15;
 }

@@ -1,6 +1,6 @@
 /*
- * The schema engine against tables of cases: decoding, defaults, refusals, updates, the three kinds of patches, Table
- * cells, conversion; and that what a kind prints is read back unchanged.
+ * The schema engine against tables of cases: decoding, defaults, refusals, updates, the three kinds
+ * of patches, Table cells, conversion; and that what a kind prints is read back unchanged.
  */
 #include <CUnit/CUnit.h>
 
@@ -79,7 +79,8 @@ static void run_defaults(struct str input, struct strbuf *out)
     json_print(tree, out);
 }
 
-static void print_causes(const struct field_errors *errors, const struct resource *r, struct strbuf *out)
+static void print_causes(
+    const struct field_errors *errors, const struct resource *r, struct strbuf *out)
 {
     if (field_errors_count(errors) == 0) {
         strbuf_addc(out, "fine");
@@ -87,7 +88,8 @@ static void print_causes(const struct field_errors *errors, const struct resourc
     }
     autojson cJSON *status = field_errors_status(errors, r, "x");
     for (const cJSON *c = json_path(status, "details.causes")->child; c; c = c->next)
-        strbuf_addf(out, "%s%s: %s", out->n ? "\n" : "", json_string(c, "field"), json_string(c, "message"));
+        strbuf_addf(out, "%s%s: %s", out->n ? "\n" : "", json_string(c, "field"),
+            json_string(c, "message"));
 }
 
 static void run_refusals(struct str input, struct strbuf *out)
@@ -127,9 +129,9 @@ static void run_patch(struct str input, struct strbuf *out, enum patch how)
     const struct resource *r = resource_of(tree);
     autostrbuf struct strbuf before = STRBUF_EMPTY, after = STRBUF_EMPTY;
     json_print(tree, &before);
-    int result = how == PATCH_JSON ? patch_json(&tree, patch, &err)
-        : how == PATCH_MERGED      ? patch_merge(&tree, patch, &err)
-                                   : patch_strategic(r->schema, &tree, patch, &err);
+    int result = how == PATCH_JSON     ? patch_json(&tree, patch, &err)
+                 : how == PATCH_MERGED ? patch_merge(&tree, patch, &err)
+                                       : patch_strategic(r->schema, &tree, patch, &err);
     json_print(tree, &after);
     if (result < 0) {
         strbuf_addc(out, err.text);
@@ -186,16 +188,16 @@ static void run_conversions(struct str input, struct strbuf *out)
         json_print(tree, out);
 }
 
-#define CASES(name)                                                                                \
-    static void line_##name(struct str input, struct strbuf *out)                                  \
-    {                                                                                              \
-        run_##name(input, out);                                                                    \
-        strbuf_add_char(out, '\n'); /* as blocks of cases end */                                   \
-    }                                                                                              \
-    static void test_##name(void)                                                                  \
-    {                                                                                              \
-        setup();                                                                                   \
-        cases_run("schema_" #name, line_##name);                                                   \
+#define CASES(name)                                               \
+    static void line_##name(struct str input, struct strbuf *out) \
+    {                                                             \
+        run_##name(input, out);                                   \
+        strbuf_add_char(out, '\n'); /* as blocks of cases end */  \
+    }                                                             \
+    static void test_##name(void)                                 \
+    {                                                             \
+        setup();                                                  \
+        cases_run("schema_" #name, line_##name);                  \
     }
 CASES(decode)
 CASES(defaults)
@@ -214,9 +216,11 @@ static void test_round_trip(void)
     setup();
     for (size_t i = 0; i < api_count(api); i++) {
         const struct resource *r = api_at(api, i);
-        autojson cJSON *tree = json_make("{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{\"name\":\"x\"}}",
-            r->kind, r->group_version);
-        autostrbuf struct strbuf first = STRBUF_EMPTY, second = STRBUF_EMPTY, warnings = STRBUF_EMPTY;
+        autojson cJSON *tree =
+            json_make("{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{\"name\":\"x\"}}",
+                r->kind, r->group_version);
+        autostrbuf struct strbuf first = STRBUF_EMPTY, second = STRBUF_EMPTY,
+                                 warnings = STRBUF_EMPTY;
         schema_default(r->schema, tree);
         schema_normalise(r->schema, tree);
         json_print(tree, &first);
@@ -279,20 +283,23 @@ static void test_documents(void)
     CU_ASSERT(openapi_v3_group(api, "apis/none/v1", &text, &err) < 0);
 }
 
-/* A patch that doubles a value again and again, and a patch of a list of 20,000 elements: bounded. */
+/* A patch that doubles a value again and again, and a patch of a list of 20,000 elements: bounded.
+ */
 static void test_bombs(void)
 {
     struct error err;
     autojson cJSON *tree = json_make("{\"a\":[\"0123456789\"]}"), *patch = cJSON_CreateArray();
     for (int i = 0; i < 60; i++)
-        cJSON_AddItemToArray(patch, json_make("{\"op\":\"copy\",\"from\":\"/a\",\"path\":\"/a/-\"}"));
+        cJSON_AddItemToArray(
+            patch, json_make("{\"op\":\"copy\",\"from\":\"/a\",\"path\":\"/a/-\"}"));
     CU_ASSERT_EQUAL(patch_json(&tree, patch, &err), -ERR_TOO_LARGE);
     setup();
     autojson cJSON *pod = json_make("{\"spec\":{\"containers\":[]}}");
     autojson cJSON *many = json_make("{\"spec\":{\"containers\":[]}}");
     for (int i = 0; i < 20000; i++) {
         cJSON_AddItemToArray(json_path(pod, "spec.containers"), json_make("{\"name\":\"c%d\"}", i));
-        cJSON_AddItemToArray(json_path(many, "spec.containers"), json_make("{\"name\":\"c%d\",\"image\":\"i\"}", i * 2));
+        cJSON_AddItemToArray(json_path(many, "spec.containers"),
+            json_make("{\"name\":\"c%d\",\"image\":\"i\"}", i * 2));
     }
     const struct resource *r = api_find(api, STR(""), STR("v1"), STR("pods"));
     CU_ASSERT_EQUAL(patch_strategic(r->schema, &pod, many, &err), 0);
@@ -312,7 +319,8 @@ static void test_find(void)
     CU_ASSERT_STRING_EQUAL(r->kind, "Deployment");
     CU_ASSERT_PTR_EQUAL(r, api_find_kind(api, "apps/v1", "Deployment"));
     CU_ASSERT_PTR_NULL(api_find(api, STR("apps"), STR("v2"), STR("deployments")));
-    CU_ASSERT_STRING_EQUAL(api_find_plural(api, "autoscaling", "horizontalpodautoscalers")->version, "v2");
+    CU_ASSERT_STRING_EQUAL(
+        api_find_plural(api, "autoscaling", "horizontalpodautoscalers")->version, "v2");
     for (size_t i = 0; i < api_count(api); i++) {
         const struct resource *x = api_at(api, i);
         CU_ASSERT_PTR_EQUAL(x->internal ? NULL : x,
