@@ -136,8 +136,8 @@ static int apply_one(struct session *s, cJSON *manifest, struct error *err)
     if (resource_map_find_kind(&s->map, json_string(manifest, "apiVersion"), json_string(manifest, "kind"), &r, err) < 0)
         return error_wrap(err, "%s", name);
     const char *namespace_ = session_namespace(s, manifest);
-    if (r->namespaced)
-        json_set_string_at(manifest, "metadata.namespace", namespace_);
+    if (r->namespaced && !json_string_at(manifest, "metadata.namespace"))
+        json_set_string_at(manifest, "metadata.namespace", namespace_); /* else namespace_ is that very string */
     annotate(manifest);
     struct api_ref ref = resource_ref(r, namespace_, name), collection = resource_ref(r, namespace_, NULL);
     autojson cJSON *current = NULL;
