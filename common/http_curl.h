@@ -8,10 +8,23 @@
 
 #include "common/http_client.h"
 
+/*
+ * A connection cache of libcurl with its timer. Reads have one of their own, over HTTP/2: libcurl shares no
+ * connection to a host that has spoken HTTP/1.1 in the same cache.
+ */
+struct curl_cache {
+    struct curl_client *client;
+    CURLM *multi;
+    int64_t timer_at_ns;
+    long active_count;
+    bool is_reads;
+};
+
 struct transfer {
     struct http_stream base; /* what a stream's owner holds */
     struct curl_client *client;
     CURL *easy;
+    struct curl_cache *cache;
     struct curl_slist *headers;
     struct http_response *response; /* the caller's, or own */
     struct http_response own;
@@ -43,6 +56,7 @@ struct curl_client {
     struct http_client base;
     struct http_client_config config; /* its strings are copies */
     char *base_url; /* as given to curl: no slash at the end, server name put in */
+    bool is_https;
     struct curl_slist *connect_to;
     char *authorization; /* header line, or NULL; guarded by lock, as the three below */
     struct timespec token_mtime;
@@ -52,11 +66,9 @@ struct curl_client {
     struct task *task;
 
     /* the I/O task's */
-    CURLM *multi;
+    struct curl_cache calls, reads;
     int epoll_fd, wake_fd;
-    int64_t timer_at_ns;
     struct transfer *active;
-    long active_count;
 
     struct lock lock;
     size_t refs;

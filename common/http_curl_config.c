@@ -74,6 +74,7 @@ int client_configure(
     bool is_https = str_starts(url, STR("https://"));
     if (!is_https && !str_starts(url, STR("http://")))
         return error_set(err, ERR_USAGE, "\"%.*s\" is not an http or https URL", STR_FMT(url));
+    c->is_https = is_https;
     while (url.n > 0 && url.p[url.n - 1] == '/')
         url.n--;
     if (c->config.cert_file && !c->config.key_file)

@@ -8,6 +8,7 @@
  */
 #include "common/http_curl.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -17,6 +18,7 @@
 #include "common/time.h"
 
 #define HIGH_WATER (128u << 10)
+#define READ_EVENT (1ull << 32) /* beside the descriptor: which cache an event is for */
 
 void transfer_post(struct curl_client *c, struct transfer *t)
 {
@@ -62,10 +64,11 @@ void transfer_unpost(struct curl_client *c, struct transfer *t)
 
 /* libcurl's limit counts the connections in use as well: keep the idle ones beside those. Set too
  * low it would close connections under load and open them again. */
-static void count_active(struct curl_client *c, int change)
+static void count_active(struct curl_cache *cache, int change)
 {
-    c->active_count += change;
-    curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, c->active_count + c->idle_max);
+    cache->active_count += change;
+    curl_multi_setopt(
+        cache->multi, CURLMOPT_MAXCONNECTS, cache->active_count + cache->client->idle_max);
 }
 
 /* Takes t off curl and tells its owner; nobody's (abandoned) goes back to the pool. */
@@ -75,7 +78,7 @@ static void finish(struct curl_client *c, struct transfer *t, CURLcode code)
 
     if (t->active) {
         curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &os_errno);
-        curl_multi_remove_handle(c->multi, t->easy);
+        curl_multi_remove_handle(t->cache->multi, t->easy);
         if (t->active_prev)
             t->active_prev->active_next = t->active_next;
         else
@@ -83,7 +86,7 @@ static void finish(struct curl_client *c, struct transfer *t, CURLcode code)
         if (t->active_next)
             t->active_next->active_prev = t->active_prev;
         t->active = false;
-        count_active(c, -1);
+        count_active(t->cache, -1);
     }
     env_lock(c->base.env, &c->lock);
     t->code = code;
@@ -104,8 +107,8 @@ static void start(struct curl_client *c, struct transfer *t)
     if (c->active)
         c->active->active_prev = t;
     c->active = t;
-    count_active(c, 1);
-    if (curl_multi_add_handle(c->multi, t->easy) != CURLM_OK)
+    count_active(t->cache, 1);
+    if (curl_multi_add_handle(t->cache->multi, t->easy) != CURLM_OK)
         finish(c, t, CURLE_FAILED_INIT);
 }
 
@@ -130,29 +133,37 @@ static void run_posted(struct curl_client *c)
     }
 }
 
-static void run_timer(struct curl_client *c)
+static void run_timer(struct curl_cache *cache)
 {
     int running;
 
-    if (c->timer_at_ns > env_now_ns(c->base.env))
+    if (cache->timer_at_ns > env_now_ns(cache->client->base.env))
         return;
-    c->timer_at_ns = ENV_FOREVER;
-    curl_multi_socket_action(c->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    cache->timer_at_ns = ENV_FOREVER;
+    curl_multi_socket_action(cache->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 }
 
-static void run_messages(struct curl_client *c)
+static void run_messages(struct curl_cache *cache)
 {
     CURLMsg *message;
     struct transfer *t;
     int left;
 
-    while ((message = curl_multi_info_read(c->multi, &left))) {
+    while ((message = curl_multi_info_read(cache->multi, &left))) {
         if (message->msg != CURLMSG_DONE)
             continue;
         CURLcode code = message->data.result;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&t);
-        finish(c, t, code);
+        finish(cache->client, t, code);
     }
+}
+
+static void run_caches(struct curl_client *c)
+{
+    run_timer(&c->calls);
+    run_timer(&c->reads);
+    run_messages(&c->calls);
+    run_messages(&c->reads);
 }
 
 static void wait_for_events(struct curl_client *c)
@@ -160,8 +171,9 @@ static void wait_for_events(struct curl_client *c)
     struct epoll_event events[32];
     int timeout_ms = -1, running;
 
-    if (c->timer_at_ns != ENV_FOREVER) {
-        int64_t left = c->timer_at_ns - env_now_ns(c->base.env);
+    int64_t at_ns = c->calls.timer_at_ns < c->reads.timer_at_ns ? c->calls.timer_at_ns : c->reads.timer_at_ns;
+    if (at_ns != ENV_FOREVER) {
+        int64_t left = at_ns - env_now_ns(c->base.env);
         timeout_ms = left <= 0 ? 0 : (int)((left + NS_PER_MS - 1) / NS_PER_MS);
     }
     int n = epoll_wait(c->epoll_fd, events, ARRAY_COUNT(events), timeout_ms);
@@ -169,12 +181,14 @@ static void wait_for_events(struct curl_client *c)
     c->polling = false;
     env_unlock(c->base.env, &c->lock);
     for (int i = 0; i < n; i++) {
-        if (events[i].data.fd == c->wake_fd)
+        struct curl_cache *cache = events[i].data.u64 & READ_EVENT ? &c->reads : &c->calls;
+        int fd = (int)(events[i].data.u64 & ~READ_EVENT);
+        if (fd == c->wake_fd)
             continue; /* edge triggered, never read */
         int mask = (events[i].events & EPOLLIN ? CURL_CSELECT_IN : 0) |
                    (events[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
                    (events[i].events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
-        curl_multi_socket_action(c->multi, events[i].data.fd, mask, &running);
+        curl_multi_socket_action(cache->multi, fd, mask, &running);
     }
 }
 
@@ -193,27 +207,27 @@ void client_io_run(void *arg)
         env_unlock(c->base.env, &c->lock);
         if (is_stopping)
             break;
-        run_timer(c);
-        run_messages(c);
+        run_caches(c);
         env_lock(c->base.env, &c->lock);
         bool is_idle = !c->first && !c->stopping;
         c->polling = is_idle;
         env_unlock(c->base.env, &c->lock);
         if (is_idle) {
             wait_for_events(c);
-            run_timer(c);
-            run_messages(c);
+            run_caches(c);
         }
     }
     while (c->active)
         finish(c, c->active, CURLE_ABORTED_BY_CALLBACK);
-    curl_multi_cleanup(c->multi); /* here, where SIGPIPE is blocked */
+    curl_multi_cleanup(c->reads.multi);
+    curl_multi_cleanup(c->calls.multi); /* here, where SIGPIPE is blocked */
 }
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
 {
-    struct curl_client *c = arg;
-    struct epoll_event event = {.data.fd = fd};
+    struct curl_cache *cache = arg;
+    struct curl_client *c = cache->client;
+    struct epoll_event event = {.data.u64 = (uint64_t)fd | (cache->is_reads ? READ_EVENT : 0)};
 
     if (what == CURL_POLL_REMOVE) {
         epoll_ctl(c->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
@@ -222,16 +236,16 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *kn
     event.events = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0);
     if (epoll_ctl(c->epoll_fd, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) < 0)
         epoll_ctl(c->epoll_fd, known ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &event);
-    curl_multi_assign(c->multi, fd, c);
+    curl_multi_assign(cache->multi, fd, c);
     return 0;
 }
 
 static int on_timer(CURLM *multi, long timeout_ms, void *arg)
 {
-    struct curl_client *c = arg;
+    struct curl_cache *cache = arg;
 
-    c->timer_at_ns =
-        timeout_ms < 0 ? ENV_FOREVER : env_now_ns(c->base.env) + timeout_ms * NS_PER_MS;
+    cache->timer_at_ns =
+        timeout_ms < 0 ? ENV_FOREVER : env_now_ns(cache->client->base.env) + timeout_ms * NS_PER_MS;
     return 0;
 }
 
@@ -340,12 +354,23 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
     return taken;
 }
 
+static void cache_setup(struct curl_cache *cache)
+{
+    cache->timer_at_ns = ENV_FOREVER;
+    cache->multi = curl_multi_init();
+    assert(cache->multi);
+    curl_multi_setopt(cache->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    curl_multi_setopt(cache->multi, CURLMOPT_SOCKETDATA, cache);
+    curl_multi_setopt(cache->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+    curl_multi_setopt(cache->multi, CURLMOPT_TIMERDATA, cache);
+}
+
 void client_io_setup(struct curl_client *c)
 {
-    curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-    curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
-    curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timer);
-    curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
+    c->calls.client = c->reads.client = c;
+    c->reads.is_reads = true;
+    cache_setup(&c->calls);
+    cache_setup(&c->reads);
 }
 
 void transfer_set_callbacks(struct transfer *t)
