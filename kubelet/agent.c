@@ -186,18 +186,36 @@ static void on_node(void *arg, const void *old_object, const void *new_object)
         workqueue_add(agent->node_queue, agent->kubelets->name);
 }
 
-static bool runtime_state(struct agent *agent, bool ready, const char *why)
+static void wake_all(struct agent *agent)
+{
+    struct pod_record *record, *next;
+
+    env_lock(agent->env, &agent->lock);
+    HASH_ITER(hh, agent->records, record, next)
+        record_wake(record);
+    env_unlock(agent->env, &agent->lock);
+}
+
+/* Whether the runtime answered just now. A short absence (a restart of it) does not make the node NotReady. */
+static void runtime_state(struct agent *agent, bool answers, const char *why)
 {
     env_lock(agent->env, &agent->lock);
-    bool changed = agent->runtime_ready != ready;
-    agent->runtime_ready = ready;
+    bool returned = answers && (!agent->runtime_ready || agent->runtime_lost_ns);
+    if (answers) {
+        agent->runtime_ready = true;
+        agent->runtime_lost_ns = 0;
+        agent->runtime_returns += returned;
+    } else if (!agent->runtime_lost_ns) {
+        agent->runtime_lost_ns = env_now_ns(agent->env);
+    }
     snprintf(agent->runtime_error, sizeof(agent->runtime_error), "%.*s", (int)sizeof(agent->runtime_error) - 1,
         why ? why : "");
     env_unlock(agent->env, &agent->lock);
-    if (changed)
-        for (struct kubelet *node = agent->kubelets; node; node = node->hh.next)
-            workqueue_add(agent->node_queue, node->name);
-    return changed;
+    if (!returned)
+        return;
+    for (struct kubelet *node = agent->kubelets; node; node = node->hh.next)
+        workqueue_add(agent->node_queue, node->name);
+    wake_all(agent);
 }
 
 static void on_runtime_lost(void *arg)
@@ -206,8 +224,10 @@ static void on_runtime_lost(void *arg)
     struct error err;
 
     /* The auditor's work, ahead of its time. */
-    if (runtime_cache_audit(agent->cache, true, &err) < 0)
+    int r = runtime_cache_audit(agent->cache, true, &err);
+    if (r < 0)
         log_warning("docker's containers cannot be listed, retrying", "error", "%s", err.text, NULL);
+    runtime_state(agent, r == 0, r < 0 ? err.text : NULL);
 }
 
 /* Brings the runtime up, then pods may be looked at. */
@@ -237,21 +257,22 @@ static void auditor_run(void *arg)
 {
     struct agent *agent = arg;
     struct error err;
-    bool swept = false;
+    bool swept = false, fine = true;
 
-    while (!agent_sleep(agent, swept ? AUDIT_NS : NS_PER_S)) {
+    while (!agent_sleep(agent, swept && fine ? AUDIT_NS : NS_PER_S)) {
         env_lock(agent->env, &agent->lock);
         bool ready = agent->runtime_ready, synced = agent->synced;
         env_unlock(agent->env, &agent->lock);
-        if (!ready && !swept)
-            continue;
-        if (swept && runtime_cache_audit(agent->cache, false, &err) < 0) {
-            runtime_state(agent, false, err.text);
-            log_warning("audit failed, retrying", "error", "%s", err.text, NULL);
-            continue;
+        if (!ready)
+            continue; /* the starter's turn */
+        if (swept) {
+            bool was_fine = fine;
+            fine = runtime_cache_audit(agent->cache, false, &err) == 0;
+            runtime_state(agent, fine, fine ? NULL : err.text);
+            if (!fine && was_fine)
+                log_warning("audit failed, retrying", "error", "%s", err.text, NULL);
         }
-        runtime_state(agent, true, NULL);
-        if (!synced)
+        if (!fine || !synced)
             continue;
         if (orphans_sweep(agent, &err) == 0)
             swept = true;
@@ -310,6 +331,7 @@ int agent_new(struct env *env, const struct kubelet_config *config, struct api_c
     a->api = api;
     a->runtime = runtime;
     a->metrics = metrics_default();
+    a->started_ns = env_now_ns(env);
     env_lock_init(&a->lock);
     env_cond_init(&a->wake);
     if (!runtime->pretends && new_prober(a, err) < 0) {

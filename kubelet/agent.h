@@ -131,6 +131,7 @@ struct pod_record {
     size_t token_count;
     int64_t retry_ns;      /* back-off of volumes and sandbox, doubled by each failure */
     int64_t retry_at_ns;
+    int64_t runtime_returns; /* of the agent, when retry_* was set */
     bool admitted, volumes_up;
     bool down;             /* everything is stopped and taken down */
     char pod_ip[64], pod_ip_other[64]; /* written under lock: probes read them */
@@ -151,7 +152,7 @@ struct kubelet {
     /* guarded by lock */
     char *pod_cidr;
     struct resource_pair allocatable;
-    bool registered;
+    bool registered, adopted; /* adopted: the object was there before this process */
     uint32_t status_hash; /* of what was last written, without heartbeat times */
     bool report;          /* write the status even when it has not changed */
     int64_t renewed_ns;   /* last renewal of the Lease */
@@ -173,11 +174,14 @@ struct agent {
     struct informer *pods, *services, *nodes;
     struct workqueue *pod_queue, *status_queue, *probe_queue, *pull_queue, *lease_queue, *node_queue;
     struct node_facts facts;
+    int64_t started_ns;
     struct lock lock;
     struct pod_record *records; /* by uid */
     struct kubelet *kubelets;   /* by name */
     bool synced;                /* pod informer has its first list; guarded by lock */
-    bool runtime_ready;         /* guarded by lock */
+    bool runtime_ready;         /* it has answered once; guarded by lock */
+    int64_t runtime_lost_ns;    /* since when it does not answer, or 0; guarded by lock */
+    int64_t runtime_returns;    /* times it came back; guarded by lock */
     char runtime_error[256];    /* why not; guarded by lock */
     bool stopping;              /* guarded by lock */
     struct task *starter, *auditor, *certs;

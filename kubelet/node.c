@@ -12,6 +12,7 @@
 #include "common/time.h"
 
 #define SYNC_NS (10 * NS_PER_S)
+#define SETTLE_NS (20 * NS_PER_S)
 #define LEASE_SECONDS 40
 #define LEASE_NS (10 * NS_PER_S)
 
@@ -56,6 +57,7 @@ static int adopt(struct kubelet *node, const cJSON *wanted, struct error *err)
     if (api_get(node->agent->api, &ref, &found, err) < 0)
         return -err->code;
     note_answer(node, found);
+    node->adopted = true;
     cJSON_ArrayForEach(label, json_path(wanted, "metadata.labels"))
         differs = differs || !c_eq(json_string(json_path(found, "metadata.labels"), label->string), label->valuestring);
     if (!differs)
@@ -101,6 +103,26 @@ static void stamp_heartbeat(struct kubelet *node, cJSON *status)
         json_set_string(condition, "lastHeartbeatTime", now);
 }
 
+static bool says_ready(const cJSON *status)
+{
+    const cJSON *condition;
+
+    cJSON_ArrayForEach(condition, json_get(status, "conditions"))
+    {
+        if (c_eq(json_string(condition, "type"), "Ready"))
+            return c_eq(json_string(condition, "status"), "True");
+    }
+    return false;
+}
+
+/* A kubelet that was restarted has not looked at its runtime yet: what the API says of the node stands until it has,
+ * or its Services would lose all pods of the node for a moment. */
+static bool is_too_early(struct kubelet *node, const cJSON *status, int64_t now_ns)
+{
+    return node->adopted && node->last_written_ns == 0 && !says_ready(status) &&
+        now_ns < node->agent->started_ns + SETTLE_NS;
+}
+
 static int write_status(struct kubelet *node, struct error *err)
 {
     struct agent *agent = node->agent;
@@ -118,6 +140,12 @@ static int write_status(struct kubelet *node, struct error *err)
     cJSON *status = node_status(node, old);
     json_set(patch, "status", status);
     uint32_t hash = hash_of(status);
+    if (is_too_early(node, status, now_ns)) {
+        env_lock(agent->env, &node->lock);
+        node->report = report;
+        env_unlock(agent->env, &node->lock);
+        return 0;
+    }
     if (!report && hash == node->status_hash && now_ns < node->last_written_ns + agent->config->node_status_frequency_ns)
         return 0;
     stamp_heartbeat(node, status);

@@ -14,7 +14,8 @@
 #define MEMORY_RESERVED_BYTES (100ll << 20) /* upstream's hard eviction threshold */
 #define MEMORY_PRESSURE_BYTES (100ll << 20)
 #define DISK_PRESSURE_PERCENT 5
-#define PIDS_PRESSURE_PERCENT 5
+/* A runtime that is away for less is being restarted. */
+#define RUNTIME_ABSENCE_NS (30 * NS_PER_S)
 
 static void add_pairs(cJSON *labels, const char *text)
 {
@@ -170,7 +171,8 @@ static void put_ready(struct kubelet *node, cJSON *list, const cJSON *old)
     strbuf_init(&why, 0);
     strbuf_init(&network, 0);
     env_lock(agent->env, &agent->lock);
-    if (!agent->runtime_ready)
+    if (!agent->runtime_ready ||
+        (agent->runtime_lost_ns && env_now_ns(agent->env) > agent->runtime_lost_ns + RUNTIME_ABSENCE_NS))
         strbuf_addf(&why, "container runtime is down%s%s", agent->runtime_error[0] ? ": " : "", agent->runtime_error);
     env_unlock(agent->env, &agent->lock);
     if (!agent->runtime->ops->network_ready(agent->runtime, &network))

@@ -97,9 +97,16 @@ int sandbox_down(struct sync *s, struct error *err)
         if (!container_is_sandbox(info))
             continue;
         struct pod_network net = network_of(s, info, &ports);
-        if ((!pod_uses_host_network(s->spec) && rt->ops->network_down(rt, &net, err) < 0) ||
-            rt->ops->remove(rt, info->id, err) < 0)
+        if (!pod_uses_host_network(s->spec) && rt->ops->network_down(rt, &net, err) < 0)
             return -err->code;
+        if (rt->ops->remove(rt, info->id, err) < 0) {
+            if (info->state == CONTAINER_RUNNING || err->code == ERR_UNAVAILABLE)
+                return -err->code;
+            /* Dead already, and Docker cannot clear it away (a mount is busy): it holds nothing up. */
+            if (s->sandbox == info)
+                s->sandbox = NULL;
+            continue;
+        }
         runtime_cache_drop(s->agent->cache, s->record->uid, info->id);
         if (s->sandbox == info)
             s->sandbox = NULL;
@@ -159,13 +166,18 @@ static int make_sandbox(struct sync *s, int64_t attempt, struct error *err)
     return 0;
 }
 
-static void failed(struct sync *s, const struct error *why)
+static enum step_result failed(struct sync *s, const struct error *why, struct error *err)
 {
+    if (why->code == ERR_UNAVAILABLE) {
+        *err = *why; /* no fault of the pod's: no event, no long back-off */
+        return STEP_ERROR;
+    }
     pod_event(s->record, s->spec, NULL, EVENT_WARNING, "FailedCreatePodSandBox", "Failed to create pod sandbox: %s",
         why->text);
     log_warning("sandbox failed, retrying", "pod", "%s/%s", s->record->namespace_, s->record->name, "error", "%s",
         why->text, NULL);
     sync_failed(s);
+    return STEP_FINISH;
 }
 
 static int replace_sandbox(struct sync *s, struct error *err)
@@ -198,17 +210,14 @@ enum step_result sandbox_step(struct sync *s, struct error *err)
             return STEP_ERROR;
         if (!clear)
             return STEP_FINISH;
-        if (replace_sandbox(s, &why) < 0) {
-            failed(s, &why);
-            return STEP_FINISH;
-        }
+        if (replace_sandbox(s, &why) < 0)
+            return failed(s, &why, err);
         is_new = true;
     }
     if (ensure_network(s, is_new, &why) < 0) {
         struct error ignored;
         sandbox_down(s, &ignored);
-        failed(s, &why);
-        return STEP_FINISH;
+        return failed(s, &why, err);
     }
     s->record->retry_ns = s->record->retry_at_ns = 0;
     s->sandbox_up = true;

@@ -57,6 +57,14 @@ static bool hook_is_over(struct sync *s, struct container_record *c, struct cont
     return state != WORK_RUNNING;
 }
 
+static bool had_hook(struct sync *s, struct container_record *c)
+{
+    env_lock(s->agent->env, &s->record->lock);
+    bool had = c->pre_stop.state != WORK_NONE;
+    env_unlock(s->agent->env, &s->record->lock);
+    return had;
+}
+
 int container_stop(struct sync *s, struct container_info *info, int64_t deadline_ns, bool with_hook,
     struct error *err)
 {
@@ -71,7 +79,7 @@ int container_stop(struct sync *s, struct container_info *info, int64_t deadline
         const char *signal = json_string_at(pod_container(s->spec, c->name, NULL), "lifecycle.stopSignal");
         if (send_signal(s, info, signal ? signal : info->stop_signal ? info->stop_signal : "SIGTERM", err) < 0)
             return -err->code;
-        if (c->pre_stop.state != WORK_NONE && c->stop_deadline_ns < s->now_ns + MINIMUM_AFTER_HOOK_NS)
+        if (had_hook(s, c) && c->stop_deadline_ns < s->now_ns + MINIMUM_AFTER_HOOK_NS)
             c->stop_deadline_ns = s->now_ns + MINIMUM_AFTER_HOOK_NS;
         c->stop = STOP_TERM;
     }

@@ -286,6 +286,12 @@ static void sync_begin(struct sync *s, struct agent *agent, struct pod_record *r
     *s = (struct sync){.agent = agent, .node = record->node, .record = record, .arena = arena_new()};
     s->now_ns = env_now_ns(agent->env);
     s->wall_ns = env_wall_ns(agent->env);
+    env_lock(agent->env, &agent->lock);
+    int64_t returns = agent->runtime_returns;
+    env_unlock(agent->env, &agent->lock);
+    if (record->runtime_returns != returns)
+        record->retry_ns = record->retry_at_ns = 0; /* what failed while the runtime was away is tried at once */
+    record->runtime_returns = returns;
     s->pod = record_view(record, &s->in_api);
     s->status = base_status(record, s->pod);
     if (!s->pod || !s->pod->spec || json_parse(str_of(s->pod->spec), &s->spec, &err) < 0)

@@ -106,12 +106,16 @@ int docker_call(struct docker *d, const char *method, int64_t timeout_ns, const 
         .timeout_ns = timeout_ns ? timeout_ns : CALL_TIMEOUT_NS};
     http_response_init(&response);
     int r = http_do(d->http, &request, &response, err);
-    if (r < 0)
-        r = error_wrap(err, "docker at %s", d->socket_path);
-    else if (response.status >= 400)
+    if (r < 0) {
+        error_wrap(err, "docker at %s", d->socket_path);
+        if (r != -ERR_TIMEOUT && r != -ERR_CANCELLED)
+            err->code = ERR_UNAVAILABLE; /* it is not there */
+        r = -(int)err->code;
+    } else if (response.status >= 400) {
         r = docker_error_of(response.status, strbuf_str(&response.body), err);
-    else if (ret)
+    } else if (ret) {
         r = json_parse(strbuf_str(&response.body), ret, err);
+    }
     http_response_done(&response);
     return r;
 }

@@ -90,6 +90,9 @@ static void watch_run(void *arg)
         if (!stopping) {
             d->on_lost(d->event_arg);
             read_events(d, stream);
+            /* It ended: the listener learns at once when Docker is gone. */
+            if (!is_stopping(d))
+                d->on_lost(d->event_arg);
         }
         env_lock(env, &d->lock);
         d->stream = NULL;
