@@ -283,6 +283,8 @@ static int sync(struct run *r, int64_t *again_ns, struct error *err)
     }
     if (write_status(r, again_ns, err) < 0)
         return -(int)err->code;
+    if (r->plan.again_ns && (!*again_ns || r->plan.again_ns < *again_ns))
+        *again_ns = r->plan.again_ns;
     if (result < 0) {
         *err = acted;
         return result;

@@ -18,6 +18,7 @@ struct daemon_plan {
     size_t create_count;
     const struct pod **remove;
     size_t remove_count;
+    int64_t again_ns; /* plan again after this time; 0: no need */
 };
 
 struct daemon_update {

@@ -8,8 +8,13 @@
  * Upstream: pkg/controller/daemon (manage, rollingUpdate).
  */
 #include "controller/daemonset.h"
+
+#include "common/time.h"
 #include "controller/pods.h"
 #include "controller/revisions.h"
+
+/* A pod that its node refuses fails at once: one try in this time. */
+#define FAILED_WAIT_NS (10 * NS_PER_S)
 
 static bool is_updated(const struct daemon_update *u, const struct pod *pod)
 {
@@ -72,9 +77,14 @@ static void plan_node(const struct daemon_node *n, const struct daemon_update *u
         const struct pod *pod = n->pods[i];
         bool stays = n->may_stay && pod_is_active(pod);
         live += stays;
-        /* Finished daemon pods are made again; those on a wrong node go. */
-        if (!stays && !pod->meta.deletion_ns)
+        /* Finished daemon pods are made again, but not in a hot loop; those on a wrong node go. */
+        if (stays || pod->meta.deletion_ns)
+            continue;
+        int64_t wait = n->may_stay ? pod->meta.creation_ns + FAILED_WAIT_NS - u->now_ns : 0;
+        if (wait <= 0)
             add_remove(plan, pod);
+        else if (!plan->again_ns || wait < plan->again_ns)
+            plan->again_ns = wait;
     }
     if (live > 1)
         trim(n, u, plan);

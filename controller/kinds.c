@@ -214,6 +214,8 @@ FIELDS(csr,
     PROJECT(struct csr, spec, "spec", P_JSON));
 FIELDS(bootstrap_token,
     PROJECT(struct bootstrap_token, expiration, "data.expiration", P_STRING));
+FIELDS(token_secret,
+    PROJECT(struct token_secret, has_token, "data.token", P_PRESENT));
 FIELDS(cluster_role,
     PROJECT(struct cluster_role, aggregation, "aggregationRule", P_JSON),
     PROJECT(struct cluster_role, rules, "rules", P_JSON));
@@ -339,6 +341,7 @@ INDEXES(root_ca);
 INDEXES(node_lease);
 INDEXES(csr);
 INDEXES(bootstrap_token);
+INDEXES(token_secret);
 INDEXES(cluster_role);
 INDEXES(claim);
 INDEXES(volume, {INDEX_CLAIM, index_volume_claim});

@@ -222,6 +222,11 @@ struct bootstrap_token {
     const char *expiration; /* base64 */
 };
 
+struct token_secret {
+    struct object_meta meta;
+    bool has_token;
+};
+
 struct cluster_role {
     struct object_meta meta;
     const char *aggregation, *rules; /* JSON */

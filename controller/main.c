@@ -39,8 +39,6 @@ static const struct flag flags[] = {
         "longest validity of a signed certificate"),
     FLAG("root-ca-file", FLAG_STRING, manager.root_ca_file, NULL, "FILE",
         "CA published to pods in kube-root-ca.crt"),
-    FLAG("service-account-private-key-file", FLAG_STRING, manager.service_account_key_file, NULL, "FILE",
-        "key that signs the tokens of token Secrets"),
     FLAG("cluster-cidr", FLAG_STRING, manager.cluster_cidr, "10.244.0.0/16", "CIDR", "addresses of pods"),
     FLAG("allocate-node-cidrs", FLAG_BOOL, manager.allocate_node_cidrs, "true", NULL,
         "give each node a part of --cluster-cidr"),

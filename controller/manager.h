@@ -20,7 +20,6 @@ struct manager_config {
     const char *signing_cert_file, *signing_key_file; /* NULL: CSRs are not signed */
     int64_t signing_duration_ns;                      /* 0: a year */
     const char *root_ca_file;                         /* NULL: no kube-root-ca.crt */
-    const char *service_account_key_file;             /* NULL: no token Secrets */
     const char *cluster_cidr;
     int64_t node_mask_size; /* 0: 24 */
     bool allocate_node_cidrs;
