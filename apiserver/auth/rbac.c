@@ -7,7 +7,7 @@
  * the cache and changes what an event says, so a new binding counts within a millisecond or so. A ServiceAccount subject
  * is its user name system:serviceaccount:NS:NAME. Upstream: plugin/pkg/auth/authorizer/rbac.
  */
-#include <uthash.h>
+#include "common/hash.h"
 
 #include "apiserver/auth/internal.h"
 #include "common/log.h"

@@ -7,7 +7,7 @@
  */
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
-#include <uthash.h>
+#include "common/hash.h"
 
 #include "apiserver/auth/internal.h"
 #include "common/base64.h"

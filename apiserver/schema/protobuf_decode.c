@@ -102,7 +102,7 @@ static int read_field(struct reader *r, struct wire *ret)
 
 static struct reader reader_of(struct reader *up, struct str bytes)
 {
-    const unsigned char *p = (const unsigned char *)bytes.p;
+    const unsigned char *p = (const unsigned char *)(bytes.n > 0 ? bytes.p : "");
 
     return (struct reader){p, p + bytes.n, up->values, up->err};
 }
