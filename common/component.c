@@ -89,6 +89,7 @@ int component_new(const char *name, const struct component_flags *flags, struct 
         return r;
     struct env *env = env_new_real();
     struct http_client_config config = kubeconfig_client_config(&kubeconfig, name);
+    config.share_reads = true;
     r = http_client_new(env, &config, &http, err);
     kubeconfig_done(&kubeconfig);
     if (r < 0) {

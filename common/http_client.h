@@ -36,6 +36,7 @@ struct http_client_config {
     bool insecure_skip_verify;        /* for probes only */
     const char *user_agent;
     int connections_max;              /* idle connections kept; 0 means 8 */
+    bool share_reads;                 /* GETs share one connection (HTTP/2 over TLS): for a daemon with many watches */
 };
 
 struct http_header {

@@ -246,14 +246,15 @@ static void set_method(struct transfer *t, const struct http_request *request)
 }
 
 /*
- * Reads over TLS share connections by HTTP/2: an informer's watch then costs a tenth of the memory of a connection of its own,
- * here and in the server, and no handshake. Everything else is HTTP/1.1, because libcurl 7.88 fails over HTTP/2
- * when a server answers before the body is read.
+ * With share_reads all GETs share an HTTP/2 connection: an informer's watch then costs a tenth of the
+ * memory of a connection of its own, here and in the server, and no handshake. Everything else is HTTP/1.1,
+ * because libcurl 7.88 fails over HTTP/2 when a server answers before the body is read.
  */
 static void set_version(struct transfer *t, const struct http_request *request)
 {
     struct curl_client *c = t->client;
-    bool is_shared = c->is_https && request->body.n == 0 && !strcmp(request->method, "GET");
+    bool is_shared = c->config.share_reads && c->is_https && request->body.n == 0 &&
+                     !strcmp(request->method, "GET");
 
     t->cache = is_shared ? &c->reads : &c->calls;
     curl_easy_setopt(

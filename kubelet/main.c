@@ -89,6 +89,7 @@ static int connect_api(struct env *env, const struct kubelet_config *c, const ch
     if (certs_bootstrap(env, c, node, err) < 0 || kubeconfig_load(c->kubeconfig, NULL, k, err) < 0)
         return -err->code;
     struct http_client_config config = kubeconfig_client_config(k, "skiff-kubelet");
+    config.share_reads = true;
     if (http_client_new(env, &config, &http, err) < 0)
         return -err->code;
     *ret = api_client_new(env, http);
