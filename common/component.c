@@ -1,9 +1,9 @@
 /*
  * Component: API client and pages of a daemon. See component.h.
  *
- * The self-signed pair lives in two memory files that OpenSSL opens by their /proc/self/fd names, so that no
- * key touches a disk.
- * Upstream: the healthz, version and metrics routes of apiserver/pkg/server.
+ * The self-signed pair lives in two memory files that OpenSSL opens by their /proc/self/fd names,
+ * so that no key touches a disk. Upstream: the healthz, version and metrics routes of
+ * apiserver/pkg/server.
  */
 #include "common/component.h"
 
@@ -35,7 +35,8 @@ static void page_readyz(void *arg, struct httpd_request *r)
     if (c->is_ready(c->ready_arg))
         reply_text(r, 200, "ok");
     else
-        reply_text(r, 503, "not ready: the first complete look at the cluster is still under way\n");
+        reply_text(
+            r, 503, "not ready: the first complete look at the cluster is still under way\n");
 }
 
 static void page_version(void *arg, struct httpd_request *r)
@@ -173,7 +174,8 @@ int component_serve(struct component *c, component_ready_fn *is_ready, void *arg
     if (!f->tls_cert_file) {
         if (!is_loopback(f->bind_address))
             return error_set(err, ERR_USAGE,
-                "--bind-address %s is not loopback, so --tls-cert-file and --tls-private-key-file are needed",
+                "--bind-address %s is not loopback, so --tls-cert-file and --tls-private-key-file "
+                "are needed",
                 f->bind_address);
         int r = self_sign(c, err);
         if (r < 0)

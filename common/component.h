@@ -1,6 +1,6 @@
 /*
- * Component: what a daemon that is a client of the API server has in common with the others: the API client
- * from its kubeconfig, and its own pages.
+ * Component: what a daemon that is a client of the API server has in common with the others: the
+ * API client from its kubeconfig, and its own pages.
  *
  *     struct config { struct daemon_flags daemon; struct component_flags component; };
  *     static const struct flag flags[] = {
@@ -11,11 +11,13 @@
  *     ...component->client...
  *     component_serve(component, is_ready, arg, &err);
  *
- * Pages: /livez always ok; /readyz and /healthz ok once is_ready(arg) is true, 503 before; /version; /metrics.
- * The first three are anonymous, the others authorized by the API server (common/delegated_auth.h). Without
- * certificate files, on loopback only, a self-signed pair is made in memory.
+ * Pages: /livez always ok; /readyz and /healthz ok once is_ready(arg) is true, 503 before;
+ * /version; /metrics. The first three are anonymous, the others authorized by the API server
+ * (common/delegated_auth.h). Without certificate files, on loopback only, a self-signed pair is
+ * made in memory.
  *
- * Threads: is_ready runs on a connection's task. Ownership: everything in it goes with component_free.
+ * Threads: is_ready runs on a connection's task. Ownership: everything in it goes with
+ * component_free.
  */
 #pragma once
 
@@ -32,19 +34,21 @@ struct component_flags {
     const char *tls_cert_file, *tls_private_key_file, *client_ca_file;
 };
 
-#define COMPONENT_FLAGS(type, member, port)                                                              \
-    {"kubeconfig", FLAG_STRING, offsetof(type, member.kubeconfig), NULL, "FILE",                         \
-        "how to reach the API server, and as whom"},                                                     \
-    {"secure-port", FLAG_INT, offsetof(type, member.secure_port), port, "N",                             \
-        "port of the health and metrics pages (HTTPS); 0 for none"},                                     \
-    {"bind-address", FLAG_STRING, offsetof(type, member.bind_address), "127.0.0.1", "IP",                \
-        "address of the health and metrics pages"},                                                      \
-    {"tls-cert-file", FLAG_STRING, offsetof(type, member.tls_cert_file), NULL, "FILE",                   \
-        "certificate of the pages; without it a self-signed one, on loopback only"},                     \
-    {"tls-private-key-file", FLAG_STRING, offsetof(type, member.tls_private_key_file), NULL, "FILE",     \
-        "key that belongs to --tls-cert-file"},                                                          \
-    {"client-ca-file", FLAG_STRING, offsetof(type, member.client_ca_file), NULL, "FILE",                 \
-        "CA of the client certificates that the pages accept"}
+#define COMPONENT_FLAGS(type, member, port)                                                      \
+    {"kubeconfig", FLAG_STRING, offsetof(type, member.kubeconfig), NULL, "FILE",                 \
+        "how to reach the API server, and as whom"},                                             \
+        {"secure-port", FLAG_INT, offsetof(type, member.secure_port), port, "N",                 \
+            "port of the health and metrics pages (HTTPS); 0 for none"},                         \
+        {"bind-address", FLAG_STRING, offsetof(type, member.bind_address), "127.0.0.1", "IP",    \
+            "address of the health and metrics pages"},                                          \
+        {"tls-cert-file", FLAG_STRING, offsetof(type, member.tls_cert_file), NULL, "FILE",       \
+            "certificate of the pages; without it a self-signed one, on loopback only"},         \
+        {"tls-private-key-file", FLAG_STRING, offsetof(type, member.tls_private_key_file), NULL, \
+            "FILE", "key that belongs to --tls-cert-file"},                                      \
+    {                                                                                            \
+        "client-ca-file", FLAG_STRING, offsetof(type, member.client_ca_file), NULL, "FILE",      \
+            "CA of the client certificates that the pages accept"                                \
+    }
 
 typedef bool component_ready_fn(void *arg);
 
@@ -61,10 +65,12 @@ struct component {
     int cert_fd, key_fd; /* of the self-signed pair, or -1 */
 };
 
-/* name is the user agent and the self-signed certificate's name; flags must outlive the component. */
+/* name is the user agent and the self-signed certificate's name; flags must outlive the component.
+ */
 int component_new(const char *name, const struct component_flags *flags, struct component **ret,
     struct error *err);
-int component_serve(struct component *c, component_ready_fn *is_ready, void *arg, struct error *err);
+int component_serve(
+    struct component *c, component_ready_fn *is_ready, void *arg, struct error *err);
 /* Closes the pages, so that is_ready's argument may go; component_free does it too. */
 void component_stop_serving(struct component *c);
 void component_free(struct component *c);

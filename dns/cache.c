@@ -1,5 +1,6 @@
 /*
- * Cache of answers. See cache.h. The hash keeps its entries in the order of insertion: the first is the oldest.
+ * Cache of answers. See cache.h. The hash keeps its entries in the order of insertion: the first is
+ * the oldest.
  */
 #include "dns/cache.h"
 
@@ -76,7 +77,8 @@ static uint32_t soa_minimum(struct str data)
 {
     const uint8_t *p = (const uint8_t *)data.p + data.n - 4;
 
-    return data.n < 20 ? 0 : (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+    return data.n < 20 ? 0
+                       : (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
 /* Seconds the answer may be kept; 0: not at all. */
@@ -124,8 +126,10 @@ void cache_put(struct cache *c, const struct dns_query *query, struct str answer
            (HASH_COUNT(c->entries) >= CACHE_ENTRIES || c->bytes + n + answer.n > CACHE_BYTES))
         drop(c, c->entries);
     e = xmalloc(sizeof(*e) + n + answer.n);
-    *e = (struct entry){.stored_ns = now_ns, .until_ns = now_ns + seconds * NS_PER_S,
-        .key_bytes = n, .answer_bytes = answer.n};
+    *e = (struct entry){.stored_ns = now_ns,
+        .until_ns = now_ns + seconds * NS_PER_S,
+        .key_bytes = n,
+        .answer_bytes = answer.n};
     e->answer = e->key + n;
     memcpy(e->key, key, n);
     memcpy(e->answer, answer.p, answer.n);

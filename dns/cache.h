@@ -1,9 +1,9 @@
 /*
  * Cache of upstreams' answers: small, short-lived, bounded.
  *
- * An answer is kept for its smallest TTL, at most 30 s (5 s where it says that there is nothing); TTLs in a
- * copy taken out are lower by its age. At most CACHE_ENTRIES and CACHE_BYTES; the oldest goes first.
- * Truncated answers, failures and answers with TTL 0 are not kept.
+ * An answer is kept for its smallest TTL, at most 30 s (5 s where it says that there is nothing);
+ * TTLs in a copy taken out are lower by its age. At most CACHE_ENTRIES and CACHE_BYTES; the oldest
+ * goes first. Truncated answers, failures and answers with TTL 0 are not kept.
  *
  * Threads: the DNS loop only.
  */

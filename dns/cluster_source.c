@@ -103,23 +103,23 @@ struct cluster_source *cluster_source_new(struct api_client *client)
     env_cond_init(&s->wake);
     note_change(s);
     s->services = informer_new(client, &(struct informer_config){
-        .group_version = "v1",
-        .plural = "services",
-        .projection = &dns_service_projection,
-        .handler = on_service,
-        .arg = s,
-        .indexes = service_indexes,
-        .index_count = ARRAY_COUNT(service_indexes),
-    });
+                                           .group_version = "v1",
+                                           .plural = "services",
+                                           .projection = &dns_service_projection,
+                                           .handler = on_service,
+                                           .arg = s,
+                                           .indexes = service_indexes,
+                                           .index_count = ARRAY_COUNT(service_indexes),
+                                       });
     s->slices = informer_new(client, &(struct informer_config){
-        .group_version = "discovery.k8s.io/v1",
-        .plural = "endpointslices",
-        .projection = &dns_slice_projection,
-        .handler = on_slice,
-        .arg = s,
-        .indexes = slice_indexes,
-        .index_count = ARRAY_COUNT(slice_indexes),
-    });
+                                         .group_version = "discovery.k8s.io/v1",
+                                         .plural = "endpointslices",
+                                         .projection = &dns_slice_projection,
+                                         .handler = on_slice,
+                                         .arg = s,
+                                         .indexes = slice_indexes,
+                                         .index_count = ARRAY_COUNT(slice_indexes),
+                                     });
     return s;
 }
 
@@ -141,7 +141,8 @@ static const struct dns_service *find_service(void *arg, const char *namespace_,
 
 static bool has_namespace(void *arg, const char *namespace_)
 {
-    struct projected_array all = informer_list(((struct cluster_source *)arg)->services, namespace_);
+    struct projected_array all =
+        informer_list(((struct cluster_source *)arg)->services, namespace_);
     bool any = all.count > 0;
 
     projected_array_done(&all);
@@ -203,18 +204,21 @@ static void add_owner(struct cluster_source *s, cJSON *slice)
     const char *uid = json_string_at(node, "metadata.uid");
     if (uid)
         json_set_at(slice, "metadata.ownerReferences",
-            json_make("[{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"name\":\"%s\",\"uid\":\"%s\"}]", s->node,
-                uid));
+            json_make("[{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"name\":\"%s\",\"uid\":\"%s\"}]",
+                s->node, uid));
 }
 
 static cJSON *make_slice(struct cluster_source *s)
 {
     cJSON *slice = json_make(
-        "{\"apiVersion\":\"discovery.k8s.io/v1\",\"kind\":\"EndpointSlice\",\"metadata\":{\"name\":\"%s\","
-        "\"namespace\":\"" DNS_NAMESPACE "\",\"labels\":{\"" SERVICE_NAME_LABEL "\":\"" DNS_SERVICE "\","
+        "{\"apiVersion\":\"discovery.k8s.io/"
+        "v1\",\"kind\":\"EndpointSlice\",\"metadata\":{\"name\":\"%s\","
+        "\"namespace\":\"" DNS_NAMESPACE "\",\"labels\":{\"" SERVICE_NAME_LABEL "\":\"" DNS_SERVICE
+        "\","
         "\"endpointslice.kubernetes.io/managed-by\":\"" MANAGED_BY "\"}},\"addressType\":\"IPv4\","
         "\"endpoints\":[{\"addresses\":[\"%s\"],\"nodeName\":\"%s\",\"conditions\":{\"ready\":true,"
-        "\"serving\":true,\"terminating\":false}}],\"ports\":[{\"name\":\"dns\",\"port\":%d,\"protocol\":\"UDP\"},"
+        "\"serving\":true,\"terminating\":false}}],\"ports\":[{\"name\":\"dns\",\"port\":%d,"
+        "\"protocol\":\"UDP\"},"
         "{\"name\":\"dns-tcp\",\"port\":%d,\"protocol\":\"TCP\"}]}",
         s->slice_name, s->address, s->node, s->port, s->port);
 
@@ -247,8 +251,8 @@ static int put_slice(struct cluster_source *s, struct error *err)
         r = there ? api_update(s->client, &ref, slice, NULL, err)
                   : api_create(s->client, &ref, slice, NULL, err);
         if (r == 0)
-            log_info("registered as an endpoint of the cluster DNS", "slice", "%s", s->slice_name, "address",
-                "%s", s->address, "port", "%d", s->port, NULL);
+            log_info("registered as an endpoint of the cluster DNS", "slice", "%s", s->slice_name,
+                "address", "%s", s->address, "port", "%d", s->port, NULL);
     }
     projected_unref(there);
     /* The informer lags behind: it will tell of the other writer. */
@@ -267,9 +271,11 @@ static void register_run(void *arg)
         bool synced = cluster_source_synced(s);
         int r = synced ? put_slice(s, &err) : 0;
         if (r < 0)
-            log_warning("can't register as an endpoint of the cluster DNS, retrying", "error", "%s", err.text,
-                NULL);
-        int64_t again_ns = env_now_ns(s->env) + (!synced ? UNSYNCED_NS : r < 0 ? RETRY_NS : LOOK_NS);
+            log_warning("can't register as an endpoint of the cluster DNS, retrying", "error", "%s",
+                err.text, NULL);
+        int64_t again_ns = env_now_ns(s->env) + (!synced    ? UNSYNCED_NS
+                                                    : r < 0 ? RETRY_NS
+                                                            : LOOK_NS);
         env_lock(s->env, &s->lock);
         while (!s->stop && s->looked_after)
             if (!env_wait_until(s->env, &s->wake, &s->lock, again_ns))
@@ -297,8 +303,10 @@ static void delete_slice(struct cluster_source *s)
     int r = api_delete(s->client, &ref, &options, NULL, &err);
 
     if (r < 0 && r != -ERR_NOT_FOUND)
-        log_warning("can't delete our endpoint of the cluster DNS, it stays until the next start or the "
-                    "Node's end", "error", "%s", err.text, NULL);
+        log_warning(
+            "can't delete our endpoint of the cluster DNS, it stays until the next start or the "
+            "Node's end",
+            "error", "%s", err.text, NULL);
 }
 
 void cluster_source_unregister(struct cluster_source *s)

@@ -1,9 +1,10 @@
 /*
- * Cluster source: the zone's view of Services and EndpointSlices, from informers, and this server's own
- * EndpointSlice of the kube-dns Service.
+ * Cluster source: the zone's view of Services and EndpointSlices, from informers, and this server's
+ * own EndpointSlice of the kube-dns Service.
  *
- * The slice kube-system/kube-dns-NODE is made when everything is known, put back when somebody changes it, and
- * deleted by cluster_source_unregister, so that traffic stops coming before the server stops. It is owned by its Node.
+ * The slice kube-system/kube-dns-NODE is made when everything is known, put back when somebody
+ * changes it, and deleted by cluster_source_unregister, so that traffic stops coming before the
+ * server stops. It is owned by its Node.
  *
  * Threads: new and free from one task; the zone_source may be read from any. Borrows the client.
  */

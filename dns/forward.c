@@ -1,8 +1,9 @@
 /*
  * Forwarder: upstream queries under way, their sockets and their retries. See forward.h.
  *
- * Pending queries are a hash by their question and a list by deadline (every try lasts equally long, so a new
- * try goes to the end). A pending query is freed in finish() only, after its waiters were told.
+ * Pending queries are a hash by their question and a list by deadline (every try lasts equally
+ * long, so a new try goes to the end). A pending query is freed in finish() only, after its waiters
+ * were told.
  */
 #include "dns/forward.h"
 
@@ -23,12 +24,12 @@
 #define RESOLV_CHECK_NS (5 * NS_PER_S)
 #define RESOLV_BYTES_MAX (64u << 10)
 
-static const struct metric_info forwarded = {"coredns_forward_requests_total", METRIC_COUNTER,
-    "Tries to ask an upstream.", {NULL}};
-static const struct metric_info failed = {"coredns_forward_healthcheck_failures_total", METRIC_COUNTER,
-    "Tries that an upstream did not answer in time.", {NULL}};
-static const struct metric_info hits = {"coredns_cache_hits_total", METRIC_COUNTER,
-    "Answers from the cache.", {NULL}};
+static const struct metric_info forwarded = {
+    "coredns_forward_requests_total", METRIC_COUNTER, "Tries to ask an upstream.", {NULL}};
+static const struct metric_info failed = {"coredns_forward_healthcheck_failures_total",
+    METRIC_COUNTER, "Tries that an upstream did not answer in time.", {NULL}};
+static const struct metric_info hits = {
+    "coredns_cache_hits_total", METRIC_COUNTER, "Answers from the cache.", {NULL}};
 static const struct metric_info misses = {"coredns_cache_misses_total", METRIC_COUNTER,
     "Questions that the cache had no answer to.", {NULL}};
 
@@ -50,11 +51,11 @@ struct pending {
     bool tcp;
     uint16_t id;
     unsigned tries;
-    size_t first;                  /* upstream of the first try */
+    size_t first; /* upstream of the first try */
     struct upstream *now;
     int fd;
     struct watch *watch;
-    struct strbuf out, in;         /* TCP */
+    struct strbuf out, in; /* TCP */
     size_t sent;
     int64_t deadline_ns;
     struct waiter *waiters;
@@ -90,7 +91,8 @@ static bool parse_upstream(struct str text, struct upstream *ret)
     struct error err;
 
     *ret = (struct upstream){0};
-    if (colon >= 0 && str_find(str_range(text.p + colon + 1, text.n - (size_t)colon - 1), ':') < 0) {
+    if (colon >= 0 &&
+        str_find(str_range(text.p + colon + 1, text.n - (size_t)colon - 1), ':') < 0) {
         struct str tail = str_range(text.p + colon + 1, text.n - (size_t)colon - 1);
         if (str_parse_int64(tail, &port, &err) < 0 || port < 1 || port > UINT16_MAX)
             return false;
@@ -121,13 +123,14 @@ static void add_upstream(struct forwarder *f, struct str text)
     bool own_port = f->self_port == 53;
 
     if (!parse_upstream(text, &u)) {
-        log_warning("not a nameserver's address, ignoring", "text", "%.*s", (int)(text.n > 64 ? 64 : text.n),
-            text.p, NULL);
+        log_warning("not a nameserver's address, ignoring", "text", "%.*s",
+            (int)(text.n > 64 ? 64 : text.n), text.p, NULL);
         return;
     }
     if ((f->cluster_dns && str_eqc(text, f->cluster_dns)) ||
         (own_port && f->self && str_eqc(text, f->self))) {
-        log_warning("this nameserver is the cluster's own, ignoring", "address", "%.*s", STR_FMT(text), NULL);
+        log_warning("this nameserver is the cluster's own, ignoring", "address", "%.*s",
+            STR_FMT(text), NULL);
         return;
     }
     if (f->upstream_count < UPSTREAMS_MAX)
@@ -142,7 +145,8 @@ static void read_resolv_conf(struct forwarder *f)
 
     strbuf_init(&text, RESOLV_BYTES_MAX);
     if (file_read(f->resolv_conf, RESOLV_BYTES_MAX, &text, &err) < 0) {
-        log_warning("can't read the host's nameservers, keeping what is known", "error", "%s", err.text, NULL);
+        log_warning("can't read the host's nameservers, keeping what is known", "error", "%s",
+            err.text, NULL);
         return;
     }
     f->upstream_count = 0;
@@ -165,11 +169,12 @@ static void check_resolv_conf(struct forwarder *f, int64_t now_ns)
 {
     struct stat st;
 
-    if (!f->resolv_conf || (f->resolv_checked_ns && now_ns - f->resolv_checked_ns < RESOLV_CHECK_NS))
+    if (!f->resolv_conf ||
+        (f->resolv_checked_ns && now_ns - f->resolv_checked_ns < RESOLV_CHECK_NS))
         return;
     f->resolv_checked_ns = now_ns;
-    if (stat(f->resolv_conf, &st) < 0 ||
-        (st.st_mtim.tv_sec == f->resolv_changed.tv_sec && st.st_mtim.tv_nsec == f->resolv_changed.tv_nsec))
+    if (stat(f->resolv_conf, &st) < 0 || (st.st_mtim.tv_sec == f->resolv_changed.tv_sec &&
+                                             st.st_mtim.tv_nsec == f->resolv_changed.tv_nsec))
         return;
     f->resolv_changed = st.st_mtim;
     read_resolv_conf(f);
@@ -349,8 +354,9 @@ static struct upstream *choose(struct pending *p)
     if (!f->upstream_count)
         return NULL;
     if (p->tries == 1)
-        for (p->first = 0; p->first + 1 < f->upstream_count &&
-                           f->upstreams[p->first].bad_until_ns > now_ns; p->first++)
+        for (p->first = 0;
+             p->first + 1 < f->upstream_count && f->upstreams[p->first].bad_until_ns > now_ns;
+             p->first++)
             ;
     return &f->upstreams[(p->first + p->tries - 1) % f->upstream_count];
 }
@@ -424,8 +430,8 @@ static void add_waiter(struct pending *p, forward_done_fn *done, void *arg)
     p->waiters = w;
 }
 
-void forwarder_ask(struct forwarder *f, const struct dns_query *query, bool tcp, forward_done_fn *done,
-    void *arg)
+void forwarder_ask(
+    struct forwarder *f, const struct dns_query *query, bool tcp, forward_done_fn *done, void *arg)
 {
     struct dns_query q = *query;
     uint8_t key[QUERY_KEY_BYTES + 1];
@@ -495,7 +501,8 @@ int forwarder_new(struct env *env, struct loop *loop, struct metrics *metrics,
             if (!parse_upstream(str_trim(one), &u)) {
                 forwarder_free(f);
                 return error_set(err, ERR_USAGE,
-                    "--upstream takes addresses such as 192.0.2.1 or 192.0.2.1:5353, not \"%.*s\"", STR_FMT(one));
+                    "--upstream takes addresses such as 192.0.2.1 or 192.0.2.1:5353, not \"%.*s\"",
+                    STR_FMT(one));
             }
             add_upstream(f, str_trim(one));
         }
@@ -514,7 +521,7 @@ void forwarder_free(struct forwarder *f)
     if (!f)
         return;
     HASH_ITER(hh, f->pending, p, next)
-        finish(p, STR(""));
+    finish(p, STR(""));
     cache_free(f->cache);
     free(f->resolv_conf);
     free(f->self);

@@ -1,8 +1,8 @@
 /*
  * Loop: epoll, see loop.h.
  *
- * Removed watches stay allocated until the end of the turn, because an event of theirs may already have been
- * fetched.
+ * Removed watches stay allocated until the end of the turn, because an event of theirs may already
+ * have been fetched.
  */
 #include "dns/loop.h"
 
@@ -89,8 +89,8 @@ struct watch *loop_watch(struct loop *loop, int fd, uint32_t events, watch_fn *f
     struct watch *w = xcalloc(1, sizeof(*w));
 
     *w = (struct watch){.fd = fd, .events = events, .fn = fn, .arg = arg};
-    int r = epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd,
-        &(struct epoll_event){.events = events, .data.ptr = w});
+    int r = epoll_ctl(
+        loop->epoll_fd, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = events, .data.ptr = w});
     assert(r == 0);
     return w;
 }

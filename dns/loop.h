@@ -4,11 +4,12 @@
  *     w = loop_watch(loop, fd, EPOLLIN, on_readable, me);
  *     loop_run(loop);                       // until loop_stop
  *
- * A tick is a function that the loop calls after each turn; it does what is due and returns when it wants
- * to be called next (monotonic ns, ENV_FOREVER for whenever).
+ * A tick is a function that the loop calls after each turn; it does what is due and returns when it
+ * wants to be called next (monotonic ns, ENV_FOREVER for whenever).
  *
- * Threads: everything on the task that runs the loop, except loop_stop: any. Watches and ticks do not own
- * their descriptors or arguments. A watch removed during a turn gets no more events of that turn.
+ * Threads: everything on the task that runs the loop, except loop_stop: any. Watches and ticks do
+ * not own their descriptors or arguments. A watch removed during a turn gets no more events of that
+ * turn.
  */
 #pragma once
 

@@ -1,6 +1,6 @@
 /*
- * skiff-dns: names for Services and pods, and everybody else's names for pods. Flags, wiring, the wait for the
- * end.
+ * skiff-dns: names for Services and pods, and everybody else's names for pods. Flags, wiring, the
+ * wait for the end.
  */
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -26,11 +26,12 @@ struct config {
 static const struct flag flags[] = {
     DAEMON_FLAGS(struct config, daemon),
     COMPONENT_FLAGS(struct config, component, "10054"),
-    {"cluster-domain", FLAG_STRING, offsetof(struct config, cluster_domain), "cluster.local", "NAME",
-        "the cluster's domain"},
+    {"cluster-domain", FLAG_STRING, offsetof(struct config, cluster_domain), "cluster.local",
+        "NAME", "the cluster's domain"},
     {"listen-address", FLAG_STRING, offsetof(struct config, listen_address), NULL, "IP",
         "address of this node to serve DNS on; pods must reach it (required)"},
-    {"dns-port", FLAG_INT, offsetof(struct config, dns_port), "10053", "N", "UDP and TCP port of DNS"},
+    {"dns-port", FLAG_INT, offsetof(struct config, dns_port), "10053", "N",
+        "UDP and TCP port of DNS"},
     {"node-name", FLAG_STRING, offsetof(struct config, node_name), NULL, "NAME",
         "name of this node; default: the host's name"},
     {"upstream", FLAG_STRING, offsetof(struct config, upstream), NULL, "IP[:PORT],...",
@@ -64,20 +65,22 @@ static int make_server(struct dns *d, const struct config *config, struct error 
     struct server_config server = {
         .address = config->listen_address,
         .port = (int)config->dns_port,
-        .forward = {
-            .upstreams = config->upstream,
-            .resolv_conf = config->resolv_conf,
-            .self = config->listen_address,
-            .self_port = (int)config->dns_port,
-            .cluster_dns = config->cluster_dns,
-        },
+        .forward =
+            {
+                .upstreams = config->upstream,
+                .resolv_conf = config->resolv_conf,
+                .self = config->listen_address,
+                .self_port = (int)config->dns_port,
+                .cluster_dns = config->cluster_dns,
+            },
     };
 
     if (!config->listen_address)
-        return error_set(err, ERR_USAGE, "--listen-address is needed: an address of this node that pods reach");
+        return error_set(
+            err, ERR_USAGE, "--listen-address is needed: an address of this node that pods reach");
     if (!dns_name_of(config->cluster_domain, &d->zone.name))
-        return error_set(err, ERR_USAGE, "--cluster-domain \"%s\" is not a domain name",
-            config->cluster_domain);
+        return error_set(
+            err, ERR_USAGE, "--cluster-domain \"%s\" is not a domain name", config->cluster_domain);
     inet_pton(AF_INET, config->listen_address, d->zone.address);
     d->zone.source = cluster_source_zone(d->source);
     return server_new(d->component->env, &d->zone, d->component->metrics, &server, &d->server, err);
@@ -91,12 +94,12 @@ static void run_until_signal(struct dns *d, const struct config *config)
     cluster_source_start(d->source);
     d->task = env_spawn(d->component->env, "dns", serve, d);
     cluster_source_register(d->source, &(struct cluster_source_config){
-        .node = config->node_name ? config->node_name : host,
-        .address = config->listen_address,
-        .port = server_port(d->server),
-    });
-    log_info("serving DNS", "address", "%s", config->listen_address, "port", "%d", server_port(d->server),
-        "zone", "%s", config->cluster_domain, NULL);
+                                           .node = config->node_name ? config->node_name : host,
+                                           .address = config->listen_address,
+                                           .port = server_port(d->server),
+                                       });
+    log_info("serving DNS", "address", "%s", config->listen_address, "port", "%d",
+        server_port(d->server), "zone", "%s", config->cluster_domain, NULL);
     daemon_ready();
     log_info("stopping", "signal", "%d", daemon_wait(), NULL);
 }

@@ -204,7 +204,8 @@ static void put_bytes(struct strbuf *out, const void *p, size_t n)
     strbuf_add(out, str_range(p, n));
 }
 
-static void put_opt(struct strbuf *out, const struct dns_query *query, int rcode, unsigned udp_bytes)
+static void put_opt(
+    struct strbuf *out, const struct dns_query *query, int rcode, unsigned udp_bytes)
 {
     strbuf_add_char(out, 0);
     put16(out, DNS_OPT);
@@ -255,7 +256,8 @@ void dns_writer_section(struct dns_writer *w, enum dns_section section)
     w->section = section;
 }
 
-/* The offset in this message at which exactly the rest of name (from its byte `from`) stands, or 0. */
+/* The offset in this message at which exactly the rest of name (from its byte `from`) stands, or 0.
+ */
 static size_t find_suffix(const struct dns_writer *w, const struct dns_name *name, size_t from)
 {
     struct str message = str_range(w->out->data + w->start, w->out->n - w->start);
@@ -298,8 +300,8 @@ struct mark {
     size_t n, length_at, seen_count;
 };
 
-static struct mark begin_record(struct dns_writer *w, const struct dns_name *owner, enum dns_type type,
-    uint32_t ttl)
+static struct mark begin_record(
+    struct dns_writer *w, const struct dns_name *owner, enum dns_type type, uint32_t ttl)
 {
     struct mark mark = {.n = w->out->n, .seen_count = w->seen_count};
 
@@ -327,7 +329,8 @@ static void end_record(struct dns_writer *w, struct mark mark)
     w->counts[w->section]++;
 }
 
-void dns_put_a(struct dns_writer *w, const struct dns_name *owner, uint32_t ttl, const uint8_t ip[4])
+void dns_put_a(
+    struct dns_writer *w, const struct dns_name *owner, uint32_t ttl, const uint8_t ip[4])
 {
     struct mark mark = begin_record(w, owner, DNS_A, ttl);
 
@@ -335,7 +338,8 @@ void dns_put_a(struct dns_writer *w, const struct dns_name *owner, uint32_t ttl,
     end_record(w, mark);
 }
 
-void dns_put_aaaa(struct dns_writer *w, const struct dns_name *owner, uint32_t ttl, const uint8_t ip[16])
+void dns_put_aaaa(
+    struct dns_writer *w, const struct dns_name *owner, uint32_t ttl, const uint8_t ip[16])
 {
     struct mark mark = begin_record(w, owner, DNS_AAAA, ttl);
 
@@ -343,8 +347,8 @@ void dns_put_aaaa(struct dns_writer *w, const struct dns_name *owner, uint32_t t
     end_record(w, mark);
 }
 
-void dns_put_name(struct dns_writer *w, const struct dns_name *owner, enum dns_type type, uint32_t ttl,
-    const struct dns_name *target)
+void dns_put_name(struct dns_writer *w, const struct dns_name *owner, enum dns_type type,
+    uint32_t ttl, const struct dns_name *target)
 {
     struct mark mark = begin_record(w, owner, type, ttl);
 

@@ -1,16 +1,16 @@
 /*
  * DNS messages: names, queries, and writing answers (RFC 1035, 2181, 2671/6891).
  *
- * A name is held as on the wire, uncompressed: "\3www\7example\3org\0", at most 255 bytes; letters keep
- * their case and are compared without it.
+ * A name is held as on the wire, uncompressed: "\3www\7example\3org\0", at most 255 bytes; letters
+ * keep their case and are compared without it.
  *
- *     r = dns_query_parse(bytes, &query);               // 0, an RCODE to answer with, or -1: ignore
+ *     r = dns_query_parse(bytes, &query);     // 0, an RCODE to answer with, or -1: ignore
  *     dns_writer_begin(&w, &buf, limit, &query, DNS_AA, DNS_NOERROR);
  *     dns_put_a(&w, &query.name, 5, address);
- *     dns_writer_end(&w);                               // counts, OPT, TC when something did not fit
+ *     dns_writer_end(&w);                     // counts, OPT, TC when something did not fit
  *
- * Parsers never read outside of what they are given and follow at most 32 compression pointers, backwards only.
- * Fuzzed by tests/fuzz/dns_message_fuzz.c. Threads: none of its own.
+ * Parsers never read outside of what they are given and follow at most 32 compression pointers,
+ * backwards only. Fuzzed by tests/fuzz/dns_message_fuzz.c. Threads: none of its own.
  */
 #pragma once
 
@@ -46,8 +46,15 @@ enum dns_rcode {
     DNS_BADVERS = 16,
 };
 
-enum dns_flag { DNS_QR = 0x8000, DNS_AA = 0x0400, DNS_TC = 0x0200, DNS_RD = 0x0100, DNS_RA = 0x0080,
-    DNS_AD = 0x0020, DNS_CD = 0x0010 };
+enum dns_flag {
+    DNS_QR = 0x8000,
+    DNS_AA = 0x0400,
+    DNS_TC = 0x0200,
+    DNS_RD = 0x0100,
+    DNS_RA = 0x0080,
+    DNS_AD = 0x0020,
+    DNS_CD = 0x0010
+};
 
 struct dns_name {
     uint16_t n; /* bytes used, with the root's 0 */
@@ -56,15 +63,17 @@ struct dns_name {
 
 /* Reads a name at *pos, which moves behind it. -1 when it is malformed. */
 int dns_name_parse(struct str message, size_t *pos, struct dns_name *ret);
-/* "www.example.org" or "www.example.org."; false for empty or overlong labels and names. No escapes. */
+/* "www.example.org" or "www.example.org."; false for empty or overlong labels and names. No
+ * escapes. */
 bool dns_name_of(const char *text, struct dns_name *ret);
 bool dns_name_equal(const struct dns_name *a, const struct dns_name *b);
 /* Is name equal to zone or below it? *ret_labels gets the number of labels in front of the zone. */
 bool dns_name_below(const struct dns_name *name, const struct dns_name *zone, size_t *ret_labels);
 /* Views of the labels, without the root's; returns how many. */
 size_t dns_name_labels(const struct dns_name *name, struct str labels[DNS_LABELS_MAX]);
-void dns_name_print(const struct dns_name *name, struct strbuf *out); /* with a final dot; \DDD escapes */
-uint32_t dns_name_hash(const struct dns_name *name); /* the same for any case */
+void dns_name_print(
+    const struct dns_name *name, struct strbuf *out); /* with a final dot; \DDD escapes */
+uint32_t dns_name_hash(const struct dns_name *name);  /* the same for any case */
 
 struct dns_query {
     uint16_t id, flags; /* flags as received: RD, CD, AD */
@@ -74,7 +83,8 @@ struct dns_query {
     uint16_t udp_bytes; /* the largest answer by UDP; 512 without EDNS */
 };
 
-/* 0; an enum dns_rcode to answer with (id, and the question if it was readable, are set); -1: send nothing. */
+/* 0; an enum dns_rcode to answer with (id, and the question if it was readable, are set); -1: send
+ * nothing. */
 int dns_query_parse(struct str message, struct dns_query *ret);
 /* The same query as a message to send on, with this id. */
 void dns_query_print(const struct dns_query *query, uint16_t id, struct strbuf *out);
@@ -94,21 +104,25 @@ struct dns_writer {
     size_t seen_count;
 };
 
-/* Appends to out; limit: bytes of the whole message. flags: DNS_AA and so on; QR, RD, CD are added. */
+/* Appends to out; limit: bytes of the whole message. flags: DNS_AA and so on; QR, RD, CD are added.
+ */
 void dns_writer_begin(struct dns_writer *w, struct strbuf *out, size_t limit,
     const struct dns_query *query, unsigned flags, int rcode);
 /* Records go to this section from now on; sections come in order. */
 void dns_writer_section(struct dns_writer *w, enum dns_section section);
 void dns_writer_end(struct dns_writer *w);
 
-void dns_put_a(struct dns_writer *w, const struct dns_name *owner, uint32_t ttl, const uint8_t ip[4]);
-void dns_put_aaaa(struct dns_writer *w, const struct dns_name *owner, uint32_t ttl, const uint8_t ip[16]);
+void dns_put_a(
+    struct dns_writer *w, const struct dns_name *owner, uint32_t ttl, const uint8_t ip[4]);
+void dns_put_aaaa(
+    struct dns_writer *w, const struct dns_name *owner, uint32_t ttl, const uint8_t ip[16]);
 /* CNAME, PTR or NS. */
-void dns_put_name(struct dns_writer *w, const struct dns_name *owner, enum dns_type type, uint32_t ttl,
-    const struct dns_name *target);
+void dns_put_name(struct dns_writer *w, const struct dns_name *owner, enum dns_type type,
+    uint32_t ttl, const struct dns_name *target);
 void dns_put_srv(struct dns_writer *w, const struct dns_name *owner, uint32_t ttl, uint16_t weight,
     uint16_t port, const struct dns_name *target);
-void dns_put_txt(struct dns_writer *w, const struct dns_name *owner, uint32_t ttl, const char *text);
+void dns_put_txt(
+    struct dns_writer *w, const struct dns_name *owner, uint32_t ttl, const char *text);
 void dns_put_soa(struct dns_writer *w, const struct dns_name *owner, uint32_t ttl,
     const struct dns_name *primary, const struct dns_name *contact, uint32_t serial);
 

@@ -1,8 +1,9 @@
 /*
  * Server: sockets, requests and their answers. See server.h.
  *
- * A request that the zone can answer is answered on the stack; one that needs an upstream lives in a struct
- * request until the forwarder calls back, which it always does unless its TCP connection went away.
+ * A request that the zone can answer is answered on the stack; one that needs an upstream lives in
+ * a struct request until the forwarder calls back, which it always does unless its TCP connection
+ * went away.
  */
 #include "dns/server.h"
 
@@ -21,10 +22,10 @@
 #define DATAGRAMS_A_TURN 64
 #define OUTPUT_BYTES_MAX (256u << 10)
 
-static const struct metric_info requests = {"coredns_dns_requests_total", METRIC_COUNTER,
-    "DNS queries, by transport.", {"proto"}};
-static const struct metric_info responses = {"coredns_dns_responses_total", METRIC_COUNTER,
-    "DNS answers, by code.", {"rcode"}};
+static const struct metric_info requests = {
+    "coredns_dns_requests_total", METRIC_COUNTER, "DNS queries, by transport.", {"proto"}};
+static const struct metric_info responses = {
+    "coredns_dns_responses_total", METRIC_COUNTER, "DNS answers, by code.", {"rcode"}};
 
 struct connection {
     struct server *server;
@@ -49,7 +50,7 @@ struct request {
     struct server *server;
     struct peer peer;
     struct dns_query query;
-    bool chase; /* the forwarder resolves the target of our CNAME */
+    bool chase;           /* the forwarder resolves the target of our CNAME */
     struct request *next; /* of its connection's requests: see drop_requests() */
 };
 
@@ -81,7 +82,9 @@ static void send_datagram(struct server *s, const struct peer *peer, struct str 
         char bytes[CMSG_SPACE(sizeof(struct in_pktinfo))];
     } control = {0};
     struct iovec iov = {.iov_base = (void *)message.p, .iov_len = message.n};
-    struct msghdr m = {.msg_name = (void *)&peer->address, .msg_namelen = peer->bytes, .msg_iov = &iov,
+    struct msghdr m = {.msg_name = (void *)&peer->address,
+        .msg_namelen = peer->bytes,
+        .msg_iov = &iov,
         .msg_iovlen = 1};
 
     if (peer->has_to) {
@@ -113,7 +116,8 @@ static void flush_connection(struct connection *c)
 
 static void send_answer(struct server *s, const struct peer *peer, struct str message)
 {
-    static const char *const names[] = {"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"};
+    static const char *const names[] = {
+        "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"};
     unsigned rcode = message.p[3] & 15u;
 
     metric_add(s->metrics, &responses, 1, rcode < ARRAY_COUNT(names) ? names[rcode] : "other");
@@ -142,7 +146,8 @@ static void finish(struct server *s, const struct peer *peer, struct dns_writer 
     send_answer(s, peer, strbuf_str(&s->out));
 }
 
-static void send_code(struct server *s, const struct peer *peer, const struct dns_query *query, int rcode)
+static void send_code(
+    struct server *s, const struct peer *peer, const struct dns_query *query, int rcode)
 {
     struct dns_writer w;
 
@@ -248,8 +253,8 @@ static void ask_upstream(struct server *s, const struct peer *peer, const struct
     struct request *r = xmalloc(sizeof(*r));
     struct dns_query q = *query;
 
-    *r = (struct request){.server = s, .peer = *peer, .query = *query, .chase = target != NULL,
-        .next = s->waiting};
+    *r = (struct request){
+        .server = s, .peer = *peer, .query = *query, .chase = target != NULL, .next = s->waiting};
     s->waiting = r;
     if (target)
         q.name = *target;
@@ -300,8 +305,12 @@ static void on_datagram(void *arg, uint32_t events)
         } control;
         struct peer peer = {.bytes = sizeof(peer.address)};
         struct iovec iov = {.iov_base = buf, .iov_len = sizeof(buf)};
-        struct msghdr m = {.msg_name = &peer.address, .msg_namelen = sizeof(peer.address), .msg_iov = &iov,
-            .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+        struct msghdr m = {.msg_name = &peer.address,
+            .msg_namelen = sizeof(peer.address),
+            .msg_iov = &iov,
+            .msg_iovlen = 1,
+            .msg_control = &control,
+            .msg_controllen = sizeof(control)};
         ssize_t n = recvmsg(s->udp_fd, &m, 0);
         if (n < 0)
             return;
@@ -437,8 +446,8 @@ static int64_t tick(void *arg, int64_t now_ns)
     return next_ns;
 }
 
-static int bind_socket(const struct sockaddr_storage *address, socklen_t n, int type, int *ret,
-    struct error *err)
+static int bind_socket(
+    const struct sockaddr_storage *address, socklen_t n, int type, int *ret, struct error *err)
 {
     int on = 1, fd = socket(address->ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     const char *name = type == SOCK_STREAM ? "TCP" : "UDP";
@@ -475,7 +484,8 @@ static int bind_both(struct server *s, const struct server_config *config, struc
         a.ss_family = AF_INET6;
         n = sizeof(struct sockaddr_in6);
     } else {
-        return error_set(err, ERR_USAGE, "--listen-address \"%s\" is not an IP address", config->address);
+        return error_set(
+            err, ERR_USAGE, "--listen-address \"%s\" is not an IP address", config->address);
     }
     *port_field(&a) = htons((uint16_t)config->port);
     int r = bind_socket(&a, n, SOCK_DGRAM, &s->udp_fd, err);

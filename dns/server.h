@@ -1,8 +1,9 @@
 /*
  * Server: DNS over UDP and TCP on one address, answering from the zone and the forwarder.
  *
- * Limits: queries of 4 KiB; 128 TCP connections, 32 questions under way on each, closed after 10 s of
- * silence. An answer that does not fit a datagram has the TC bit, and the client comes again by TCP.
+ * Limits: queries of 4 KiB; 128 TCP connections, 32 questions under way on each, closed after 10 s
+ * of silence. An answer that does not fit a datagram has the TC bit, and the client comes again by
+ * TCP.
  *
  * Threads: server_run blocks its task with the loop; server_stop may be called from any.
  * Ownership: borrows zone and env.

@@ -1,8 +1,9 @@
 /*
  * Zone: from a name to its records. See zone.h.
  *
- * A step of an answer works on one name ("now"): the question's, then the target of each CNAME in the zone.
- * For each, `exists` is set as soon as the name is known to exist; records are added when their type is asked for.
+ * A step of an answer works on one name ("now"): the question's, then the target of each CNAME in
+ * the zone. For each, `exists` is set as soon as the name is known to exist; records are added when
+ * their type is asked for.
  */
 #include "dns/zone.h"
 
@@ -136,8 +137,8 @@ static bool is_headless(const struct dns_service *s)
     return c_eq(s->cluster_ip, "None");
 }
 
-static bool service_name(const struct answer *a, const struct dns_service *s, const char *host,
-    struct dns_name *ret)
+static bool service_name(
+    const struct answer *a, const struct dns_service *s, const char *host, struct dns_name *ret)
 {
     autostrbuf struct strbuf text;
 
@@ -160,8 +161,8 @@ static bool port_matches(const struct srv_request *r, const struct dns_service_p
 
     if (!p->name[0])
         return false;
-    return !r->port.n || (str_eq_nocase(r->port, str_of(p->name)) &&
-                             str_eq_nocase(r->protocol, protocol));
+    return !r->port.n ||
+           (str_eq_nocase(r->port, str_of(p->name)) && str_eq_nocase(r->protocol, protocol));
 }
 
 static void add_srv(struct answer *a, const struct dns_name *target, int64_t port)
@@ -267,8 +268,8 @@ static bool strip_underscore(struct str *label)
 }
 
 /* labels: what stands in front of SERVICE.NS.svc. */
-static void answer_below_service(struct answer *a, const struct dns_service *s, struct str *labels,
-    size_t n)
+static void answer_below_service(
+    struct answer *a, const struct dns_service *s, struct str *labels, size_t n)
 {
     struct srv_request srv = {.service = s};
 
@@ -288,7 +289,8 @@ static void answer_below_service(struct answer *a, const struct dns_service *s, 
     each_endpoint(a, s, add_named_endpoint, &(struct wanted_host){labels[0]});
 }
 
-/* Bytes that no name of ours has (a NUL, a dot inside of a label) become '?', so that they match nothing. */
+/* Bytes that no name of ours has (a NUL, a dot inside of a label) become '?', so that they match
+ * nothing. */
 static void lower_text(struct str label, char buf[64])
 {
     for (size_t i = 0; i < label.n; i++) {
@@ -483,8 +485,8 @@ static void answer_reverse(struct answer *a, const char *ip)
     projected_array_done(&slices);
 }
 
-enum zone_result zone_answer(const struct zone *zone, const struct dns_query *query, uint64_t random,
-    struct dns_writer *w, struct dns_name *ret_target)
+enum zone_result zone_answer(const struct zone *zone, const struct dns_query *query,
+    uint64_t random, struct dns_writer *w, struct dns_name *ret_target)
 {
     struct answer a = {.zone = zone, .query = query, .w = w, .random = random, .now = query->name};
     struct str labels[DNS_LABELS_MAX];

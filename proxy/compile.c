@@ -105,7 +105,8 @@ static void sort_unique(struct targets *t)
     t->count = n;
 }
 
-/* The endpoints traffic may go to: ready ones, else serving ones that terminate; local: on this node only. */
+/* The endpoints traffic may go to: ready ones, else serving ones that terminate; local: on this
+ * node only. */
 static struct targets pick_targets(const struct endpoint_slice *const *slices, size_t slice_count,
     const struct service_port *port, const char *node, bool local)
 {
@@ -130,7 +131,7 @@ struct entrance {
     uint32_t addr; /* 0: a node port */
     uint16_t port;
     uint8_t protocol;
-    uint8_t kind;  /* enum chain_kind */
+    uint8_t kind; /* enum chain_kind */
     uint32_t affinity_seconds;
 };
 
@@ -144,22 +145,29 @@ static void add_targets(struct rules *out, const struct entrance *e, const struc
     for (size_t i = 0; i < t->count; i++) {
         struct target *one = &t->items[i];
         add_rule(out,
-            (struct rule_key){.map = MAP_ENDPOINTS, .addr = e->addr, .protocol = e->protocol,
-                .port = e->port, .index = (uint32_t)i},
+            (struct rule_key){.map = MAP_ENDPOINTS,
+                .addr = e->addr,
+                .protocol = e->protocol,
+                .port = e->port,
+                .index = (uint32_t)i},
             (struct rule_value){.verdict = VERDICT_ENDPOINT, .addr = one->addr, .port = one->port});
         if (e->affinity_seconds)
             add_rule(out,
-                (struct rule_key){.map = MAP_MEMBERS, .addr = e->addr, .protocol = e->protocol,
-                    .port = e->port, .peer = one->addr, .peer_port = one->port},
+                (struct rule_key){.map = MAP_MEMBERS,
+                    .addr = e->addr,
+                    .protocol = e->protocol,
+                    .port = e->port,
+                    .peer = one->addr,
+                    .peer_port = one->port},
                 (struct rule_value){0});
-        add_rule(out, (struct rule_key){.map = MAP_HAIRPIN, .addr = one->addr},
-            (struct rule_value){0});
+        add_rule(
+            out, (struct rule_key){.map = MAP_HAIRPIN, .addr = one->addr}, (struct rule_value){0});
     }
 }
 
 /* empty: what becomes of traffic when there is no endpoint. */
-static void add_entrance(struct rules *out, const struct entrance *e, const struct targets *t,
-    enum rule_verdict empty)
+static void add_entrance(
+    struct rules *out, const struct entrance *e, const struct targets *t, enum rule_verdict empty)
 {
     bool node_port = !e->addr;
     struct rule_key key = {

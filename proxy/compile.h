@@ -1,9 +1,9 @@
 /*
  * Compile: the rules of one Service and its EndpointSlices. Pure.
  *
- * Endpoints of a service port are those of the slice port with the same NAME (never the same number), ready
- * ones, or where there is none those that terminate but still serve. They are sorted and without
- * doubles, so that the same endpoints in any order compile to the same rules.
+ * Endpoints of a service port are those of the slice port with the same NAME (never the same
+ * number), ready ones, or where there is none those that terminate but still serve. They are sorted
+ * and without doubles, so that the same endpoints in any order compile to the same rules.
  *
  * Headless Services, those of type ExternalName and those without an IPv4 address get no rules.
  * Upstream: proxy/topology.go, endpointslicecache.go.

@@ -1,8 +1,8 @@
 /*
  * Connection tracking over ctnetlink, with libmnl. See conntrack.h.
  *
- * The dump is read whole before anything is deleted, by tuples kept in memory: deleting while the kernel
- * dumps may skip entries.
+ * The dump is read whole before anything is deleted, by tuples kept in memory: deleting while the
+ * kernel dumps may skip entries.
  */
 #include "proxy/conntrack.h"
 
@@ -134,7 +134,8 @@ static struct nlmsghdr *request(char *buf, uint16_t type, uint16_t flags, uint32
     return m;
 }
 
-/* Bit of CTA_FILTER_ORIG_FLAGS: compare the protocol number. The kernel's header does not name it. */
+/* Bit of CTA_FILTER_ORIG_FLAGS: compare the protocol number. The kernel's header does not name it.
+ */
 #define FILTER_PROTOCOL (1u << 3)
 
 /* Asks for UDP flows only, so that a host with many TCP connections sends little. */
@@ -154,8 +155,8 @@ static const struct nlmsghdr *udp_dump_request(char *buf, uint32_t seq)
     return m;
 }
 
-static int transact(struct mnl_socket *nl, const struct nlmsghdr *m, mnl_cb_t fn, void *arg,
-    struct error *err)
+static int transact(
+    struct mnl_socket *nl, const struct nlmsghdr *m, mnl_cb_t fn, void *arg, struct error *err)
 {
     char buf[32768];
     uint32_t seq = m->nlmsg_seq;
@@ -174,7 +175,8 @@ static int transact(struct mnl_socket *nl, const struct nlmsghdr *m, mnl_cb_t fn
     return 0;
 }
 
-static int delete_flow(struct mnl_socket *nl, const struct tuple *t, uint32_t seq, struct error *err)
+static int delete_flow(
+    struct mnl_socket *nl, const struct tuple *t, uint32_t seq, struct error *err)
 {
     char buf[512];
     struct nlmsghdr *m = request(buf, IPCTNL_MSG_CT_DELETE, NLM_F_ACK, seq);

@@ -23,15 +23,16 @@ static const struct flag flags[] = {
     COMPONENT_FLAGS(struct config, component, "10256"),
     {"hostname-override", FLAG_STRING, offsetof(struct config, hostname_override), NULL, "NAME",
         "name of this node; default: the host's name"},
-    {"cluster-cidr", FLAG_STRING, offsetof(struct config, ruleset.cluster_cidr), "10.244.0.0/16", "CIDR",
-        "addresses of pods; traffic from elsewhere to a cluster IP is masqueraded"},
+    {"cluster-cidr", FLAG_STRING, offsetof(struct config, ruleset.cluster_cidr), "10.244.0.0/16",
+        "CIDR", "addresses of pods; traffic from elsewhere to a cluster IP is masqueraded"},
     {"nodeport-addresses", FLAG_STRING, offsetof(struct config, ruleset.nodeport_addresses), NULL,
         "CIDR,...", "local addresses on which node ports answer; default: all but loopback"},
     {"cleanup", FLAG_BOOL, offsetof(struct config, cleanup), NULL, NULL,
         "remove the nftables table and exit"},
 };
 
-/* Pods on one bridge answer each other directly; their answers must pass the rules to be translated back. */
+/* Pods on one bridge answer each other directly; their answers must pass the rules to be translated
+ * back. */
 static void let_bridges_call(void)
 {
     static const char path[] = "/proc/sys/net/bridge/bridge-nf-call-iptables";
@@ -40,16 +41,20 @@ static void let_bridges_call(void)
 
     strbuf_init(&now, 16);
     if (file_read(path, 16, &now, &err) < 0) {
-        log_warning("the kernel has no br_netfilter, so a pod may not reach a Service whose endpoint is on "
-                    "its own bridge; load the module br_netfilter", NULL);
+        log_warning(
+            "the kernel has no br_netfilter, so a pod may not reach a Service whose endpoint is on "
+            "its own bridge; load the module br_netfilter",
+            NULL);
         return;
     }
     if (now.data[0] == '1')
         return;
     FILE *f = fopen(path, "w");
     if (!f || fputs("1\n", f) < 0)
-        log_warning("can't turn on net.bridge.bridge-nf-call-iptables, pods may not reach Services on their "
-                    "own bridge", NULL);
+        log_warning("can't turn on net.bridge.bridge-nf-call-iptables, pods may not reach Services "
+                    "on their "
+                    "own bridge",
+            NULL);
     if (f)
         fclose(f);
 }

@@ -1,9 +1,9 @@
 /*
  * nftables batch: libnftnl messages in one growing buffer, one sendmsg, one acknowledgement.
  *
- * Only the last message asks for an acknowledgement; the kernel sends errors of the others unasked. A batch
- * counts as done when that acknowledgement arrives before any error.
- * Upstream: none (kube-proxy runs the nft program).
+ * Only the last message asks for an acknowledgement; the kernel sends errors of the others unasked.
+ * A batch counts as done when that acknowledgement arrives before any error. Upstream: none
+ * (kube-proxy runs the nft program).
  */
 #include "proxy/nft_batch.h"
 

@@ -7,8 +7,8 @@
  *     nft_batch_commit(&b, &link, &err);         // all or nothing
  *     nft_batch_done(&b);
  *
- * A struct nft_link is the netlink socket, kept open (closing one waits some milliseconds for the kernel's
- * clean-up) but closed after an error, when it may still hold answers of the failed batch.
+ * A struct nft_link is the netlink socket, kept open (closing one waits some milliseconds for the
+ * kernel's clean-up) but closed after an error, when it may still hold answers of the failed batch.
  *
  * Threads: none of its own.
  */

@@ -1,16 +1,17 @@
 /*
- * Chains shared by services: made of raw nftables expressions, one chain a kind and number of endpoints.
+ * Chains shared by services: made of raw nftables expressions, one chain a kind and number of
+ * endpoints.
  *
- * The key of a lookup is put together in neighbouring 32-bit registers (r0..), as the kernel's concatenations
- * are; that is how a random number gets into a key, which nft's own language can't say (and why no bits of
- * the packet's mark are used for it). Without affinity, for n endpoints:
+ * The key of a lookup is put together in neighbouring 32-bit registers (r0..), as the kernel's
+ * concatenations are; that is how a random number gets into a key, which nft's own language can't
+ * say (and why no bits of the packet's mark are used for it). Without affinity, for n endpoints:
  *
  *     r0 = address (0 for node ports)  r1 = protocol  r2 = port  r3 = random mod n
  *     lookup r0..r3 in endpoints -> r0, r1;  dnat to r0:r1
  *     the same with r3 = 0
  *
- * The second rule matters for packets that meet an update half-way, between the choice of the chain and the
- * lookup: index 0 exists as long as the service has an endpoint. With affinity:
+ * The second rule matters for packets that meet an update half-way, between the choice of the chain
+ * and the lookup: index 0 exists as long as the service has an endpoint. With affinity:
  *
  *     r0 = source  r1 = address  r2 = protocol  r3 = port
  *     lookup r0..r3 in affinity -> r4, r5;  r1..r5 in members;  renew the entry;  dnat to r4:r5
@@ -48,7 +49,8 @@ static const struct {
 
 void nft_chain_name(const struct rule_chain *chain, char *buf)
 {
-    int n = snprintf(buf, NFT_CHAIN_NAME_BYTES, "%c%u", kinds[chain->kind].letter, chain->endpoints);
+    int n =
+        snprintf(buf, NFT_CHAIN_NAME_BYTES, "%c%u", kinds[chain->kind].letter, chain->endpoints);
 
     if (chain->affinity_seconds)
         snprintf(buf + n, NFT_CHAIN_NAME_BYTES - (size_t)n, "_%u", chain->affinity_seconds);
@@ -89,7 +91,8 @@ static struct nftnl_expr *add(struct nftnl_rule *rule, const char *kind)
     return e;
 }
 
-static void payload(struct nftnl_rule *rule, uint32_t base, uint32_t offset, uint32_t n, unsigned to)
+static void payload(
+    struct nftnl_rule *rule, uint32_t base, uint32_t offset, uint32_t n, unsigned to)
 {
     struct nftnl_expr *e = add(rule, "payload");
 
@@ -160,7 +163,8 @@ static struct nftnl_expr *affinity_entry(struct nftnl_rule *rule, uint32_t opera
     return e;
 }
 
-/* Adds the entry, or renews its time (but never its endpoint: an old one must be deleted before). */
+/* Adds the entry, or renews its time (but never its endpoint: an old one must be deleted before).
+ */
 static void remember(struct nftnl_rule *rule, uint32_t seconds)
 {
     struct nftnl_expr *e = affinity_entry(rule, NFT_DYNSET_OP_UPDATE);
@@ -200,8 +204,8 @@ static void mark_rule(struct nft_batch *b, const char *chain, const char *target
     nft_batch_add_rule(b, rule);
 }
 
-static void choose_rule(struct nft_batch *b, const char *name, const struct rule_chain *chain,
-    uint32_t among)
+static void choose_rule(
+    struct nft_batch *b, const char *name, const struct rule_chain *chain, uint32_t among)
 {
     struct nftnl_rule *rule = new_rule(name);
     unsigned key = 0, to = 0;

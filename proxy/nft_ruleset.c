@@ -1,13 +1,13 @@
 /*
  * Ruleset of the kernel: table "skiff", family ip.
  *
- * libnftables writes the skeleton below once, as text, and is freed again (it keeps much memory); all
- * element and chain changes are netlink batches (nft_batch.c, nft_chain.c). A proxy that starts adopts a table
- * whose skeleton is its own (chain "form_N_hash"), so that traffic goes on while it was away.
+ * libnftables writes the skeleton below once, as text, and is freed again (it keeps much memory);
+ * all element and chain changes are netlink batches (nft_batch.c, nft_chain.c). A proxy that starts
+ * adopts a table whose skeleton is its own (chain "form_N_hash"), so that traffic goes on while it
+ * was away.
  *
- * Refusing happens in filter chains, for new connections only, after translation: what is still addressed to a
- * cluster IP then has no endpoint.
- * Upstream: proxy/nftables.
+ * Refusing happens in filter chains, for new connections only, after translation: what is still
+ * addressed to a cluster IP then has no endpoint. Upstream: proxy/nftables.
  */
 #include <errno.h>
 #include <linux/netfilter.h>
@@ -31,8 +31,10 @@ static const char skeleton[] =
     "  comment \"rules of skiff-proxy; do not edit, they are kept up to date\"\n"
     "  map services { type ipv4_addr . inet_proto . inet_service : verdict; }\n"
     "  map nodeports { type inet_proto . inet_service : verdict; }\n"
-    "  map endpoints { type ipv4_addr . inet_proto . inet_service . mark : ipv4_addr . inet_service; }\n"
-    "  map affinity { type ipv4_addr . ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service;\n"
+    "  map endpoints { type ipv4_addr . inet_proto . inet_service . mark : ipv4_addr . "
+    "inet_service; }\n"
+    "  map affinity { type ipv4_addr . ipv4_addr . inet_proto . inet_service : ipv4_addr . "
+    "inet_service;\n"
     "    flags dynamic,timeout; size 262144; }\n"
     "  set members { type ipv4_addr . inet_proto . inet_service . ipv4_addr . inet_service; }\n"
     "  set hairpin { type ipv4_addr . ipv4_addr; }\n"
@@ -57,7 +59,8 @@ static const char skeleton[] =
     "    fib daddr type local %s ip daddr != 127.0.0.0/8 meta l4proto . th dport "
     "vmap @no_endpoints_nodeports\n"
     "  }\n"
-    "  chain prerouting { type nat hook prerouting priority dstnat; policy accept; jump translate; }\n"
+    "  chain prerouting { type nat hook prerouting priority dstnat; policy accept; jump translate; "
+    "}\n"
     "  chain output { type nat hook output priority -100; policy accept; jump translate; }\n"
     "  chain postrouting {\n"
     "    type nat hook postrouting priority srcnat; policy accept;\n"
@@ -87,7 +90,8 @@ static void forget_chains(struct nft_ruleset *r)
 {
     struct made_chain *c, *next;
 
-    HASH_ITER(hh, r->chains, c, next) {
+    HASH_ITER(hh, r->chains, c, next)
+    {
         HASH_DEL(r->chains, c);
         free(c);
     }
@@ -129,8 +133,8 @@ static int run_text(const char *text, struct error *err)
 
 static int make_skeleton(struct nft_ruleset *r, struct error *err)
 {
-    autofree char *text = str_format(
-        skeleton, r->form, r->cluster_cidr, r->nodeport_match, r->nodeport_match);
+    autofree char *text =
+        str_format(skeleton, r->form, r->cluster_cidr, r->nodeport_match, r->nodeport_match);
 
     forget_chains(r);
     return run_text(text, err);
@@ -172,11 +176,13 @@ static bool parse_value(const struct nftnl_set_elem *e, enum rule_map map, struc
     if (map == MAP_MEMBERS || map == MAP_HAIRPIN || map == MAP_CLUSTER_IPS)
         return true;
     if (map == MAP_ENDPOINTS) {
-        const uint8_t *data = nftnl_set_elem_get((struct nftnl_set_elem *)e, NFTNL_SET_ELEM_DATA, &n);
+        const uint8_t *data =
+            nftnl_set_elem_get((struct nftnl_set_elem *)e, NFTNL_SET_ELEM_DATA, &n);
         if (!data || n < 6)
             return false;
         ret->verdict = VERDICT_ENDPOINT;
-        ret->addr = (uint32_t)data[0] << 24 | (uint32_t)data[1] << 16 | (uint32_t)data[2] << 8 | data[3];
+        ret->addr =
+            (uint32_t)data[0] << 24 | (uint32_t)data[1] << 16 | (uint32_t)data[2] << 8 | data[3];
         ret->port = (uint16_t)(data[4] << 8 | data[5]);
         return true;
     }
@@ -242,7 +248,8 @@ static int nft_load(struct ruleset *base, struct rules *ret, struct error *err)
             continue;
         rules_done(&rules);
         if (e == 0)
-            log_warning("the nftables table holds an element of unknown form, making it anew", NULL);
+            log_warning(
+                "the nftables table holds an element of unknown form, making it anew", NULL);
         return e < 0 ? e : make_skeleton(r, err);
     }
     *ret = rules;
@@ -329,14 +336,15 @@ static bool is_cidr_list(const char *text)
     return strspn(text, "0123456789./,") == strlen(text);
 }
 
-int ruleset_new_nftables(const struct ruleset_config *config, struct ruleset **ret, struct error *err)
+int ruleset_new_nftables(
+    const struct ruleset_config *config, struct ruleset **ret, struct error *err)
 {
     const char *cidr = config->cluster_cidr ? config->cluster_cidr : "";
     const char *nodeports = config->nodeport_addresses ? config->nodeport_addresses : "";
 
     if (!cidr[0] || !is_cidr_list(cidr) || strchr(cidr, ','))
-        return error_set(err, ERR_USAGE, "--cluster-cidr takes one IPv4 range such as 10.244.0.0/16, not \"%s\"",
-            cidr);
+        return error_set(err, ERR_USAGE,
+            "--cluster-cidr takes one IPv4 range such as 10.244.0.0/16, not \"%s\"", cidr);
     if (!is_cidr_list(nodeports))
         return error_set(err, ERR_USAGE,
             "--nodeport-addresses takes IPv4 ranges joined by commas, not \"%s\"", nodeports);
@@ -345,7 +353,8 @@ int ruleset_new_nftables(const struct ruleset_config *config, struct ruleset **r
     r->cluster_cidr = xstrdup(cidr);
     r->nodeport_match = nodeports[0] ? str_format("ip daddr { %s }", nodeports) : xstrdup("");
     autofree char *parameters = str_format("%s %s", cidr, nodeports);
-    snprintf(r->form, sizeof(r->form), "form_%d_%08x", FORM, hash_bytes(parameters, strlen(parameters)));
+    snprintf(
+        r->form, sizeof(r->form), "form_%d_%08x", FORM, hash_bytes(parameters, strlen(parameters)));
     *ret = &r->base;
     return 0;
 }

@@ -19,8 +19,9 @@
 static const struct metric_info sync_seconds = {"kubeproxy_sync_proxy_rules_duration_seconds",
     METRIC_HISTOGRAM, "Time to bring a change into effect.", {NULL},
     (const double[]){0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 0}};
-static const struct metric_info sync_failures = {"kubeproxy_sync_proxy_rules_nftables_sync_failures_total",
-    METRIC_COUNTER, "Changes that the kernel refused.", {NULL}};
+static const struct metric_info sync_failures = {
+    "kubeproxy_sync_proxy_rules_nftables_sync_failures_total", METRIC_COUNTER,
+    "Changes that the kernel refused.", {NULL}};
 static const struct metric_info elements = {"kubeproxy_sync_proxy_rules_elements", METRIC_GAUGE,
     "Elements in the table's maps and sets.", {NULL}};
 
@@ -71,8 +72,7 @@ static void on_slice(void *arg, const void *old_object, const void *new_object)
     const struct object_meta *both[] = {old_object, new_object};
 
     for (size_t i = 0; i < 2; i++) {
-        const char *service =
-            both[i] ? string_map_get(&both[i]->labels, SERVICE_NAME_LABEL) : NULL;
+        const char *service = both[i] ? string_map_get(&both[i]->labels, SERVICE_NAME_LABEL) : NULL;
         if (service)
             mark_dirty(arg, both[i]->namespace_, service);
     }
@@ -172,7 +172,8 @@ static void compile_all(struct proxy *p, struct dirty *dirty)
 {
     struct dirty *d, *next;
 
-    HASH_ITER(hh, dirty, d, next) {
+    HASH_ITER(hh, dirty, d, next)
+    {
         HASH_DEL(dirty, d);
         compile_one(p, d->key);
         free(d->key);
@@ -224,24 +225,24 @@ struct proxy *proxy_new(struct api_client *client, struct metrics *metrics,
     env_cond_init(&p->wake);
     p->syncer = syncer_new(take_ruleset, node);
     p->services = informer_new(client, &(struct informer_config){
-        .group_version = "v1",
-        .plural = "services",
-        .projection = &service_projection,
-        .handler = on_service,
-        .on_synced = on_services_synced,
-        .arg = p,
-    });
+                                           .group_version = "v1",
+                                           .plural = "services",
+                                           .projection = &service_projection,
+                                           .handler = on_service,
+                                           .on_synced = on_services_synced,
+                                           .arg = p,
+                                       });
     p->slices = informer_new(client, &(struct informer_config){
-        .group_version = "discovery.k8s.io/v1",
-        .plural = "endpointslices",
-        .label_selector = "!service.kubernetes.io/headless",
-        .projection = &endpoint_slice_projection,
-        .handler = on_slice,
-        .on_synced = on_slices_synced,
-        .arg = p,
-        .indexes = &by_service,
-        .index_count = 1,
-    });
+                                         .group_version = "discovery.k8s.io/v1",
+                                         .plural = "endpointslices",
+                                         .label_selector = "!service.kubernetes.io/headless",
+                                         .projection = &endpoint_slice_projection,
+                                         .handler = on_slice,
+                                         .on_synced = on_slices_synced,
+                                         .arg = p,
+                                         .indexes = &by_service,
+                                         .index_count = 1,
+                                     });
     return p;
 }
 
@@ -274,7 +275,8 @@ void proxy_free(struct proxy *p)
         env_join(p->env, p->task);
     syncer_free(p->syncer);
     struct dirty *d, *next;
-    HASH_ITER(hh, p->dirty, d, next) {
+    HASH_ITER(hh, p->dirty, d, next)
+    {
         HASH_DEL(p->dirty, d);
         free(d->key);
         free(d);

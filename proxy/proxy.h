@@ -3,11 +3,13 @@
  *
  *     informers --names of Services--> dirty set --> compile --> rule table --changes--> ruleset
  *
- * A change of a Service or of one of its slices marks the Service dirty; the loop compiles the dirty ones,
- * works out what differs and applies it as one transaction. Nothing is applied before the first complete lists
- * of both. After a failure, and when somebody has flushed the table, what is there is loaded and compared.
+ * A change of a Service or of one of its slices marks the Service dirty; the loop compiles the
+ * dirty ones, works out what differs and applies it as one transaction. Nothing is applied before
+ * the first complete lists of both. After a failure, and when somebody has flushed the table, what
+ * is there is loaded and compared.
  *
- * Threads: new, start, free from one task; proxy_synced from any. Owns the ruleset, borrows the client.
+ * Threads: new, start, free from one task; proxy_synced from any. Owns the ruleset, borrows the
+ * client.
  */
 #pragma once
 

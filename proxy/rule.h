@@ -1,17 +1,17 @@
 /*
  * Rule: one element of one of the table's maps and sets, as plain numbers.
  *
- *     services              (address, protocol, port)         -> chain     cluster and external IPs
- *     nodeports             (protocol, port)                  -> chain     on any local address
- *     endpoints             (address or 0, protocol, port, i) -> endpoint  i in 0..n-1; address 0: a node port
- *     members               (address or 0, protocol, port, endpoint)       services with session affinity
- *     hairpin               (endpoint address)                             a pod that reaches itself
- *     cluster_ips           (address)                                      refused where not translated
- *     no_endpoints          (address, protocol, port)         -> refuse or drop
- *     no_endpoints_nodeports (protocol, port)                 -> refuse or drop
+ *     services      (address, protocol, port) -> chain           cluster and external IPs
+ *     nodeports     (protocol, port) -> chain                    on any local address
+ *     endpoints     (address, protocol, port, i) -> endpoint     i in 0..n-1; address 0: node port
+ *     members       (address, protocol, port, endpoint)          services with session affinity
+ *     hairpin       (endpoint address)                           a pod that reaches itself
+ *     cluster_ips   (address)                                    refused where not translated
+ *     no_endpoints  (address, protocol, port) -> refuse or drop
+ *     no_endpoints_nodeports  (protocol, port) -> refuse or drop
  *
- * A chain is shared by all services with the same number of endpoints and the same kind of entrance (struct
- * rule_chain), so that their number does not grow with the services.
+ * A chain is shared by all services with the same number of endpoints and the same kind of entrance
+ * (struct rule_chain), so that their number does not grow with the services.
  *
  * Addresses and ports are in host byte order. Keys are compared and hashed as bytes: make them with
  * designated initialisers so that padding is zero.
@@ -44,13 +44,14 @@ struct rule_key {
 
 enum rule_verdict { VERDICT_NONE, VERDICT_CHAIN, VERDICT_ENDPOINT, VERDICT_REFUSE, VERDICT_DROP };
 
-/* Where traffic comes in, which decides whether its source is masqueraded and which address names it. */
+/* Where traffic comes in, which decides whether its source is masqueraded and which address names
+ * it. */
 enum chain_kind {
-    CHAIN_CLUSTER_IP,      /* masquerade sources outside of the cluster */
-    CHAIN_EXTERNAL,        /* external IP: always masquerade */
-    CHAIN_EXTERNAL_LOCAL,  /* external IP, externalTrafficPolicy Local: keep the source */
-    CHAIN_NODEPORT,        /* always masquerade */
-    CHAIN_NODEPORT_LOCAL,  /* keep the source */
+    CHAIN_CLUSTER_IP,     /* masquerade sources outside of the cluster */
+    CHAIN_EXTERNAL,       /* external IP: always masquerade */
+    CHAIN_EXTERNAL_LOCAL, /* external IP, externalTrafficPolicy Local: keep the source */
+    CHAIN_NODEPORT,       /* always masquerade */
+    CHAIN_NODEPORT_LOCAL, /* keep the source */
     CHAIN_KINDS,
 };
 
@@ -62,11 +63,11 @@ struct rule_chain {
 };
 
 struct rule_value {
-    uint32_t addr;             /* VERDICT_ENDPOINT */
+    uint32_t addr; /* VERDICT_ENDPOINT */
     uint16_t port;
-    uint8_t verdict;           /* enum rule_verdict */
+    uint8_t verdict; /* enum rule_verdict */
     uint8_t zero;
-    struct rule_chain chain;   /* VERDICT_CHAIN */
+    struct rule_chain chain; /* VERDICT_CHAIN */
 };
 
 struct rule {

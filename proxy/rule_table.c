@@ -1,8 +1,8 @@
 /*
  * Rule table. See rule_table.h.
  *
- * An update takes the owner's new rules in first and lets its old ones go afterwards, so that a rule in both is
- * never removed; changes are worked out per key from its value before and after.
+ * An update takes the owner's new rules in first and lets its old ones go afterwards, so that a
+ * rule in both is never removed; changes are worked out per key from its value before and after.
  */
 #include "proxy/rule_table.h"
 
@@ -81,8 +81,9 @@ void rule_table_free(struct rule_table *t)
     if (!t)
         return;
     HASH_ITER(hh, t->owners, o, next_owner)
-        owner_free(t, o);
-    HASH_ITER(hh, t->rules, w, next) {
+    owner_free(t, o);
+    HASH_ITER(hh, t->rules, w, next)
+    {
         HASH_DEL(t->rules, w);
         free(w);
     }
@@ -120,8 +121,8 @@ static bool owns(const struct owner *o, const struct rule_key *key)
 }
 
 /* old: the owner's rules so far; a key that only this owner holds may change its value. */
-static void take(struct rule_table *t, const char *name, const struct owner *old,
-    const struct rule *rule)
+static void take(
+    struct rule_table *t, const char *name, const struct owner *old, const struct rule *rule)
 {
     struct wanted *w = find(t, &rule->key);
 
@@ -138,8 +139,8 @@ static void take(struct rule_table *t, const char *name, const struct owner *old
     else if (w->owners == 1 && owns(old, &rule->key))
         w->rule.value = rule->value;
     else
-        log_warning("two Services claim the same address and port, the first keeps it", "service", "%s",
-            name, "port", "%u", (unsigned)rule->key.port, NULL);
+        log_warning("two Services claim the same address and port, the first keeps it", "service",
+            "%s", name, "port", "%u", (unsigned)rule->key.port, NULL);
     w->owners++;
 }
 
@@ -173,8 +174,8 @@ static void settle(struct rule_table *t, const struct rule_key *key, struct rule
     free(w);
 }
 
-void rule_table_set(struct rule_table *t, const char *name, const struct rules *rules,
-    struct rule_changes *changes)
+void rule_table_set(
+    struct rule_table *t, const char *name, const struct rules *rules, struct rule_changes *changes)
 {
     struct owner *old, *now = NULL;
 
@@ -205,8 +206,8 @@ void rule_table_set(struct rule_table *t, const char *name, const struct rules *
     }
 }
 
-void rule_table_diff(const struct rule_table *t, const struct rules *present,
-    struct rule_changes *changes)
+void rule_table_diff(
+    const struct rule_table *t, const struct rules *present, struct rule_changes *changes)
 {
     struct rule_table *there = rule_table_new();
     struct rule_changes unused = {0};

@@ -1,9 +1,9 @@
 /*
- * Ruleset: where rules take effect. The kernel's nftables in production; in tests and simulation a table in
- * memory with the same operations.
+ * Ruleset: where rules take effect. The kernel's nftables in production; in tests and simulation a
+ * table in memory with the same operations.
  *
- *     load     the rules that are in effect; makes an empty ruleset when there is none of ours or an
- *              older form. A proxy that starts again finds its rules in place and changes only what differs.
+ *     load     the rules in effect; makes an empty ruleset when there is none of ours, or one of an
+ *              older form. A proxy that starts again finds its rules and changes what differs.
  *     apply    all changes or none, atomically for packets
  *     intact   the ruleset is still there (somebody may have flushed it)
  *     forget_udp  ends UDP flows (they have no end of their own) for which stale() says so
@@ -41,9 +41,12 @@ struct ruleset {
 };
 
 struct ruleset_config {
-    const char *cluster_cidr;       /* sources outside of it are masqueraded on their way to cluster IPs */
-    const char *nodeport_addresses; /* "a.b.c.d/n,...": node ports answer there only; "" everywhere */
+    const char
+        *cluster_cidr; /* sources outside of it are masqueraded on their way to cluster IPs */
+    const char
+        *nodeport_addresses; /* "a.b.c.d/n,...": node ports answer there only; "" everywhere */
 };
 
 /* The kernel's, table "skiff" of family ip in the current network namespace. */
-int ruleset_new_nftables(const struct ruleset_config *config, struct ruleset **ret, struct error *err);
+int ruleset_new_nftables(
+    const struct ruleset_config *config, struct ruleset **ret, struct error *err);

@@ -1,9 +1,9 @@
 /*
  * Syncer: see syncer.h.
  *
- * UDP flows are looked at after each change that touched a UDP service's endpoints: a flow that was addressed to
- * one of the changed addresses and does not go to a current endpoint is ended, so that its next packet is
- * translated anew.
+ * UDP flows are looked at after each change that touched a UDP service's endpoints: a flow that was
+ * addressed to one of the changed addresses and does not go to a current endpoint is ended, so that
+ * its next packet is translated anew.
  */
 #include "proxy/syncer.h"
 
@@ -82,11 +82,13 @@ static struct touched touched_entrances(const struct syncer *s)
     return t;
 }
 
-static bool is_endpoint_now(const struct rule_table *table, const struct entrance *e,
-    const struct udp_flow *flow)
+static bool is_endpoint_now(
+    const struct rule_table *table, const struct entrance *e, const struct udp_flow *flow)
 {
-    struct rule_key key = {.map = e->addr ? MAP_SERVICES : MAP_NODEPORTS, .addr = e->addr,
-        .port = e->port, .protocol = IPPROTO_UDP};
+    struct rule_key key = {.map = e->addr ? MAP_SERVICES : MAP_NODEPORTS,
+        .addr = e->addr,
+        .port = e->port,
+        .protocol = IPPROTO_UDP};
     const struct rule_value *chain = rule_table_find(table, &key);
 
     key.map = MAP_ENDPOINTS;
@@ -105,7 +107,8 @@ static bool is_stale(void *arg, const struct udp_flow *flow)
 
     for (size_t i = 0; i < t->count; i++) {
         const struct entrance *e = &t->items[i];
-        bool through = e->port == flow->to_port && (e->addr ? e->addr == flow->to_addr : flow->to_local);
+        bool through =
+            e->port == flow->to_port && (e->addr ? e->addr == flow->to_addr : flow->to_local);
         if (through && !is_endpoint_now(t->table, e, flow))
             return true;
     }

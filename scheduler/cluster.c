@@ -1,8 +1,8 @@
 /*
  * Cluster: applies changes of pods and nodes. See cluster.h.
  *
- * Which waiting pods an event wakes is decided exactly where that is possible: the pod is tried on the one
- * row that changed. Plugins that look around (see plugin.h) are woken without that test.
+ * Which waiting pods an event wakes is decided exactly where that is possible: the pod is tried on
+ * the one row that changed. Plugins that look around (see plugin.h) are woken without that test.
  */
 #include "scheduler/cluster.h"
 
@@ -26,7 +26,8 @@ void cluster_free(struct cluster *c)
     if (!c)
         return;
     queue_free(c->queue);
-    HASH_ITER(hh, c->pods, pod, next) {
+    HASH_ITER(hh, c->pods, pod, next)
+    {
         HASH_DEL(c->pods, pod);
         node_table_remove_pod(c->nodes, pod);
         pod_info_free(pod);
@@ -49,8 +50,8 @@ struct wake_on {
     uint32_t row;
 };
 
-static bool may_help(void *arg, const struct pod_info *pod, uint64_t interested,
-    uint64_t *ret_refused_by)
+static bool may_help(
+    void *arg, const struct pod_info *pod, uint64_t interested, uint64_t *ret_refused_by)
 {
     struct wake_on *on = arg;
 
@@ -124,13 +125,15 @@ static bool same_labels(const struct string_map *a, const struct string_map *b)
     return true;
 }
 
-/* Did anything change that a plugin may look at? Status updates, our own condition above all, did not. */
+/* Did anything change that a plugin may look at? Status updates, our own condition above all, did
+ * not. */
 static bool spec_changed(const struct pod_info *old, const struct pod_info *pod)
 {
     const struct pod *a = old->object, *b = pod->object;
 
-    return a->meta.generation != b->meta.generation || !same_labels(&a->meta.labels, &b->meta.labels) ||
-           a->gates.count != b->gates.count || a->tolerations.count != b->tolerations.count ||
+    return a->meta.generation != b->meta.generation ||
+           !same_labels(&a->meta.labels, &b->meta.labels) || a->gates.count != b->gates.count ||
+           a->tolerations.count != b->tolerations.count ||
            memcmp(old->request, pod->request, sizeof(old->request)) != 0;
 }
 
@@ -175,10 +178,12 @@ static bool is_over(const struct pod *pod)
 
 static bool is_ours_to_place(const struct cluster *c, const struct pod *pod)
 {
-    return !pod->node_name[0] && !pod->meta.deletion_ns && c_eq(pod->scheduler_name, c->scheduler_name);
+    return !pod->node_name[0] && !pod->meta.deletion_ns &&
+           c_eq(pod->scheduler_name, c->scheduler_name);
 }
 
-void cluster_pod_changed(struct cluster *c, const struct pod *old, const struct pod *pod, int64_t now_ns)
+void cluster_pod_changed(
+    struct cluster *c, const struct pod *old, const struct pod *pod, int64_t now_ns)
 {
     if (old && (!pod || !c_eq(old->meta.uid, pod->meta.uid)))
         cluster_drop(c, old->meta.uid, now_ns);
@@ -211,7 +216,8 @@ static void house_the_homeless(struct cluster *c)
 
     if (!c->homeless)
         return;
-    HASH_ITER(hh, c->pods, pod, next) {
+    HASH_ITER(hh, c->pods, pod, next)
+    {
         if (!is_homeless(pod))
             continue;
         c->homeless--;
@@ -228,8 +234,8 @@ static void remove_node(struct cluster *c, const char *name)
     node_table_remove(c->nodes, name);
 }
 
-void cluster_node_changed(struct cluster *c, const struct node *old, const struct node *node,
-    int64_t now_ns)
+void cluster_node_changed(
+    struct cluster *c, const struct node *old, const struct node *node, int64_t now_ns)
 {
     uint32_t row;
 
@@ -243,7 +249,8 @@ void cluster_node_changed(struct cluster *c, const struct node *old, const struc
     wake(c, changed, row, now_ns);
 }
 
-uint32_t cluster_assume(struct cluster *c, struct pod_info *pod, uint32_t row, int64_t *ret_arrived_ns)
+uint32_t cluster_assume(
+    struct cluster *c, struct pod_info *pod, uint32_t row, int64_t *ret_arrived_ns)
 {
     uint32_t attempts = queue_taken(c->queue, pod, ret_arrived_ns);
 

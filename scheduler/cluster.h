@@ -1,8 +1,10 @@
 /*
- * Cluster: the scheduler's picture of nodes and pods, kept by changes: node table, queue, and all pods by uid.
+ * Cluster: the scheduler's picture of nodes and pods, kept by changes: node table, queue, and all
+ * pods by uid.
  *
- * It takes objects as the informers report them (old and new, one of them NULL) in any order and any number
- * of times, and the outcomes of binds; it decides nothing and calls no API, so tests drive it directly.
+ * It takes objects as the informers report them (old and new, one of them NULL) in any order and
+ * any number of times, and the outcomes of binds; it decides nothing and calls no API, so tests
+ * drive it directly.
  *
  *     cluster_node_changed(c, NULL, node, now);
  *     cluster_pod_changed(c, NULL, pod, now);
@@ -19,22 +21,25 @@ struct cluster {
     struct node_table *nodes;
     struct queue *queue;
     struct decider *decider;
-    struct pod_info *pods;     /* by uid: waiting, assumed or assigned */
-    size_t homeless;           /* assigned pods whose node is not in the table */
+    struct pod_info *pods; /* by uid: waiting, assumed or assigned */
+    size_t homeless;       /* assigned pods whose node is not in the table */
     const char *scheduler_name;
 };
 
 struct cluster *cluster_new(struct env *env, const char *scheduler_name);
 void cluster_free(struct cluster *c);
 
-void cluster_node_changed(struct cluster *c, const struct node *old, const struct node *node,
-    int64_t now_ns);
-void cluster_pod_changed(struct cluster *c, const struct pod *old, const struct pod *pod, int64_t now_ns);
+void cluster_node_changed(
+    struct cluster *c, const struct node *old, const struct node *node, int64_t now_ns);
+void cluster_pod_changed(
+    struct cluster *c, const struct pod *old, const struct pod *pod, int64_t now_ns);
 
-/* A popped pod goes to `row` until cluster_pod_changed confirms it or cluster_forget takes it back. Returns
- * the attempts it took. */
-uint32_t cluster_assume(struct cluster *c, struct pod_info *pod, uint32_t row, int64_t *ret_arrived_ns);
-/* The bind of a pod failed: off its row and back to the queue (unless gone or bound otherwise meanwhile). */
+/* A popped pod goes to `row` until cluster_pod_changed confirms it or cluster_forget takes it back.
+ * Returns the attempts it took. */
+uint32_t cluster_assume(
+    struct cluster *c, struct pod_info *pod, uint32_t row, int64_t *ret_arrived_ns);
+/* The bind of a pod failed: off its row and back to the queue (unless gone or bound otherwise
+ * meanwhile). */
 void cluster_forget(struct cluster *c, const char *uid, uint32_t attempts, int64_t now_ns);
 /* A pod that is gone though no event has said so yet. */
 void cluster_drop(struct cluster *c, const char *uid, int64_t now_ns);

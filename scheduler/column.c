@@ -61,7 +61,7 @@ static void become_list(struct column *c)
     c->row_capacity = c->count ? c->count : 1;
     c->rows = xmalloc(c->row_capacity * sizeof(uint32_t));
     NODE_SET_FOR_EACH(row, &set)
-        c->rows[n++] = row;
+    c->rows[n++] = row;
     assert(n == c->count);
     free(steal(&c->words));
     c->word_count = 0;
@@ -145,7 +145,8 @@ void column_or(const struct column *c, struct node_set *set)
         node_set_add(set, c->rows[i]);
 }
 
-void column_count(const struct column *c, const struct node_set *set, int64_t amount, int64_t *counts)
+void column_count(
+    const struct column *c, const struct node_set *set, int64_t amount, int64_t *counts)
 {
     if (!c->words) {
         for (uint32_t i = 0; i < c->count; i++)
@@ -155,6 +156,6 @@ void column_count(const struct column *c, const struct node_set *set, int64_t am
     }
     struct node_set mine = {c->words, c->word_count};
     NODE_SET_FOR_EACH(row, &mine)
-        if (node_set_has(set, row))
-            counts[row] += amount;
+    if (node_set_has(set, row))
+        counts[row] += amount;
 }

@@ -1,8 +1,8 @@
 /*
  * Decide: filters, scores and the choice among the best. See decide.h.
  *
- * On the way to a decision nothing is recorded but bits; only when no node fits are the filters run again,
- * one at a time, to learn which of them refused which node.
+ * On the way to a decision nothing is recorded but bits; only when no node fits are the filters run
+ * again, one at a time, to learn which of them refused which node.
  */
 #include "scheduler/decide.h"
 
@@ -15,7 +15,7 @@ struct decider {
     struct arena *arena;
     int64_t *scores, *total; /* one a row */
     uint32_t capacity;
-    uint64_t random;         /* state of the generator that breaks ties */
+    uint64_t random; /* state of the generator that breaks ties */
     struct strbuf message;
 };
 
@@ -59,8 +59,10 @@ static void reserve_rows(struct decider *d, uint32_t capacity)
     d->capacity = capacity;
 }
 
-/* Runs the narrowing hooks and filters; returns the sentence of a hook that refused the whole pod, or NULL. */
-static const char *run_filters(const struct cycle *cycle, struct node_set *fits, uint64_t *refused_by)
+/* Runs the narrowing hooks and filters; returns the sentence of a hook that refused the whole pod,
+ * or NULL. */
+static const char *run_filters(
+    const struct cycle *cycle, struct node_set *fits, uint64_t *refused_by)
 {
     size_t left = node_set_count(fits);
     const char *whole_pod = NULL;
@@ -95,8 +97,9 @@ static void normalize(enum plugin_normalize how, const struct node_set *fits, in
     if (how == NORMALIZE_NONE)
         return;
     NODE_SET_FOR_EACH(row, fits)
-        highest = scores[row] > highest ? scores[row] : highest;
-    NODE_SET_FOR_EACH(row, fits) {
+    highest = scores[row] > highest ? scores[row] : highest;
+    NODE_SET_FOR_EACH(row, fits)
+    {
         int64_t score = highest ? scores[row] * PLUGIN_SCORE_MAX / highest : 0;
         scores[row] = how == NORMALIZE_REVERSED ? PLUGIN_SCORE_MAX - score : score;
     }
@@ -113,7 +116,7 @@ static void run_scores(struct decider *d, const struct cycle *cycle, const struc
             continue;
         normalize(plugins[i]->normalize, fits, d->scores);
         NODE_SET_FOR_EACH(row, fits)
-            d->total[row] += plugins[i]->weight * d->scores[row];
+        d->total[row] += plugins[i]->weight * d->scores[row];
     }
 }
 
@@ -123,7 +126,8 @@ static uint32_t choose(struct decider *d, const struct node_set *fits)
     uint32_t best = ROW_NONE;
     uint64_t equals = 0;
 
-    NODE_SET_FOR_EACH(row, fits) {
+    NODE_SET_FOR_EACH(row, fits)
+    {
         if (best == ROW_NONE || d->total[row] > d->total[best]) {
             best = row;
             equals = 1;
@@ -147,8 +151,8 @@ static void diagnose(const struct cycle *cycle, struct diagnosis *why)
             continue;
         plugins[i]->narrow(cycle, &fits);
         diagnosis_add_nodes(why,
-            arena_printf(cycle->arena, "node(s) didn't satisfy plugin(s) [%s]",
-                plugins[i]->upstream_name),
+            arena_printf(
+                cycle->arena, "node(s) didn't satisfy plugin(s) [%s]", plugins[i]->upstream_name),
             left - node_set_count(&fits), true);
     }
     for (size_t i = 0; i < plugin_count; i++) {
@@ -158,12 +162,12 @@ static void diagnose(const struct cycle *cycle, struct diagnosis *why)
         plugins[i]->filter(cycle, &fits);
         node_set_and_not(&before, &fits);
         NODE_SET_FOR_EACH(row, &before)
-            diagnosis_add_node(why, cycle, plugins[i], row);
+        diagnosis_add_node(why, cycle, plugins[i], row);
     }
 }
 
-static void explain(struct decider *d, const struct cycle *cycle, const char *whole_pod,
-    struct decision *ret)
+static void explain(
+    struct decider *d, const struct cycle *cycle, const char *whole_pod, struct decision *ret)
 {
     struct diagnosis why = {
         .reasons = {.arena = d->arena},

@@ -1,9 +1,9 @@
 /*
  * Diagnosis: the sentence in a pending pod's condition and event. See diagnosis.h.
  *
- * The part about preemption is left out where a pod of lower priority stands in the way: evicting it is
- * what upstream would do, so no claim is made.
- * Upstream: framework/types.go FitError.Error(), preemption.go.
+ * The part about preemption is left out where a pod of lower priority stands in the way: evicting
+ * it is what upstream would do, so no claim is made. Upstream: framework/types.go FitError.Error(),
+ * preemption.go.
  */
 #include "scheduler/diagnosis.h"
 
@@ -57,8 +57,8 @@ static bool has_lower_priority(const struct cycle *cycle, uint32_t row)
     return false;
 }
 
-void diagnosis_add_node(struct diagnosis *d, const struct cycle *cycle, const struct plugin *plugin,
-    uint32_t row)
+void diagnosis_add_node(
+    struct diagnosis *d, const struct cycle *cycle, const struct plugin *plugin, uint32_t row)
 {
     d->reasons.unresolvable = plugin->unresolvable;
     if (plugin->explain)

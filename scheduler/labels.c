@@ -18,7 +18,7 @@ static void key_free(struct label_index *index, struct label_key *key)
     struct label_value *value, *next;
 
     HASH_ITER(hh, key->values, value, next)
-        value_free(key, value);
+    value_free(key, value);
     HASH_DEL(index->keys, key);
     column_done(&key->nodes);
     free(key->name);
@@ -30,7 +30,7 @@ void label_index_done(struct label_index *index)
     struct label_key *key, *next;
 
     HASH_ITER(hh, index->keys, key, next)
-        key_free(index, key);
+    key_free(index, key);
 }
 
 const struct label_key *label_index_key(const struct label_index *index, const char *name)
@@ -49,8 +49,8 @@ const struct label_value *label_key_value(const struct label_key *key, const cha
     return value;
 }
 
-struct label_value *label_index_add(struct label_index *index, const char *name, const char *text,
-    uint32_t row, uint32_t capacity)
+struct label_value *label_index_add(
+    struct label_index *index, const char *name, const char *text, uint32_t row, uint32_t capacity)
 {
     struct label_key *key;
     struct label_value *value;
@@ -75,8 +75,8 @@ struct label_value *label_index_add(struct label_index *index, const char *name,
     return value;
 }
 
-void label_index_remove(struct label_index *index, struct label_value *value, uint32_t row,
-    uint32_t capacity)
+void label_index_remove(
+    struct label_index *index, struct label_value *value, uint32_t row, uint32_t capacity)
 {
     struct label_key *key = value->key;
 
@@ -99,8 +99,8 @@ const char *taint_effect_name(enum taint_effect effect)
     return effect_names[effect];
 }
 
-struct taint *taints_add(struct taint **list, const char *key, const char *value, const char *effect,
-    uint32_t row, uint32_t capacity)
+struct taint *taints_add(struct taint **list, const char *key, const char *value,
+    const char *effect, uint32_t row, uint32_t capacity)
 {
     size_t e = 0;
 

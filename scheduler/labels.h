@@ -4,8 +4,8 @@
  *     key "zone" -> column of all rows that have it
  *         value "a" -> column of rows     value "b" -> column of rows
  *
- * Selectors look a key or value up once a pod and then work on columns. A key or value that no node has
- * any more is freed, so the index is never larger than the nodes are.
+ * Selectors look a key or value up once a pod and then work on columns. A key or value that no node
+ * has any more is freed, so the index is never larger than the nodes are.
  *
  * Threads: the scheduler's loop only.
  */
@@ -19,7 +19,7 @@ struct label_value {
     struct label_key *key;
     char *text;
     struct column nodes;
-    int64_t number;  /* for Gt and Lt */
+    int64_t number; /* for Gt and Lt */
     bool is_number;
     UT_hash_handle hh;
 };
@@ -36,10 +36,10 @@ struct label_index {
 };
 
 void label_index_done(struct label_index *index);
-struct label_value *label_index_add(struct label_index *index, const char *key, const char *value,
-    uint32_t row, uint32_t capacity);
-void label_index_remove(struct label_index *index, struct label_value *value, uint32_t row,
-    uint32_t capacity);
+struct label_value *label_index_add(
+    struct label_index *index, const char *key, const char *value, uint32_t row, uint32_t capacity);
+void label_index_remove(
+    struct label_index *index, struct label_value *value, uint32_t row, uint32_t capacity);
 const struct label_key *label_index_key(const struct label_index *index, const char *key);
 const struct label_value *label_key_value(const struct label_key *key, const char *value);
 
@@ -53,7 +53,7 @@ struct taint {
 };
 
 const char *taint_effect_name(enum taint_effect effect);
-struct taint *taints_add(struct taint **list, const char *key, const char *value, const char *effect,
-    uint32_t row, uint32_t capacity);
+struct taint *taints_add(struct taint **list, const char *key, const char *value,
+    const char *effect, uint32_t row, uint32_t capacity);
 void taints_remove(struct taint **list, struct taint *taint, uint32_t row, uint32_t capacity);
 void taints_done(struct taint **list);

@@ -49,10 +49,10 @@ static int run(const struct config *config, struct error *err)
     if (r == 0) {
         if (config->leader_elect) {
             leader = leader_new(component->client, &(struct leader_config){
-                .namespace_ = "kube-system",
-                .name = "kube-scheduler",
-                .on_lost = on_lost,
-            });
+                                                       .namespace_ = "kube-system",
+                                                       .name = "kube-scheduler",
+                                                       .on_lost = on_lost,
+                                                   });
             leader_wait(leader, ENV_FOREVER);
         }
         scheduler_start(scheduler);

@@ -1,8 +1,9 @@
 /*
  * Node set: one bit a row of the node table.
  *
- * Sets of one table have the same number of words (rows are allocated in multiples of 64), so that two of
- * them combine word by word. A filter gets the set of nodes that are still possible and clears bits.
+ * Sets of one table have the same number of words (rows are allocated in multiples of 64), so that
+ * two of them combine word by word. A filter gets the set of nodes that are still possible and
+ * clears bits.
  *
  * Ownership: the words belong to whoever made them, mostly a cycle's arena.
  */
@@ -22,13 +23,15 @@ struct node_set {
     size_t word_count;
 };
 
-/* For each row of set, ascending: row is a uint32_t declared here. `break` goes to the next row, as `continue`. */
-#define NODE_SET_FOR_EACH(row, set)                                                                \
-    for (size_t row##_w = 0; row##_w < (set)->word_count; row##_w++)                               \
-        for (uint64_t row##_bits = (set)->words[row##_w]; row##_bits; row##_bits &= row##_bits - 1) \
-            for (uint32_t row = (uint32_t)(row##_w * 64) + (uint32_t)__builtin_ctzll(row##_bits),   \
-                          row##_once = 1;                                                          \
-                row##_once; row##_once = 0)
+/* For each row of set, ascending: row is a uint32_t declared here. `break` goes to the next row, as
+ * `continue`. */
+#define NODE_SET_FOR_EACH(row, set)                                                               \
+    for (size_t row##_w = 0; row##_w < (set)->word_count; row##_w++)                              \
+        for (uint64_t row##_bits = (set)->words[row##_w]; row##_bits;                             \
+             row##_bits &= row##_bits - 1)                                                        \
+            for (uint32_t row = (uint32_t)(row##_w * 64) + (uint32_t)__builtin_ctzll(row##_bits), \
+                          row##_once = 1;                                                         \
+                 row##_once; row##_once = 0)
 
 static inline bool node_set_has(const struct node_set *s, uint32_t row)
 {

@@ -1,8 +1,10 @@
 /*
- * Node table: rows, resource columns and host ports. See node_table.h; labels and taints are in labels.c.
+ * Node table: rows, resource columns and host ports. See node_table.h; labels and taints are in
+ * labels.c.
  *
- * Invariant: for every live row and resource id with a column, free[row] = allocatable[row] - sum of the
- * row's pods. A column made late (the first node that offers the resource) is recounted from the pods.
+ * Invariant: for every live row and resource id with a column, free[row] = allocatable[row] - sum
+ * of the row's pods. A column made late (the first node that offers the resource) is recounted from
+ * the pods.
  */
 #include "scheduler/node_table.h"
 
@@ -22,7 +24,8 @@ static void grow(struct node_table *t)
     uint32_t old = t->capacity, now = old ? old * 2 : ROWS_MIN;
 
     t->live.words = grow_array(t->live.words, old / 64, now / 64, sizeof(uint64_t));
-    t->unschedulable.words = grow_array(t->unschedulable.words, old / 64, now / 64, sizeof(uint64_t));
+    t->unschedulable.words =
+        grow_array(t->unschedulable.words, old / 64, now / 64, sizeof(uint64_t));
     t->live.word_count = t->unschedulable.word_count = now / 64;
     t->rows = grow_array(t->rows, old, now, sizeof(*t->rows));
     for (size_t i = 0; i < 2; i++)
@@ -70,7 +73,8 @@ static void recount(struct node_table *t, uint32_t id)
 {
     struct resource_column *c = &t->resources[id];
 
-    NODE_SET_FOR_EACH(row, &t->live) {
+    NODE_SET_FOR_EACH(row, &t->live)
+    {
         c->free[row] = c->allocatable[row];
         for (struct pod_info *p = t->rows[row]->pods; p; p = p->next)
             c->free[row] -= requested(p, id);
@@ -103,9 +107,9 @@ void node_table_free(struct node_table *t)
     if (!t)
         return;
     HASH_ITER(hh, t->by_name, row, next_row)
-        node_table_remove(t, row->name);
+    node_table_remove(t, row->name);
     HASH_ITER(hh, t->ports, port, next_port)
-        port_entry_free(t, port);
+    port_entry_free(t, port);
     label_index_done(&t->labels);
     taints_done(&t->taints);
     for (size_t i = 0; i < t->resource_count; i++) {
@@ -172,7 +176,8 @@ static void drop_labels(struct node_table *t, struct node_row *row)
     row->label_count = 0;
 }
 
-static unsigned set_labels(struct node_table *t, struct node_row *row, const struct string_map *labels)
+static unsigned set_labels(
+    struct node_table *t, struct node_row *row, const struct string_map *labels)
 {
     if (same_labels(row, labels))
         return 0;
@@ -180,8 +185,8 @@ static unsigned set_labels(struct node_table *t, struct node_row *row, const str
     row->labels = xcalloc(labels->count ? labels->count : 1, sizeof(*row->labels));
     row->label_count = (uint32_t)labels->count;
     for (size_t i = 0; i < labels->count; i++)
-        row->labels[i] = label_index_add(&t->labels, labels->pairs[i].key, labels->pairs[i].value,
-            row->row, t->capacity);
+        row->labels[i] = label_index_add(
+            &t->labels, labels->pairs[i].key, labels->pairs[i].value, row->row, t->capacity);
     return EVENT_NODE_RELABELLED;
 }
 
@@ -223,8 +228,8 @@ static unsigned set_taints(struct node_table *t, struct node_row *row, const str
     drop_taints(t, row);
     row->taints = xcalloc(node->taints.count ? node->taints.count : 1, sizeof(*row->taints));
     for (size_t i = 0; i < node->taints.count; i++) {
-        struct taint *one = taints_add(&t->taints, taints[i].key, taints[i].value, taints[i].effect,
-            row->row, t->capacity);
+        struct taint *one = taints_add(
+            &t->taints, taints[i].key, taints[i].value, taints[i].effect, row->row, t->capacity);
         /* The same taint twice is one taint: its column holds the row once. */
         bool known = !one;
         for (uint32_t k = 0; k < row->taint_count && !known; k++)
@@ -235,8 +240,8 @@ static unsigned set_taints(struct node_table *t, struct node_row *row, const str
     return EVENT_NODE_TAINTED;
 }
 
-static unsigned set_allocatable(struct node_table *t, struct node_row *row,
-    const struct string_map *allocatable)
+static unsigned set_allocatable(
+    struct node_table *t, struct node_row *row, const struct string_map *allocatable)
 {
     unsigned changed = 0;
 
@@ -438,6 +443,6 @@ bool node_table_check(const struct node_table *t, struct strbuf *why)
         strbuf_addf(why, "%u nodes, %zu rows, %u names; ", t->count, node_set_count(&t->live),
             HASH_COUNT(t->by_name));
     NODE_SET_FOR_EACH(row, &t->live)
-        right = check_row(t, t->rows[row], why) && right;
+    right = check_row(t, t->rows[row], why) && right;
     return right && !why->n;
 }

@@ -1,15 +1,15 @@
 /*
  * Node table: all nodes as columns, one row a node.
  *
- *     live            bit: the row holds a node           unschedulable   bit: spec.unschedulable
- *     resources[id]   free and allocatable amount a row   labels, taints  columns of rows
- *     ports           rows that use a host port           rows[row]       name, pods and what to undo
+ *     live           bit: the row holds a node          unschedulable   bit: spec.unschedulable
+ *     resources[id]  free and allocatable amount        labels, taints  columns of rows
+ *     ports          rows that use a host port          rows[row]       name, pods, what to undo
  *
- * A row keeps its number while its node exists and is reused afterwards. A node without its pods, or a pod
- * whose node is not in the table, is normal: events of different kinds come in any order.
+ * A row keeps its number while its node exists and is reused afterwards. A node without its pods,
+ * or a pod whose node is not in the table, is normal: events of different kinds come in any order.
  *
- * free = allocatable - sum of the requests of the row's pods (bound and assumed), never recomputed per
- * decision; node_table_check() compares with a rebuild, for tests.
+ * free = allocatable - sum of the requests of the row's pods (bound and assumed), never recomputed
+ * per decision; node_table_check() compares with a rebuild, for tests.
  *
  * Ownership: owns rows, borrows pod infos. Threads: the scheduler's loop only.
  * Cost: about 150 bytes a node, 8 more for each of its labels and 16 for each resource.
@@ -24,9 +24,9 @@ enum cluster_event {
     EVENT_NODE_ADDED = 1 << 0,
     EVENT_NODE_ALLOCATABLE = 1 << 1,
     EVENT_NODE_RELABELLED = 1 << 2,
-    EVENT_NODE_TAINTED = 1 << 3,     /* taints or unschedulable changed */
-    EVENT_POD_REMOVED = 1 << 4,      /* from a node: its resources and ports are free */
-    EVENT_POD_ADDED = 1 << 5,        /* to a node: others may like to be near */
+    EVENT_NODE_TAINTED = 1 << 3, /* taints or unschedulable changed */
+    EVENT_POD_REMOVED = 1 << 4,  /* from a node: its resources and ports are free */
+    EVENT_POD_ADDED = 1 << 5,    /* to a node: others may like to be near */
 };
 
 struct node_row {
@@ -59,12 +59,12 @@ struct port_entry {
 struct node_table {
     uint32_t capacity, count; /* rows, a multiple of 64; nodes */
     struct node_set live, unschedulable;
-    struct node_row **rows;   /* by row; NULL where free */
+    struct node_row **rows; /* by row; NULL where free */
     struct node_row *by_name;
     struct resource_names names;
     struct resource_column *resources; /* by resource id */
     size_t resource_count;
-    int64_t *free_nonzero[2];          /* cpu, memory: allocatable - nonzero requests */
+    int64_t *free_nonzero[2]; /* cpu, memory: allocatable - nonzero requests */
     struct label_index labels;
     struct taint *taints;
     struct port_entry *ports;
@@ -73,14 +73,16 @@ struct node_table {
 struct node_table *node_table_new(void);
 void node_table_free(struct node_table *t);
 
-/* Adds or updates a node; *ret_row gets its row. Returns the enum cluster_event bits of what changed. */
+/* Adds or updates a node; *ret_row gets its row. Returns the enum cluster_event bits of what
+ * changed. */
 unsigned node_table_set(struct node_table *t, const struct node *node, uint32_t *ret_row);
 /* Removes a node; its pods stay, on no row. False when there is none of that name. */
 bool node_table_remove(struct node_table *t, const char *name);
 struct node_row *node_table_find(const struct node_table *t, const char *name);
 
 void node_table_add_pod(struct node_table *t, struct pod_info *pod, uint32_t row);
-void node_table_remove_pod(struct node_table *t, struct pod_info *pod); /* no-op when it is on no row */
+void node_table_remove_pod(
+    struct node_table *t, struct pod_info *pod); /* no-op when it is on no row */
 
 /* Free amount in a row; 0 for a resource that no node offers. */
 int64_t node_table_free_of(const struct node_table *t, uint32_t resource, uint32_t row);

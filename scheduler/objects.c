@@ -11,7 +11,8 @@ static const struct projection_field toleration_fields[] = {
     PROJECT(struct toleration, value, "value", P_STRING),
     PROJECT(struct toleration, effect, "effect", P_STRING),
 };
-static const struct projection toleration_projection = PROJECTION(struct toleration, toleration_fields);
+static const struct projection toleration_projection =
+    PROJECTION(struct toleration, toleration_fields);
 
 static const struct projection_field port_fields[] = {
     PROJECT(struct container_port, host_port, "hostPort", P_INT),
@@ -25,7 +26,8 @@ static const struct projection_field container_fields[] = {
     PROJECT_OF(struct container, ports, "ports", P_LIST, &port_projection),
     PROJECT(struct container, restart_policy, "restartPolicy", P_STRING),
 };
-static const struct projection container_projection = PROJECTION(struct container, container_fields);
+static const struct projection container_projection =
+    PROJECTION(struct container, container_fields);
 
 static const struct projection_field requirement_fields[] = {
     PROJECT(struct node_requirement, key, "key", P_STRING),
@@ -81,7 +83,8 @@ static const struct projection_field pod_fields[] = {
     PROJECT(struct pod, node_selector, "spec.nodeSelector", P_MAP),
     PROJECT_OF(struct pod, required, REQUIRED ".nodeSelectorTerms", P_LIST, &term_projection),
     PROJECT_OF(struct pod, preferred,
-        NODE_AFFINITY "preferredDuringSchedulingIgnoredDuringExecution", P_LIST, &preferred_projection),
+        NODE_AFFINITY "preferredDuringSchedulingIgnoredDuringExecution", P_LIST,
+        &preferred_projection),
     PROJECT_OF(struct pod, gates, "spec.schedulingGates", P_LIST, &gate_projection),
     PROJECT_OF(struct pod, conditions, "status.conditions", P_LIST, &condition_projection),
 };

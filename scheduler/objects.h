@@ -1,5 +1,6 @@
 /*
- * What the scheduler reads of a Pod and of a Node: projections (common/projection.h) for its informers.
+ * What the scheduler reads of a Pod and of a Node: projections (common/projection.h) for its
+ * informers.
  */
 #pragma once
 
@@ -43,17 +44,17 @@ struct pod {
     const char *node_name, *scheduler_name, *phase, *preemption_policy;
     int64_t priority;
     bool host_network;
-    bool has_required_terms;            /* affinity.nodeAffinity.required... is there */
-    struct projected_list containers;   /* struct container */
+    bool has_required_terms;          /* affinity.nodeAffinity.required... is there */
+    struct projected_list containers; /* struct container */
     struct projected_list init_containers;
-    struct string_map pod_requests;     /* spec.resources.requests */
+    struct string_map pod_requests; /* spec.resources.requests */
     struct string_map overhead;
-    struct projected_list tolerations;  /* struct toleration */
+    struct projected_list tolerations; /* struct toleration */
     struct string_map node_selector;
-    struct projected_list required;     /* struct node_term, any of them */
-    struct projected_list preferred;    /* struct preferred_node_term */
-    struct projected_list gates;        /* struct scheduling_gate */
-    struct projected_list conditions;   /* struct pod_condition */
+    struct projected_list required;   /* struct node_term, any of them */
+    struct projected_list preferred;  /* struct preferred_node_term */
+    struct projected_list gates;      /* struct scheduling_gate */
+    struct projected_list conditions; /* struct pod_condition */
 };
 
 struct scheduling_gate {

@@ -1,6 +1,6 @@
 /*
- * The list of plugins. Filters run in this order (upstream's), so a node's reason is that of the first
- * plugin here that refuses it; weights are upstream's defaults.
+ * The list of plugins. Filters run in this order (upstream's), so a node's reason is that of the
+ * first plugin here that refuses it; weights are upstream's defaults.
  */
 #include "scheduler/plugin.h"
 

@@ -1,8 +1,8 @@
 /*
  * Pod info: request arithmetic and host ports of a pod.
  *
- * Sums saturate at RESOURCE_AMOUNT_MAX: a pod that asks for the impossible fits nowhere instead of wrapping around.
- * Upstream: component-helpers/resource PodRequests, scheduler/framework/types.go.
+ * Sums saturate at RESOURCE_AMOUNT_MAX: a pod that asks for the impossible fits nowhere instead of
+ * wrapping around. Upstream: component-helpers/resource PodRequests, scheduler/framework/types.go.
  */
 #include "scheduler/pod_info.h"
 
@@ -101,8 +101,8 @@ static void amounts_max(struct amounts *to, const struct amounts *from)
     }
 }
 
-static struct amounts amounts_of(struct arena *arena, struct resource_names *names,
-    const struct string_map *map)
+static struct amounts amounts_of(
+    struct arena *arena, struct resource_names *names, const struct string_map *map)
 {
     struct amounts a = {.arena = arena};
 
@@ -113,8 +113,8 @@ static struct amounts amounts_of(struct arena *arena, struct resource_names *nam
     return a;
 }
 
-static struct amounts container_amounts(struct arena *arena, struct resource_names *names,
-    const struct container *c, bool nonzero)
+static struct amounts container_amounts(
+    struct arena *arena, struct resource_names *names, const struct container *c, bool nonzero)
 {
     struct amounts a = amounts_of(arena, names, &c->requests);
 
@@ -125,8 +125,8 @@ static struct amounts container_amounts(struct arena *arena, struct resource_nam
     return a;
 }
 
-static struct amounts pod_amounts(struct arena *arena, struct resource_names *names,
-    const struct pod *pod, bool nonzero)
+static struct amounts pod_amounts(
+    struct arena *arena, struct resource_names *names, const struct pod *pod, bool nonzero)
 {
     struct amounts total = {.arena = arena}, sidecars = {.arena = arena}, init = {.arena = arena};
     const struct container *containers = pod->containers.items;
@@ -190,7 +190,8 @@ static void add_ports(struct pod_info *info, const struct container *c)
                 .port = (uint16_t)ports[i].host_port,
                 .protocol = ports[i].protocol[0] ? ports[i].protocol[0] : 'T',
                 .ip = c_eq(ports[i].host_ip, "0.0.0.0") || c_eq(ports[i].host_ip, "::")
-                          ? "" : ports[i].host_ip,
+                          ? ""
+                          : ports[i].host_ip,
             };
         info->port_count++;
     }

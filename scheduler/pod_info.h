@@ -1,9 +1,10 @@
 /*
  * Pod info: a pod as the scheduler counts it: what it requests, computed once, and where it is.
  *
- * Requests follow upstream's arithmetic: the sum of the containers and sidecars, at least what any init
- * container needs beside the sidecars started before it, replaced by pod-level requests where given, plus
- * overhead. `nonzero` is the same with 100m CPU and 200Mi for containers that name none; scores use it.
+ * Requests follow upstream's arithmetic: the sum of the containers and sidecars, at least what any
+ * init container needs beside the sidecars started before it, replaced by pod-level requests where
+ * given, plus overhead. `nonzero` is the same with 100m CPU and 200Mi for containers that name
+ * none; scores use it.
  *
  * Resources are small integers: the four fixed ones below, then extended resources as they are met
  * (struct resource_names). CPU is in thousandths, everything else in units.
@@ -19,8 +20,8 @@
 enum { RESOURCE_CPU, RESOURCE_MEMORY, RESOURCE_EPHEMERAL, RESOURCE_PODS, RESOURCE_FIXED };
 #define RESOURCE_REQUESTABLE RESOURCE_PODS /* pods is counted, not requested */
 
-/* Larger amounts count as this (a pebibyte, 10^12 cores): sums of 8,192 of them stay within 64 bits, so that
- * columns need no overflow checks. */
+/* Larger amounts count as this (a pebibyte, 10^12 cores): sums of 8,192 of them stay within 64
+ * bits, so that columns need no overflow checks. */
 #define RESOURCE_AMOUNT_MAX (1ll << 50)
 
 #define NONZERO_MILLI_CPU 100
@@ -45,8 +46,8 @@ struct resource_request {
 
 struct host_port {
     uint16_t port;
-    char protocol;   /* 'T', 'U', 'S' */
-    const char *ip;  /* "" for all addresses; lies in the projected object */
+    char protocol;  /* 'T', 'U', 'S' */
+    const char *ip; /* "" for all addresses; lies in the projected object */
 };
 
 struct queue_item;
@@ -58,11 +59,11 @@ struct pod_info {
     struct resource_request *extended;
     struct host_port *ports;
     uint32_t extended_count, port_count;
-    uint32_t row;                         /* ROW_NONE: on no node of the table */
-    bool assumed;                         /* on its row by our decision, not yet confirmed */
-    struct pod_info *previous, *next;     /* on its row */
-    struct queue_item *queued;            /* while it waits; owned by the queue */
-    UT_hash_handle hh;                    /* by uid */
+    uint32_t row;                     /* ROW_NONE: on no node of the table */
+    bool assumed;                     /* on its row by our decision, not yet confirmed */
+    struct pod_info *previous, *next; /* on its row */
+    struct queue_item *queued;        /* while it waits; owned by the queue */
+    UT_hash_handle hh;                /* by uid */
 };
 
 struct pod_info *pod_info_new(struct resource_names *names, const struct pod *pod);

@@ -1,8 +1,8 @@
 /*
  * Queue of pods that wait. See queue.h.
  *
- * Active and backing-off pods are binary heaps whose items know their index; the others are arrays that
- * close gaps with their last item.
+ * Active and backing-off pods are binary heaps whose items know their index; the others are arrays
+ * that close gaps with their last item.
  */
 #include "scheduler/queue.h"
 
@@ -52,7 +52,8 @@ static bool is_heap(enum queue_place place)
     return place == QUEUE_ACTIVE || place == QUEUE_BACKING_OFF;
 }
 
-static bool goes_first(enum queue_place place, const struct queue_item *a, const struct queue_item *b)
+static bool goes_first(
+    enum queue_place place, const struct queue_item *a, const struct queue_item *b)
 {
     if (place == QUEUE_BACKING_OFF)
         return a->ready_ns < b->ready_ns;
@@ -140,8 +141,8 @@ void queue_remove(struct queue *q, struct pod_info *pod)
     free(steal(&pod->queued));
 }
 
-void queue_replace(struct queue *q, struct pod_info *old, struct pod_info *pod, bool spec_changed,
-    int64_t now_ns)
+void queue_replace(
+    struct queue *q, struct pod_info *old, struct pod_info *pod, bool spec_changed, int64_t now_ns)
 {
     struct queue_item *item = steal(&old->queued);
 
@@ -163,7 +164,8 @@ struct pod_info *queue_pop(struct queue *q, int64_t now_ns)
 
     if (active->count)
         item = active->items[0];
-    else if (waiting->count && (waiting->items[0]->ready_ns <= now_ns || !waiting->items[0]->failed))
+    else if (waiting->count &&
+             (waiting->items[0]->ready_ns <= now_ns || !waiting->items[0]->failed))
         item = waiting->items[0];
     if (!item)
         return NULL;
@@ -182,8 +184,8 @@ static int64_t backoff_ns(uint32_t attempts)
     return ns < BACKOFF_MAX_NS ? ns : BACKOFF_MAX_NS;
 }
 
-void queue_put_unschedulable(struct queue *q, struct pod_info *pod, uint64_t refused_by,
-    int64_t now_ns)
+void queue_put_unschedulable(
+    struct queue *q, struct pod_info *pod, uint64_t refused_by, int64_t now_ns)
 {
     struct queue_item *item = pod->queued;
 
@@ -233,8 +235,8 @@ static uint64_t interested(uint64_t refused_by, unsigned events)
     return mask;
 }
 
-void queue_wake(struct queue *q, unsigned events, queue_may_help_fn *may_help, void *arg,
-    int64_t now_ns)
+void queue_wake(
+    struct queue *q, unsigned events, queue_may_help_fn *may_help, void *arg, int64_t now_ns)
 {
     struct place *p = &q->places[QUEUE_UNSCHEDULABLE];
 

@@ -1,8 +1,8 @@
 /*
  * Scheduler: inbox, loop and metrics around the cluster picture. See scheduler.h.
  *
- * The loop alternates: apply every change that has arrived, then try up to PODS_A_TURN pods, so that a long
- * queue never makes the picture old. Lock: s->lock guards the inbox only.
+ * The loop alternates: apply every change that has arrived, then try up to PODS_A_TURN pods, so
+ * that a long queue never makes the picture old. Lock: s->lock guards the inbox only.
  */
 #include "scheduler/scheduler.h"
 
@@ -14,13 +14,15 @@
 
 #define PODS_A_TURN 64
 
-static const struct metric_info attempts_total = {"scheduler_schedule_attempts_total", METRIC_COUNTER,
-    "Attempts to schedule pods, by result.", {"result", "profile"}};
-static const struct metric_info pending_pods = {"scheduler_pending_pods", METRIC_GAUGE,
-    "Pending pods, by the queue they are in.", {"queue"}};
-static const struct metric_info algorithm_seconds = {"scheduler_scheduling_algorithm_duration_seconds",
-    METRIC_HISTOGRAM, "Time of one decision.", {NULL},
-    (const double[]){0.000005, 0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.01, 0.1, 0}};
+static const struct metric_info attempts_total = {"scheduler_schedule_attempts_total",
+    METRIC_COUNTER, "Attempts to schedule pods, by result.", {"result", "profile"}};
+static const struct metric_info pending_pods = {
+    "scheduler_pending_pods", METRIC_GAUGE, "Pending pods, by the queue they are in.", {"queue"}};
+static const struct metric_info algorithm_seconds = {
+    "scheduler_scheduling_algorithm_duration_seconds", METRIC_HISTOGRAM, "Time of one decision.",
+    {NULL},
+    (const double[]){
+        0.000005, 0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.01, 0.1, 0}};
 static const struct metric_info sli_seconds = {"scheduler_pod_scheduling_sli_duration_seconds",
     METRIC_HISTOGRAM, "Time from a pod's arrival in the queue to its bind.", {NULL}};
 static const struct metric_info cache_size = {"scheduler_scheduler_cache_size", METRIC_GAUGE,
@@ -60,8 +62,8 @@ static void push(struct scheduler *s, struct change *change)
     env_unlock(s->env, &s->lock);
 }
 
-static void push_object(struct scheduler *s, enum change_kind kind, const void *old_object,
-    const void *new_object)
+static void push_object(
+    struct scheduler *s, enum change_kind kind, const void *old_object, const void *new_object)
 {
     struct change *change = xcalloc(1, sizeof(*change));
 
@@ -235,8 +237,8 @@ static void on_pods_synced(void *arg)
     s->synced = true;
     env_signal(s->env, &s->wake);
     env_unlock(s->env, &s->lock);
-    log_info("nodes and pods are known, scheduling", "nodes", "%zu", informer_count(s->nodes), "pods",
-        "%zu", informer_count(s->pods), NULL);
+    log_info("nodes and pods are known, scheduling", "nodes", "%zu", informer_count(s->nodes),
+        "pods", "%zu", informer_count(s->pods), NULL);
 }
 
 /* Pods are followed once all nodes are known, so that none has to look for its node later. */
@@ -247,8 +249,8 @@ static void on_nodes_synced(void *arg)
     informer_start(s->pods);
 }
 
-struct scheduler *scheduler_new(struct api_client *client, struct events *events,
-    struct metrics *metrics)
+struct scheduler *scheduler_new(
+    struct api_client *client, struct events *events, struct metrics *metrics)
 {
     struct scheduler *s = xcalloc(1, sizeof(*s));
 
@@ -261,22 +263,23 @@ struct scheduler *scheduler_new(struct api_client *client, struct events *events
     s->cluster = cluster_new(s->env, SCHEDULER_NAME);
     s->writer = writer_new(client, events, on_bound, s);
     s->nodes = informer_new(client, &(struct informer_config){
-        .group_version = "v1",
-        .plural = "nodes",
-        .projection = &node_projection,
-        .handler = on_node,
-        .on_synced = on_nodes_synced,
-        .arg = s,
-    });
-    s->pods = informer_new(client, &(struct informer_config){
-        .group_version = "v1",
-        .plural = "pods",
-        .field_selector = "status.phase!=Succeeded,status.phase!=Failed",
-        .projection = &pod_projection,
-        .handler = on_pod,
-        .on_synced = on_pods_synced,
-        .arg = s,
-    });
+                                        .group_version = "v1",
+                                        .plural = "nodes",
+                                        .projection = &node_projection,
+                                        .handler = on_node,
+                                        .on_synced = on_nodes_synced,
+                                        .arg = s,
+                                    });
+    s->pods =
+        informer_new(client, &(struct informer_config){
+                                 .group_version = "v1",
+                                 .plural = "pods",
+                                 .field_selector = "status.phase!=Succeeded,status.phase!=Failed",
+                                 .projection = &pod_projection,
+                                 .handler = on_pod,
+                                 .on_synced = on_pods_synced,
+                                 .arg = s,
+                             });
     return s;
 }
 

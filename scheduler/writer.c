@@ -1,9 +1,9 @@
 /*
  * Writer: binding, the PodScheduled condition and the events about both. See writer.h.
  *
- * A task takes the first job whose pod is not in another task's hands. Lock: w->lock guards the list and
- * the tasks; no call is made with it held.
- * Upstream: plugins/defaultbinder, schedule_one.go (bindingCycle, handleSchedulingFailure, updatePod).
+ * A task takes the first job whose pod is not in another task's hands. Lock: w->lock guards the
+ * list and the tasks; no call is made with it held. Upstream: plugins/defaultbinder,
+ * schedule_one.go (bindingCycle, handleSchedulingFailure, updatePod).
  */
 #include "scheduler/writer.h"
 
@@ -16,8 +16,8 @@
 struct job {
     struct job *next;
     const struct pod *pod;
-    char *node;    /* bind */
-    char *reason;  /* refuse */
+    char *node;   /* bind */
+    char *reason; /* refuse */
     char *message;
     uint32_t attempts;
 };
@@ -142,17 +142,17 @@ static void run_bind(struct writer *w, const struct job *job)
     if (r == 0) {
         events_emit(w->events, &ref, EVENT_NORMAL, "Scheduled", "Successfully assigned %s/%s to %s",
             job->pod->meta.namespace_, job->pod->meta.name, job->node);
-        log_info("pod bound", "pod", "%s/%s", job->pod->meta.namespace_, job->pod->meta.name, "node",
-            "%s", job->node, "took_ms", "%lld",
+        log_info("pod bound", "pod", "%s/%s", job->pod->meta.namespace_, job->pod->meta.name,
+            "node", "%s", job->node, "took_ms", "%lld",
             (long long)((env_now_ns(w->env) - start_ns) / NS_PER_MS), NULL);
     }
     w->bound(w->arg, &(struct bind_result){
-        .pod = job->pod,
-        .node = job->node,
-        .attempts = job->attempts,
-        .error = r,
-        .text = r < 0 ? err.text : "",
-    });
+                         .pod = job->pod,
+                         .node = job->node,
+                         .attempts = job->attempts,
+                         .error = r,
+                         .text = r < 0 ? err.text : "",
+                     });
 }
 
 static cJSON *condition_patch(struct writer *w, const struct job *job)
@@ -273,8 +273,8 @@ static void add_job(struct writer *w, struct job *job)
     env_unlock(w->env, &w->lock);
 }
 
-struct writer *writer_new(struct api_client *client, struct events *events, writer_bound_fn *bound,
-    void *arg)
+struct writer *writer_new(
+    struct api_client *client, struct events *events, writer_bound_fn *bound, void *arg)
 {
     struct writer *w = xcalloc(1, sizeof(*w));
 

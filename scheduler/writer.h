@@ -1,11 +1,12 @@
 /*
- * Writer: the scheduler's writes, asynchronous and pipelined, so that no API call delays a decision.
+ * Writer: the scheduler's writes, asynchronous and pipelined, so that no API call delays a
+ * decision.
  *
- * Jobs of one pod run one after the other in the order given; jobs of different pods run side by side on up
- * to WRITER_TASKS_MAX tasks, which are started as they are needed.
+ * Jobs of one pod run one after the other in the order given; jobs of different pods run side by
+ * side on up to WRITER_TASKS_MAX tasks, which are started as they are needed.
  *
- * A bind whose answer was lost is neither repeated blindly nor taken for failed: the pod is read, and bound
- * again only if it is still without a node. The outcome is told once, through `bound`.
+ * A bind whose answer was lost is neither repeated blindly nor taken for failed: the pod is read,
+ * and bound again only if it is still without a node. The outcome is told once, through `bound`.
  *
  * Threads: any may add; `bound` is called on a task of the writer. Borrows client, events.
  */
@@ -22,17 +23,19 @@ struct writer;
 struct bind_result {
     const struct pod *pod; /* referenced by the receiver's choice */
     const char *node;
-    uint32_t attempts;     /* scheduling attempts before, given with the job */
-    int error;             /* 0, or -ERR_X; -ERR_NOT_FOUND: the pod is gone */
-    const char *text;      /* of the error */
+    uint32_t attempts; /* scheduling attempts before, given with the job */
+    int error;         /* 0, or -ERR_X; -ERR_NOT_FOUND: the pod is gone */
+    const char *text;  /* of the error */
 };
 typedef void writer_bound_fn(void *arg, const struct bind_result *result);
 
-struct writer *writer_new(struct api_client *client, struct events *events, writer_bound_fn *bound,
-    void *arg);
+struct writer *writer_new(
+    struct api_client *client, struct events *events, writer_bound_fn *bound, void *arg);
 /* Finishes what is in flight, drops what is not begun. */
 void writer_free(struct writer *w);
 
 void writer_bind(struct writer *w, const struct pod *pod, const char *node, uint32_t attempts);
-/* Sets condition PodScheduled=False with reason and message, and emits the FailedScheduling event. */
-void writer_refuse(struct writer *w, const struct pod *pod, const char *reason, const char *message);
+/* Sets condition PodScheduled=False with reason and message, and emits the FailedScheduling event.
+ */
+void writer_refuse(
+    struct writer *w, const struct pod *pod, const char *reason, const char *message);

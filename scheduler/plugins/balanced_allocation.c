@@ -1,10 +1,11 @@
 /*
- * Score "BalancedAllocation": prefers nodes where the used fractions of CPU and memory would be alike.
+ * Score "BalancedAllocation": prefers nodes where the used fractions of CPU and memory would be
+ * alike.
  *
  *     score = (1 - |cpu fraction - memory fraction| / 2) * 100, cut to an integer
  *
- * in the same floating point operations as upstream, so that results are equal. A pod that requests neither
- * has no say.
+ * in the same floating point operations as upstream, so that results are equal. A pod that requests
+ * neither has no say.
  *
  * Cost:     two divisions a node.
  * Threads:  reads the node table of this cycle only.
@@ -31,7 +32,8 @@ static bool balanced_score(const struct cycle *cycle, const struct node_set *fit
 
     if (!pod->request[RESOURCE_CPU] && !pod->request[RESOURCE_MEMORY])
         return false;
-    NODE_SET_FOR_EACH(row, fits) {
+    NODE_SET_FOR_EACH(row, fits)
+    {
         double fraction[2], deviation = 0;
         size_t n = 0;
         for (uint32_t id = RESOURCE_CPU; id <= RESOURCE_MEMORY; id++) {

@@ -1,9 +1,10 @@
 /*
- * Filter "FitResource": refuses nodes with too little free of a resource the pod requests, or no free pod
- * slot.
+ * Filter "FitResource": refuses nodes with too little free of a resource the pod requests, or no
+ * free pod slot.
  *
- * Free is allocatable less the requests of every pod assigned to the node, whatever its phase, until it is
- * gone. A request above the node's allocatable amount is unresolvable: eviction would not help.
+ * Free is allocatable less the requests of every pod assigned to the node, whatever its phase,
+ * until it is gone. A request above the node's allocatable amount is unresolvable: eviction would
+ * not help.
  *
  * Cost:     one comparison a node and requested resource, over arrays.
  * Threads:  reads the node table of this cycle only.
@@ -25,8 +26,8 @@ const struct plugin plugin_fit_resource = {
     .without = fit_without,
 };
 
-static void keep_with_free(const struct node_table *nodes, uint32_t resource, int64_t need,
-    struct node_set *fits)
+static void keep_with_free(
+    const struct node_table *nodes, uint32_t resource, int64_t need, struct node_set *fits)
 {
     if (need <= 0)
         return;
@@ -56,8 +57,8 @@ static void fit_filter(const struct cycle *cycle, struct node_set *fits)
         keep_with_free(cycle->nodes, pod->extended[i].id, pod->extended[i].amount, fits);
 }
 
-static void explain_one(const struct cycle *cycle, uint32_t row, uint32_t id, int64_t need,
-    struct reasons *reasons)
+static void explain_one(
+    const struct cycle *cycle, uint32_t row, uint32_t id, int64_t need, struct reasons *reasons)
 {
     if (need <= 0 || need <= node_table_free_of(cycle->nodes, id, row))
         return;
@@ -94,12 +95,11 @@ static int64_t freed(struct pod_info *const *pods, size_t count, uint32_t id)
 static bool enough_without(const struct cycle *cycle, uint32_t row, struct pod_info *const *pods,
     size_t count, uint32_t id, int64_t need)
 {
-    return need <= 0 ||
-           need <= node_table_free_of(cycle->nodes, id, row) + freed(pods, count, id);
+    return need <= 0 || need <= node_table_free_of(cycle->nodes, id, row) + freed(pods, count, id);
 }
 
-static bool fit_without(const struct cycle *cycle, uint32_t row, struct pod_info *const *pods,
-    size_t count)
+static bool fit_without(
+    const struct cycle *cycle, uint32_t row, struct pod_info *const *pods, size_t count)
 {
     const struct pod_info *pod = cycle->pod;
     bool fits = node_table_free_of(cycle->nodes, RESOURCE_PODS, row) + (int64_t)count >= 1;
@@ -107,6 +107,7 @@ static bool fit_without(const struct cycle *cycle, uint32_t row, struct pod_info
     for (uint32_t id = 0; fits && id < RESOURCE_REQUESTABLE; id++)
         fits = enough_without(cycle, row, pods, count, id, pod->request[id]);
     for (uint32_t i = 0; fits && i < pod->extended_count; i++)
-        fits = enough_without(cycle, row, pods, count, pod->extended[i].id, pod->extended[i].amount);
+        fits =
+            enough_without(cycle, row, pods, count, pod->extended[i].id, pod->extended[i].amount);
     return fits;
 }

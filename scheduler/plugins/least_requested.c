@@ -1,15 +1,16 @@
 /*
- * Score "LeastRequested": prefers nodes that would have the larger part of their CPU and memory left.
+ * Score "LeastRequested": prefers nodes that would have the larger part of their CPU and memory
+ * left.
  *
  *     score = average over cpu and memory of (allocatable - requested) * 100 / allocatable
  *
- * with integer division at each step, so that results equal upstream's. A pod that requests nothing counts
- * as 100m and 200Mi a container, so that idle pods spread too.
+ * with integer division at each step, so that results equal upstream's. A pod that requests nothing
+ * counts as 100m and 200Mi a container, so that idle pods spread too.
  *
  * Cost:     one integer division a node and resource.
  * Threads:  reads the node table of this cycle only.
- * Upstream: plugins/noderesources, least_allocated.go (the LeastAllocated strategy of NodeResourcesFit).
- * Tests:    tests/unit/scheduler/plugins_test.c
+ * Upstream: plugins/noderesources, least_allocated.go (the LeastAllocated strategy of
+ * NodeResourcesFit). Tests:    tests/unit/scheduler/plugins_test.c
  */
 #include "scheduler/plugin.h"
 
@@ -32,7 +33,8 @@ static bool least_score(const struct cycle *cycle, const struct node_set *fits, 
 {
     const struct node_table *nodes = cycle->nodes;
 
-    NODE_SET_FOR_EACH(row, fits) {
+    NODE_SET_FOR_EACH(row, fits)
+    {
         int64_t sum = 0, weights = 0;
         for (uint32_t id = RESOURCE_CPU; id <= RESOURCE_MEMORY; id++) {
             int64_t of = nodes->resources[id].allocatable[row];

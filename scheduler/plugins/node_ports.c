@@ -1,8 +1,8 @@
 /*
  * Filter "NodePorts": refuses nodes where one of the pod's host ports is taken.
  *
- * Ports clash on (address, protocol, port), 0.0.0.0 with every address. Pods count from the moment they are
- * assigned to the node until they are gone.
+ * Ports clash on (address, protocol, port), 0.0.0.0 with every address. Pods count from the moment
+ * they are assigned to the node until they are gone.
  *
  * Cost:     the pods that use the same port, not the nodes.
  * Threads:  reads the node table of this cycle only.
@@ -50,8 +50,8 @@ static bool is_one_of(const struct pod_info *pod, struct pod_info *const *pods, 
     return false;
 }
 
-static bool ports_without(const struct cycle *cycle, uint32_t row, struct pod_info *const *pods,
-    size_t count)
+static bool ports_without(
+    const struct cycle *cycle, uint32_t row, struct pod_info *const *pods, size_t count)
 {
     for (const struct pod_info *p = cycle->nodes->rows[row]->pods; p; p = p->next)
         for (uint32_t i = 0; i < cycle->pod->port_count; i++)

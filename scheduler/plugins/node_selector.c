@@ -1,10 +1,10 @@
 /*
- * Plugin "NodeSelector": spec.nodeSelector and required node affinity as a filter, preferred node affinity
- * as a score.
+ * Plugin "NodeSelector": spec.nodeSelector and required node affinity as a filter, preferred node
+ * affinity as a score.
  *
- * Terms are ORed, the requirements of one term ANDed; a term without requirements, or with one that does
- * not parse, matches no node. When every term names nodes by metadata.name (as DaemonSet pods do) only those
- * nodes are looked at, and the others are reported in one sentence.
+ * Terms are ORed, the requirements of one term ANDed; a term without requirements, or with one that
+ * does not parse, matches no node. When every term names nodes by metadata.name (as DaemonSet pods
+ * do) only those nodes are looked at, and the others are reported in one sentence.
  *
  * A mismatch is unresolvable: no eviction gives a node a label, so preemption is not tried.
  * Only a new or relabelled node helps; see .retry_on.
@@ -34,8 +34,8 @@ const struct plugin plugin_node_selector = {
 };
 
 /* All nodes whose value of the key is one of the listed. */
-static struct node_set with_values(const struct cycle *cycle, const struct label_key *key,
-    const struct string_list *values)
+static struct node_set with_values(
+    const struct cycle *cycle, const struct label_key *key, const struct string_list *values)
 {
     struct node_set found = node_set_new_like(cycle->arena, &cycle->nodes->live);
 
@@ -47,8 +47,8 @@ static struct node_set with_values(const struct cycle *cycle, const struct label
     return found;
 }
 
-static struct node_set with_number(const struct cycle *cycle, const struct label_key *key, bool above,
-    int64_t limit)
+static struct node_set with_number(
+    const struct cycle *cycle, const struct label_key *key, bool above, int64_t limit)
 {
     struct node_set found = node_set_new_like(cycle->arena, &cycle->nodes->live);
 
@@ -72,8 +72,8 @@ static bool apply_comparison(const struct cycle *cycle, const struct label_key *
 }
 
 /* Keeps the nodes of set that meet the requirement; false when it does not parse. */
-static bool apply_label(const struct cycle *cycle, const struct node_requirement *r,
-    struct node_set *set)
+static bool apply_label(
+    const struct cycle *cycle, const struct node_requirement *r, struct node_set *set)
 {
     const struct label_key *key = label_index_key(&cycle->nodes->labels, r->key);
 
@@ -117,8 +117,8 @@ static struct node_set with_names(const struct cycle *cycle, const struct string
     return found;
 }
 
-static bool apply_field(const struct cycle *cycle, const struct node_requirement *r,
-    struct node_set *set)
+static bool apply_field(
+    const struct cycle *cycle, const struct node_requirement *r, struct node_set *set)
 {
     if (!c_eq(r->key, "metadata.name") || r->values.count != 1)
         return false;
@@ -133,7 +133,8 @@ static bool apply_field(const struct cycle *cycle, const struct node_requirement
 }
 
 /* Keeps the nodes of set that match the term: none when the term is empty or does not parse. */
-static void apply_term(const struct cycle *cycle, const struct node_term *term, struct node_set *set)
+static void apply_term(
+    const struct cycle *cycle, const struct node_term *term, struct node_set *set)
 {
     const struct node_requirement *labels = term->expressions.items;
     const struct node_requirement *fields = term->fields.items;
@@ -147,10 +148,10 @@ static void apply_term(const struct cycle *cycle, const struct node_term *term, 
         node_set_clear(set);
 }
 
-/* The nodes a term names by metadata.name In, or false when it names none that way. Names conflict when two
- * requirements have none in common. */
-static bool term_names(const struct cycle *cycle, const struct node_term *term, struct node_set *ret,
-    bool *ret_conflict)
+/* The nodes a term names by metadata.name In, or false when it names none that way. Names conflict
+ * when two requirements have none in common. */
+static bool term_names(const struct cycle *cycle, const struct node_term *term,
+    struct node_set *ret, bool *ret_conflict)
 {
     const struct node_requirement *fields = term->fields.items;
     const struct string_list *first = NULL;
@@ -234,7 +235,7 @@ static bool selector_score(const struct cycle *cycle, const struct node_set *fit
         node_set_copy(&matching, fits);
         apply_term(cycle, &terms[i].term, &matching);
         NODE_SET_FOR_EACH(row, &matching)
-            scores[row] += terms[i].weight;
+        scores[row] += terms[i].weight;
     }
     return pod->preferred.count > 0;
 }

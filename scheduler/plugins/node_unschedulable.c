@@ -1,5 +1,6 @@
 /*
- * Filter "NodeUnschedulable": refuses cordoned nodes, unless the pod tolerates the taint that goes with it.
+ * Filter "NodeUnschedulable": refuses cordoned nodes, unless the pod tolerates the taint that goes
+ * with it.
  *
  * Cost:     one AND-NOT of two bitmaps.
  * Threads:  reads the node table of this cycle only.

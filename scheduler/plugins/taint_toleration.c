@@ -1,6 +1,6 @@
 /*
- * Plugin "TaintToleration": refuses nodes with a NoSchedule or NoExecute taint that the pod does not
- * tolerate, and prefers nodes with fewer PreferNoSchedule taints that it does not tolerate.
+ * Plugin "TaintToleration": refuses nodes with a NoSchedule or NoExecute taint that the pod does
+ * not tolerate, and prefers nodes with fewer PreferNoSchedule taints that it does not tolerate.
  *
  * The message names the first such taint in the node's own order.
  *
@@ -27,8 +27,8 @@ const struct plugin plugin_taint_toleration = {
     .weight = 3,
 };
 
-static bool tolerates(const struct toleration *t, const char *key, const char *value,
-    const char *effect)
+static bool tolerates(
+    const struct toleration *t, const char *key, const char *value, const char *effect)
 {
     if (t->effect[0] && !c_eq(t->effect, effect))
         return false;

@@ -1,6 +1,6 @@
 /*
- * Bytes from the network, as the DNS server reads them: queries, and answers of upstreams. What parses must print, and
- * parse again to the same.
+ * Bytes from the network, as the DNS server reads them: queries, and answers of upstreams. What
+ * parses must print, and parse again to the same.
  */
 /* links: skiff-dns-lib */
 #include <assert.h>

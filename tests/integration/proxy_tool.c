@@ -3,8 +3,9 @@
  *
  *     {"key": "ns/name", "service": {...} or null, "slices": [...]}
  *
- * or a list of such, applied to the kernel as one change; the answer is a line "ok CHANGES MICROSECONDS" or
- * "error TEXT". {"remove": true} takes the table away. Usage: proxy-tool NODE [CIDR [NODEPORT-ADDRESSES]].
+ * or a list of such, applied to the kernel as one change; the answer is a line "ok CHANGES
+ * MICROSECONDS" or "error TEXT". {"remove": true} takes the table away. Usage: proxy-tool NODE
+ * [CIDR [NODEPORT-ADDRESSES]].
  */
 #include <stdio.h>
 
@@ -21,8 +22,7 @@ static void set_one(struct syncer *s, const cJSON *one)
     const struct service *service =
         cJSON_IsObject(tree) ? projected_new(&service_projection, tree) : NULL;
 
-    cJSON_ArrayForEach(i, list)
-        slices[k++] = projected_new(&endpoint_slice_projection, i);
+    cJSON_ArrayForEach(i, list) slices[k++] = projected_new(&endpoint_slice_projection, i);
     syncer_set(s, json_string(one, "key"), service, slices, n);
     for (k = 0; k < n; k++)
         projected_unref(slices[k]);
@@ -44,8 +44,7 @@ static void run_line(struct env *env, struct syncer *s, struct str line)
         r = s->ruleset->ops->remove(s->ruleset, &err);
     } else if (r == 0) {
         if (cJSON_IsArray(tree)) {
-            cJSON_ArrayForEach(one, tree)
-                set_one(s, one);
+            cJSON_ArrayForEach(one, tree) set_one(s, one);
         } else {
             set_one(s, tree);
         }

@@ -66,8 +66,12 @@ static void not_kept(void)
         unsigned flags;
         int64_t seconds;
     } cases[] = {
-        {0, DNS_NOERROR, 0, 0}, {60, DNS_SERVFAIL, 0, 0}, {60, DNS_NOERROR, DNS_TC, 0},
-        {60, DNS_NXDOMAIN, 0, 5}, {2, DNS_NXDOMAIN, 0, 2}, {7, DNS_NOERROR, 0, 7},
+        {0, DNS_NOERROR, 0, 0},
+        {60, DNS_SERVFAIL, 0, 0},
+        {60, DNS_NOERROR, DNS_TC, 0},
+        {60, DNS_NXDOMAIN, 0, 5},
+        {2, DNS_NXDOMAIN, 0, 2},
+        {7, DNS_NOERROR, 0, 7},
     };
     struct dns_query q = query("www.example.org");
 

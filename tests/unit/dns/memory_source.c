@@ -68,7 +68,8 @@ static struct projected_array services_by_ip(void *arg, const char *ip)
 
     for (size_t i = 0; i < m->services.count; i++) {
         const struct dns_service *s = m->services.objects[i];
-        if (c_eq(s->cluster_ip, ip) || (s->cluster_ips.count > 1 && c_eq(s->cluster_ips.strings[1], ip)))
+        if (c_eq(s->cluster_ip, ip) ||
+            (s->cluster_ips.count > 1 && c_eq(s->cluster_ips.strings[1], ip)))
             add(&found, projected_ref(s));
     }
     return found;
@@ -98,6 +99,6 @@ static uint32_t serial(void *arg)
 
 struct zone_source memory_source_zone(struct memory_source *m)
 {
-    return (struct zone_source){m, find_service, has_namespace, find_slices, services_by_ip, slices_by_ip,
-        serial};
+    return (struct zone_source){
+        m, find_service, has_namespace, find_slices, services_by_ip, slices_by_ip, serial};
 }

@@ -5,7 +5,8 @@
 
 static struct strbuf make_query(const char *name, uint16_t type, bool edns)
 {
-    struct dns_query q = {.flags = DNS_RD, .type = type, .class_ = DNS_IN, .edns = edns, .udp_bytes = 1232};
+    struct dns_query q = {
+        .flags = DNS_RD, .type = type, .class_ = DNS_IN, .edns = edns, .udp_bytes = 1232};
     struct strbuf out;
 
     strbuf_init(&out, 0);
@@ -53,19 +54,23 @@ static void bad_queries(void)
         int result;
     } cases[] = {
 #define CASE(literal, result) {literal, sizeof(literal) - 1, result}
-        CASE("\0\1\x80\0\0\1\0\0\0\0\0\0\0\0\1\0\1", -1),                       /* a response */
-        CASE("\0\1\x10\0\0\1\0\0\0\0\0\0\0\0\1\0\1", DNS_NOTIMP),               /* opcode 2 */
-        CASE("\0\1\0\0\0\2\0\0\0\0\0\0\0\0\1\0\1\0\0\1\0\1", DNS_FORMERR),      /* two questions */
-        CASE("\0\1\0\0\0\1\0\0\0\0\0\0\xc0\x0c\0\1\0\1", DNS_FORMERR),          /* points to itself */
-        CASE("\0\1\0\0\0\1\0\0\0\0\0\0\x41" "aaaa\0\0\1\0\1", DNS_FORMERR),     /* label type 01 */
+        CASE("\0\1\x80\0\0\1\0\0\0\0\0\0\0\0\1\0\1", -1),                  /* a response */
+        CASE("\0\1\x10\0\0\1\0\0\0\0\0\0\0\0\1\0\1", DNS_NOTIMP),          /* opcode 2 */
+        CASE("\0\1\0\0\0\2\0\0\0\0\0\0\0\0\1\0\1\0\0\1\0\1", DNS_FORMERR), /* two questions */
+        CASE("\0\1\0\0\0\1\0\0\0\0\0\0\xc0\x0c\0\1\0\1", DNS_FORMERR),     /* points to itself */
+        CASE("\0\1\0\0\0\1\0\0\0\0\0\0\x41"
+             "aaaa\0\0\1\0\1",
+            DNS_FORMERR), /* label type 01 */
         CASE("\0\1\0\0\0\1\0\0\0\0\0\1\0\0\1\0\1\0\0\x29\x10\0\0\1\0\0\0\0", DNS_BADVERS),
-        CASE("\0\1\0\0\0\1\0\0\0\0\0\2\0\0\1\0\1\0\0\x29\x10\0\0\0\0\0\0\0\0\0\x29\x10\0\0\0\0\0\0\0",
-            DNS_FORMERR),                                                       /* two OPTs */
+        CASE("\0\1\0\0\0\1\0\0\0\0\0\2\0\0\1\0\1\0\0\x29\x10\0\0\0\0\0\0\0\0\0\x29\x10\0\0\0\0\0\0"
+             "\0",
+            DNS_FORMERR), /* two OPTs */
     };
 
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         struct dns_query q;
-        CU_ASSERT_EQUAL(dns_query_parse(str_range(cases[i].bytes, cases[i].n), &q), cases[i].result);
+        CU_ASSERT_EQUAL(
+            dns_query_parse(str_range(cases[i].bytes, cases[i].n), &q), cases[i].result);
     }
 }
 

@@ -1,4 +1,5 @@
-/* Names to records, after the DNS specification 1.1.0: a table of questions and their answers as text. */
+/* Names to records, after the DNS specification 1.1.0: a table of questions and their answers as
+ * text. */
 #include <CUnit/CUnit.h>
 
 #include <arpa/inet.h>
@@ -7,29 +8,39 @@
 
 static const char cluster[] =
     "{\"services\":["
-    "{\"metadata\":{\"name\":\"web\",\"namespace\":\"default\"},\"spec\":{\"clusterIP\":\"10.96.0.9\","
+    "{\"metadata\":{\"name\":\"web\",\"namespace\":\"default\"},\"spec\":{\"clusterIP\":\"10.96.0."
+    "9\","
     " \"ports\":[{\"name\":\"http\",\"port\":80,\"protocol\":\"TCP\"},{\"port\":99}]}},"
-    "{\"metadata\":{\"name\":\"dual\",\"namespace\":\"default\"},\"spec\":{\"clusterIP\":\"10.96.0.8\","
+    "{\"metadata\":{\"name\":\"dual\",\"namespace\":\"default\"},\"spec\":{\"clusterIP\":\"10.96.0."
+    "8\","
     " \"clusterIPs\":[\"10.96.0.8\",\"fd00::8\"]}},"
     "{\"metadata\":{\"name\":\"db\",\"namespace\":\"default\"},\"spec\":{\"clusterIP\":\"None\"}},"
     "{\"metadata\":{\"name\":\"early\",\"namespace\":\"default\"},\"spec\":{\"clusterIP\":\"None\","
     " \"publishNotReadyAddresses\":true}},"
-    "{\"metadata\":{\"name\":\"empty\",\"namespace\":\"default\"},\"spec\":{\"clusterIP\":\"None\"}},"
-    "{\"metadata\":{\"name\":\"alias\",\"namespace\":\"default\"},\"spec\":{\"type\":\"ExternalName\","
+    "{\"metadata\":{\"name\":\"empty\",\"namespace\":\"default\"},\"spec\":{\"clusterIP\":\"None\"}"
+    "},"
+    "{\"metadata\":{\"name\":\"alias\",\"namespace\":\"default\"},\"spec\":{\"type\":"
+    "\"ExternalName\","
     " \"externalName\":\"web.default.svc.cluster.local\"}},"
-    "{\"metadata\":{\"name\":\"dead\",\"namespace\":\"default\"},\"spec\":{\"type\":\"ExternalName\","
+    "{\"metadata\":{\"name\":\"dead\",\"namespace\":\"default\"},\"spec\":{\"type\":"
+    "\"ExternalName\","
     " \"externalName\":\"none.default.svc.cluster.local\"}},"
-    "{\"metadata\":{\"name\":\"ring\",\"namespace\":\"default\"},\"spec\":{\"type\":\"ExternalName\","
+    "{\"metadata\":{\"name\":\"ring\",\"namespace\":\"default\"},\"spec\":{\"type\":"
+    "\"ExternalName\","
     " \"externalName\":\"ring.default.svc.cluster.local\"}},"
-    "{\"metadata\":{\"name\":\"out\",\"namespace\":\"default\"},\"spec\":{\"type\":\"ExternalName\","
+    "{\"metadata\":{\"name\":\"out\",\"namespace\":\"default\"},\"spec\":{\"type\":"
+    "\"ExternalName\","
     " \"externalName\":\"www.example.org\"}}],"
     "\"slices\":["
-    "{\"metadata\":{\"name\":\"db-1\",\"namespace\":\"default\",\"labels\":{\"kubernetes.io/service-name\":\"db\"}},"
+    "{\"metadata\":{\"name\":\"db-1\",\"namespace\":\"default\",\"labels\":{\"kubernetes.io/"
+    "service-name\":\"db\"}},"
     " \"ports\":[{\"name\":\"sql\",\"port\":5432,\"protocol\":\"TCP\"}],\"endpoints\":["
     "  {\"addresses\":[\"10.1.0.1\"],\"hostname\":\"db-0\"},{\"addresses\":[\"10.1.0.2\"]},"
     "  {\"addresses\":[\"10.1.0.3\"],\"hostname\":\"db-2\",\"conditions\":{\"ready\":false}}]},"
-    "{\"metadata\":{\"name\":\"e-1\",\"namespace\":\"default\",\"labels\":{\"kubernetes.io/service-name\":\"early\"}},"
-    " \"ports\":[],\"endpoints\":[{\"addresses\":[\"10.1.0.4\"],\"conditions\":{\"ready\":false}}]}]}";
+    "{\"metadata\":{\"name\":\"e-1\",\"namespace\":\"default\",\"labels\":{\"kubernetes.io/"
+    "service-name\":\"early\"}},"
+    " \"ports\":[],\"endpoints\":[{\"addresses\":[\"10.1.0.4\"],\"conditions\":{\"ready\":false}}]}"
+    "]}";
 
 #define SOA "| SOA"
 #define L ".default.svc.cluster.local"
@@ -37,7 +48,8 @@ static const char cluster[] =
 static const struct {
     const char *name;
     uint16_t type;
-    const char *answer; /* rcode, records "TYPE data" in order of type and data; "| SOA": authority */
+    const char
+        *answer; /* rcode, records "TYPE data" in order of type and data; "| SOA": authority */
 } cases[] = {
     {"web" L, DNS_A, "0 A 10.96.0.9"},
     {"WEB.Default.SVC.Cluster.Local", DNS_A, "0 A 10.96.0.9"},
@@ -86,7 +98,8 @@ static const struct {
     {"9.0.96.10.in-addr.arpa", DNS_PTR, "0 PTR web" L "."},
     {"1.0.1.10.in-addr.arpa", DNS_PTR, "0 PTR db-0.db" L "."},
     {"2.0.1.10.in-addr.arpa", DNS_PTR, "foreign"},
-    {"8.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa", DNS_PTR, "0 PTR dual" L "."},
+    {"8.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa", DNS_PTR,
+        "0 PTR dual" L "."},
     {"www.example.org", DNS_A, "foreign"},
     {"local", DNS_A, "foreign"},
 };
@@ -113,8 +126,8 @@ static char *record_text(struct str message, const struct dns_record *r, const c
     case DNS_AAAA:
         return str_format("%sAAAA %s", prefix, inet_ntop(AF_INET6, r->data.p, ip, sizeof(ip)));
     case DNS_SRV:
-        return str_format("%sSRV %u %s", prefix, (uint8_t)r->data.p[4] * 256u + (uint8_t)r->data.p[5],
-            name.data);
+        return str_format(
+            "%sSRV %u %s", prefix, (uint8_t)r->data.p[4] * 256u + (uint8_t)r->data.p[5], name.data);
     case DNS_TXT:
         return str_format("%sTXT %.*s", prefix, (int)r->data.n - 1, r->data.p + 1);
     case DNS_SOA:
@@ -158,7 +171,8 @@ static char *answer_text(struct str message)
     return strbuf_steal(&out);
 }
 
-static void ask(const struct zone *zone, const char *name, uint16_t type, uint64_t random, const char *expected)
+static void ask(
+    const struct zone *zone, const char *name, uint16_t type, uint64_t random, const char *expected)
 {
     struct dns_query q = {.type = type, .class_ = DNS_IN, .udp_bytes = 1232};
     struct dns_writer w;

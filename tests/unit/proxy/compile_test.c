@@ -5,7 +5,8 @@
 #include "tests/unit/proxy/objects.h"
 
 #define PORTS "\"ports\":[{\"name\":\"web\",\"port\":80,\"protocol\":\"TCP\"}]"
-#define NODE_PORTS "\"ports\":[{\"name\":\"web\",\"port\":80,\"nodePort\":30000,\"protocol\":\"TCP\"}]"
+#define NODE_PORTS \
+    "\"ports\":[{\"name\":\"web\",\"port\":80,\"nodePort\":30000,\"protocol\":\"TCP\"}]"
 #define IP "\"clusterIP\":\"10.96.0.9\","
 
 static const struct {
@@ -19,7 +20,8 @@ static const struct {
     {"headless", "\"clusterIP\":\"None\"," PORTS, "[{\"addresses\":[\"10.1.0.1\"]}]", ""},
     {"external name", "\"type\":\"ExternalName\",\"externalName\":\"x.org\"", "[]", ""},
     {"doubles and order", IP PORTS,
-        "[{\"addresses\":[\"10.1.0.2\"]},{\"addresses\":[\"10.1.0.1\"]},{\"addresses\":[\"10.1.0.2\"]}]",
+        "[{\"addresses\":[\"10.1.0.2\"]},{\"addresses\":[\"10.1.0.1\"]},{\"addresses\":[\"10.1.0."
+        "2\"]}]",
         "cluster_ips a600009/0/0[0] 0:0 \n"
         "endpoints a600009/6/80[0] 0:0 endpoint a010001:8080\n"
         "endpoints a600009/6/80[1] 0:0 endpoint a010002:8080\n"
@@ -28,7 +30,8 @@ static const struct {
     {"not ready", IP PORTS, "[{\"addresses\":[\"10.1.0.1\"],\"conditions\":{\"ready\":false}}]",
         "cluster_ips a600009/0/0[0] 0:0 \nno_endpoints a600009/6/80[0] 0:0 refuse\n"},
     {"ready before terminating", IP PORTS,
-        "[{\"addresses\":[\"10.1.0.1\"],\"conditions\":{\"ready\":false,\"serving\":true,\"terminating\":true}},"
+        "[{\"addresses\":[\"10.1.0.1\"],\"conditions\":{\"ready\":false,\"serving\":true,"
+        "\"terminating\":true}},"
         "{\"addresses\":[\"10.1.0.2\"],\"conditions\":{\"ready\":true}}]",
         "cluster_ips a600009/0/0[0] 0:0 \n"
         "endpoints a600009/6/80[0] 0:0 endpoint a010002:8080\n"

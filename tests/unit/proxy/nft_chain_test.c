@@ -7,7 +7,8 @@
 static void names(void)
 {
     static const char *const good[] = {"c1", "e12", "x3", "p3_10800", "l4000_1"};
-    static const char *const bad[] = {"c", "c0", "q3", "c3x", "refuse", "check", "c03", "translate", "", "c3_"};
+    static const char *const bad[] = {
+        "c", "c0", "q3", "c3x", "refuse", "check", "c03", "translate", "", "c3_"};
     char again[NFT_CHAIN_NAME_BYTES];
     struct rule_chain chain;
 
@@ -25,8 +26,13 @@ static void keys(void)
     uint8_t bytes[NFT_KEY_BYTES_MAX];
 
     for (int map = 0; map < MAP_COUNT; map++) {
-        struct rule_key key = {.map = (uint8_t)map, .addr = 0x0a600009, .protocol = 17, .port = 53,
-            .index = 7, .peer = 0x0a010203, .peer_port = 8080};
+        struct rule_key key = {.map = (uint8_t)map,
+            .addr = 0x0a600009,
+            .protocol = 17,
+            .port = 53,
+            .index = 7,
+            .peer = 0x0a010203,
+            .peer_port = 8080};
         struct rule_key back;
         uint32_t n = nft_key_bytes(&key, bytes);
         CU_ASSERT_FATAL(nft_key_parse((enum rule_map)map, bytes, n, &back));

@@ -5,8 +5,8 @@
 
 struct service *test_service(const char *spec)
 {
-    autojson cJSON *tree =
-        json_make("{\"metadata\":{\"name\":\"web\",\"namespace\":\"default\"},\"spec\":{%s}}", spec);
+    autojson cJSON *tree = json_make(
+        "{\"metadata\":{\"name\":\"web\",\"namespace\":\"default\"},\"spec\":{%s}}", spec);
 
     return projected_new(&service_projection, tree);
 }
@@ -15,7 +15,8 @@ struct endpoint_slice *test_slice(const char *endpoints)
 {
     autojson cJSON *tree = json_make(
         "{\"metadata\":{\"name\":\"web-x\"},\"addressType\":\"IPv4\",\"endpoints\":%s,\"ports\":["
-        "{\"name\":\"other\",\"port\":80,\"protocol\":\"TCP\"},{\"name\":\"web\",\"port\":8080,\"protocol\":\"TCP\"},"
+        "{\"name\":\"other\",\"port\":80,\"protocol\":\"TCP\"},{\"name\":\"web\",\"port\":8080,"
+        "\"protocol\":\"TCP\"},"
         "{\"name\":\"dns\",\"port\":5353,\"protocol\":\"UDP\"}]}",
         endpoints);
 
@@ -28,12 +29,13 @@ static const char *const maps[] = {"services", "nodeports", "endpoints", "member
 static char *line(const struct rule *r)
 {
     static const char *const verdicts[] = {"", "chain", "endpoint", "refuse", "drop"};
-    char *text = str_format("%s %x/%u/%u[%u] %x:%u %s", maps[r->key.map], r->key.addr, r->key.protocol,
-        r->key.port, r->key.index, r->key.peer, r->key.peer_port, verdicts[r->value.verdict]);
+    char *text =
+        str_format("%s %x/%u/%u[%u] %x:%u %s", maps[r->key.map], r->key.addr, r->key.protocol,
+            r->key.port, r->key.index, r->key.peer, r->key.peer_port, verdicts[r->value.verdict]);
 
     if (r->value.verdict == VERDICT_CHAIN) {
-        char *more = str_format("%s %u n=%u a=%u", text, r->value.chain.kind, r->value.chain.endpoints,
-            r->value.chain.affinity_seconds);
+        char *more = str_format("%s %u n=%u a=%u", text, r->value.chain.kind,
+            r->value.chain.endpoints, r->value.chain.affinity_seconds);
         free(text);
         text = more;
     } else if (r->value.verdict == VERDICT_ENDPOINT) {
@@ -112,7 +114,8 @@ static bool memory_intact(struct ruleset *base)
     return !((struct memory_ruleset *)base)->gone;
 }
 
-static int memory_forget_udp(struct ruleset *base, udp_stale_fn *stale, void *arg, struct error *err)
+static int memory_forget_udp(
+    struct ruleset *base, udp_stale_fn *stale, void *arg, struct error *err)
 {
     struct memory_ruleset *m = (struct memory_ruleset *)base;
 

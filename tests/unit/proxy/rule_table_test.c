@@ -71,7 +71,8 @@ static void random_sets_match_a_diff(void)
         snprintf(owner, sizeof(owner), "%u", (state >> 12) % 20);
         for (uint32_t i = 0; i < n; i++) {
             state = state * 1664525 + 1013904223;
-            rules[i] = rule((state >> 8) % 50, (uint16_t)((state >> 8) % 50)); /* value follows from key */
+            rules[i] =
+                rule((state >> 8) % 50, (uint16_t)((state >> 8) % 50)); /* value follows from key */
         }
         struct rules set = {rules, n, n};
         rule_table_set(t, owner, &set, &c);

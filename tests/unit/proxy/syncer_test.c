@@ -6,7 +6,8 @@
 #include "common/str.h"
 #include "tests/unit/proxy/objects.h"
 
-#define SPEC "\"clusterIP\":\"10.96.0.9\",\"ports\":[{\"name\":\"dns\",\"port\":53,\"protocol\":\"UDP\"}]"
+#define SPEC \
+    "\"clusterIP\":\"10.96.0.9\",\"ports\":[{\"name\":\"dns\",\"port\":53,\"protocol\":\"UDP\"}]"
 
 static void set(struct syncer *s, const char *endpoints)
 {
@@ -53,8 +54,8 @@ static void ends_udp_flows(void)
     struct syncer *s = syncer_new(&m->base, "a");
     struct error err;
 
-    m->flow = (struct udp_flow){.to_addr = 0x0a600009, .to_port = 53, .endpoint_addr = 0x0a010001,
-        .endpoint_port = 5353};
+    m->flow = (struct udp_flow){
+        .to_addr = 0x0a600009, .to_port = 53, .endpoint_addr = 0x0a010001, .endpoint_port = 5353};
     m->has_flow = true;
     set(s, "[{\"addresses\":[\"10.1.0.1\"]}]");
     syncer_apply(s, NULL, &err);

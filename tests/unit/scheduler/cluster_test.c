@@ -113,7 +113,8 @@ static void nodes_come_and_go(void)
     cluster_node_changed(c, NULL, node, 1);
     CU_ASSERT_EQUAL(c->homeless, 0);
     CU_ASSERT_EQUAL(free_cpu(c, "n"), 1000);
-    CU_ASSERT_EQUAL(queue_count(c->queue, QUEUE_UNSCHEDULABLE), 1); /* it would not fit: not woken */
+    CU_ASSERT_EQUAL(
+        queue_count(c->queue, QUEUE_UNSCHEDULABLE), 1); /* it would not fit: not woken */
     cluster_pod_changed(c, bound, NULL, 2);
     CU_ASSERT_EQUAL(queue_count(c->queue, QUEUE_UNSCHEDULABLE), 0); /* room was made */
     struct node *more = test_node("n", "5", "8Gi", "", "");
@@ -132,16 +133,18 @@ static void nodes_come_and_go(void)
     stop(c);
 }
 
-/* A node arrives tainted and without resources, as kubelets do: each step alone does not help, the last does. */
+/* A node arrives tainted and without resources, as kubelets do: each step alone does not help, the
+ * last does. */
 static void nodes_grow_up(void)
 {
     struct cluster *c = start();
     struct pod *pod = test_pod("p", CPU("1"));
     struct node *full = test_node("full", "1", "8Gi", "", "");
     struct pod *there = test_pod("x", "\"nodeName\":\"full\"," CPU("1"));
-    static const char taint[] = "\"taints\":[{\"key\":\"node.kubernetes.io/not-ready\",\"effect\":\"NoSchedule\"}]";
-    struct node *steps[] = {test_node("n", "0", "0", "", taint), test_node("n", "4", "8Gi", "", taint),
-        test_node("n", "4", "8Gi", "", "")};
+    static const char taint[] =
+        "\"taints\":[{\"key\":\"node.kubernetes.io/not-ready\",\"effect\":\"NoSchedule\"}]";
+    struct node *steps[] = {test_node("n", "0", "0", "", taint),
+        test_node("n", "4", "8Gi", "", taint), test_node("n", "4", "8Gi", "", "")};
 
     for (int with_node = 0; with_node < 2; with_node++) {
         if (with_node) {
@@ -170,8 +173,9 @@ static void not_ours(void)
 {
     struct cluster *c = start();
     struct node *node = test_node("n", "4", "8Gi", "", "");
-    autojson cJSON *tree = json_make("{\"metadata\":{\"name\":\"o\",\"namespace\":\"default\",\"uid\":\"u\"},"
-                                     "\"spec\":{\"schedulerName\":\"other\"}}");
+    autojson cJSON *tree =
+        json_make("{\"metadata\":{\"name\":\"o\",\"namespace\":\"default\",\"uid\":\"u\"},"
+                  "\"spec\":{\"schedulerName\":\"other\"}}");
     struct pod *other = projected_new(&pod_projection, tree);
     json_set_string_at(tree, "spec.schedulerName", "default-scheduler");
     json_set_string_at(tree, "metadata.deletionTimestamp", "2026-01-01T00:00:00Z");

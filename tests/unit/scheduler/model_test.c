@@ -1,6 +1,6 @@
 /*
- * Random clusters: the choice must be one a slow, separately written model would make: every node that the
- * model lets through and no other, and the highest score of the model.
+ * Random clusters: the choice must be one a slow, separately written model would make: every node
+ * that the model lets through and no other, and the highest score of the model.
  */
 #include <CUnit/CUnit.h>
 
@@ -39,7 +39,9 @@ static long part(long used, long of)
 static long score(const struct model_node *n, long cpu, long mem)
 {
     long cpu0 = cpu ? cpu : 100, mem0 = mem ? mem : 200;
-    long total = (part(n->used_cpu_nonzero + cpu0, n->cpu) + part(n->used_mem_nonzero + mem0, n->mem_mi)) / 2;
+    long total =
+        (part(n->used_cpu_nonzero + cpu0, n->cpu) + part(n->used_mem_nonzero + mem0, n->mem_mi)) /
+        2;
     double a = (double)(n->used_cpu + cpu) / (double)n->cpu;
     double b = (double)((n->used_mem + mem) << 20) / (double)(n->mem_mi << 20);
 
@@ -57,8 +59,11 @@ static void random_clusters(void)
     for (int i = 0; i < NODES; i++) {
         struct model_node *n = &nodes[i];
         char name[16], cpu[16], mem[16], labels[32];
-        *n = (struct model_node){.cpu = 1000 + 100 * roll(70), .mem_mi = 1024 + roll(20000),
-            .zone = (int)roll(3), .tainted = roll(6) == 0, .cordoned = roll(12) == 0};
+        *n = (struct model_node){.cpu = 1000 + 100 * roll(70),
+            .mem_mi = 1024 + roll(20000),
+            .zone = (int)roll(3),
+            .tainted = roll(6) == 0,
+            .cordoned = roll(12) == 0};
         snprintf(name, sizeof(name), "n%d", i);
         snprintf(cpu, sizeof(cpu), "%ldm", n->cpu);
         snprintf(mem, sizeof(mem), "%ldMi", n->mem_mi);
@@ -75,10 +80,11 @@ static void random_clusters(void)
         bool tolerates = roll(2);
         char name[16];
         snprintf(name, sizeof(name), "p%d", i);
-        autofree char *spec = str_format(
-            "\"nodeSelector\":{%s%.*d%s},\"tolerations\":[%s],\"containers\":[{\"resources\":{\"requests\":{"
-            "%s%.*ld%s}}}]",
-            zone < 0 ? "" : "\"zone\":\"z", zone < 0 ? 0 : 1, zone < 0 ? 0 : zone, zone < 0 ? "" : "\"",
+        autofree char *spec = str_format("\"nodeSelector\":{%s%.*d%s},\"tolerations\":[%s],"
+                                         "\"containers\":[{\"resources\":{\"requests\":{"
+                                         "%s%.*ld%s}}}]",
+            zone < 0 ? "" : "\"zone\":\"z", zone < 0 ? 0 : 1, zone < 0 ? 0 : zone,
+            zone < 0 ? "" : "\"",
             tolerates ? "{\"operator\":\"Exists\",\"effect\":\"NoSchedule\",\"key\":\"k\"}" : "",
             cpu ? "\"cpu\":\"" : "", cpu ? 1 : 0, cpu, cpu ? "m\"" : "");
         if (mem) {

@@ -35,11 +35,12 @@ static void reports_what_changed(void)
     struct node_table *t = node_table_new();
     uint32_t row, again;
 
-    CU_ASSERT(set_node(t, test_node("a", "4", "8Gi", "\"zone\":\"x\"", ""), &row) & EVENT_NODE_ADDED);
+    CU_ASSERT(
+        set_node(t, test_node("a", "4", "8Gi", "\"zone\":\"x\"", ""), &row) & EVENT_NODE_ADDED);
     CU_ASSERT_EQUAL(set_node(t, test_node("a", "4", "8Gi", "\"zone\":\"x\"", ""), &again), 0);
     CU_ASSERT_EQUAL(row, again);
-    CU_ASSERT_EQUAL(set_node(t, test_node("a", "4", "8Gi", "\"zone\":\"y\"", ""), &row),
-        EVENT_NODE_RELABELLED);
+    CU_ASSERT_EQUAL(
+        set_node(t, test_node("a", "4", "8Gi", "\"zone\":\"y\"", ""), &row), EVENT_NODE_RELABELLED);
     CU_ASSERT_EQUAL(set_node(t, test_node("a", "5", "8Gi", "\"zone\":\"y\"", ""), &row),
         EVENT_NODE_ALLOCATABLE);
     CU_ASSERT_EQUAL(
@@ -57,15 +58,16 @@ static void reports_what_changed(void)
 static void request_arithmetic(void)
 {
     struct node_table *t = node_table_new();
-    struct pod_info *p = info_of(t,
-        test_pod("p",
-            "\"overhead\":{\"cpu\":\"10m\"},"
-            "\"initContainers\":["
-            "{\"name\":\"i1\",\"resources\":{\"requests\":{\"cpu\":\"1\",\"memory\":\"1Gi\"}}},"
-            "{\"name\":\"s\",\"restartPolicy\":\"Always\",\"resources\":{\"requests\":{\"cpu\":\"200m\"}}},"
-            "{\"name\":\"i2\",\"resources\":{\"requests\":{\"cpu\":\"2\"}}}],"
-            "\"containers\":[{\"name\":\"a\",\"resources\":{\"requests\":{\"cpu\":\"300m\","
-            "\"memory\":\"100Mi\",\"example.com/gpu\":\"2\"}}},{\"name\":\"b\"}]"));
+    struct pod_info *p = info_of(
+        t, test_pod("p",
+               "\"overhead\":{\"cpu\":\"10m\"},"
+               "\"initContainers\":["
+               "{\"name\":\"i1\",\"resources\":{\"requests\":{\"cpu\":\"1\",\"memory\":\"1Gi\"}}},"
+               "{\"name\":\"s\",\"restartPolicy\":\"Always\",\"resources\":{\"requests\":{\"cpu\":"
+               "\"200m\"}}},"
+               "{\"name\":\"i2\",\"resources\":{\"requests\":{\"cpu\":\"2\"}}}],"
+               "\"containers\":[{\"name\":\"a\",\"resources\":{\"requests\":{\"cpu\":\"300m\","
+               "\"memory\":\"100Mi\",\"example.com/gpu\":\"2\"}}},{\"name\":\"b\"}]"));
 
     /* init i2 runs beside the sidecar: 2200m, above 300m + 200m; plus overhead */
     CU_ASSERT_EQUAL(p->request[RESOURCE_CPU], 2210);
@@ -80,9 +82,9 @@ static void request_arithmetic(void)
     CU_ASSERT_EQUAL(p->nonzero[0], 100);
     CU_ASSERT_EQUAL(p->nonzero[1], 200ll << 20);
     pod_info_free(p);
-    p = info_of(t, test_pod("r",
-        "\"resources\":{\"requests\":{\"cpu\":\"5\"}},"
-        "\"containers\":[{\"name\":\"a\",\"resources\":{\"requests\":{\"cpu\":\"1\",\"memory\":\"bad\"}}}]"));
+    p = info_of(t, test_pod("r", "\"resources\":{\"requests\":{\"cpu\":\"5\"}},"
+                                 "\"containers\":[{\"name\":\"a\",\"resources\":{\"requests\":{"
+                                 "\"cpu\":\"1\",\"memory\":\"bad\"}}}]"));
     CU_ASSERT_EQUAL(p->request[RESOURCE_CPU], 5000);
     CU_ASSERT_EQUAL(p->request[RESOURCE_MEMORY], 0);
     pod_info_free(p);
@@ -99,7 +101,8 @@ static void counts_pods(void)
     uint32_t row;
 
     set_node(t, test_node("a", "4", "8Gi", "", ""), &row);
-    struct pod_info *p = info_of(t, test_pod_requests("p", "\"cpu\":\"500m\",\"example.com/x\":\"3\""));
+    struct pod_info *p =
+        info_of(t, test_pod_requests("p", "\"cpu\":\"500m\",\"example.com/x\":\"3\""));
     node_table_add_pod(t, p, row);
     CU_ASSERT_EQUAL(node_table_free_of(t, RESOURCE_CPU, row), 3500);
     CU_ASSERT_EQUAL(node_table_free_of(t, RESOURCE_PODS, row), 109);
@@ -145,8 +148,12 @@ static void random_changes(void)
         } else {
             snprintf(cpu, sizeof(cpu), "%u", r % 64);
             snprintf(zone, sizeof(zone), "\"zone\":\"%u\",\"host\":\"%u\"", r % 5, n);
-            set_node(t, test_node(name, cpu, "1Gi", zone,
-                r % 4 ? "" : "\"taints\":[{\"key\":\"k\",\"value\":\"v\",\"effect\":\"NoSchedule\"}]"), &row);
+            set_node(t,
+                test_node(name, cpu, "1Gi", zone,
+                    r % 4
+                        ? ""
+                        : "\"taints\":[{\"key\":\"k\",\"value\":\"v\",\"effect\":\"NoSchedule\"}]"),
+                &row);
         }
         if (step % 100 == 0)
             check(t);

@@ -1,8 +1,8 @@
 /* Pods and nodes for the scheduler's tests. */
 #include "tests/unit/scheduler/objects.h"
 
-struct node *test_node(const char *name, const char *cpu, const char *memory, const char *labels,
-    const char *spec)
+struct node *test_node(
+    const char *name, const char *cpu, const char *memory, const char *labels, const char *spec)
 {
     autojson cJSON *tree = json_make(
         "{\"metadata\":{\"name\":\"%s\",\"uid\":\"uid-%s\",\"labels\":{%s}},\"spec\":{%s},"
@@ -14,11 +14,13 @@ struct node *test_node(const char *name, const char *cpu, const char *memory, co
 
 struct pod *test_pod(const char *name, const char *spec)
 {
-    const char *containers = strstr(spec, "\"containers\"") ? "" : ",\"containers\":[{\"name\":\"c\"}]";
-    autojson cJSON *tree = json_make(
-        "{\"metadata\":{\"name\":\"%s\",\"namespace\":\"default\",\"uid\":\"uid-%s\"},"
-        "\"spec\":{\"schedulerName\":\"default-scheduler\"%s%s%s},\"status\":{\"phase\":\"Pending\"}}",
-        name, name, spec[0] ? "," : "", spec, containers);
+    const char *containers =
+        strstr(spec, "\"containers\"") ? "" : ",\"containers\":[{\"name\":\"c\"}]";
+    autojson cJSON *tree =
+        json_make("{\"metadata\":{\"name\":\"%s\",\"namespace\":\"default\",\"uid\":\"uid-%s\"},"
+                  "\"spec\":{\"schedulerName\":\"default-scheduler\"%s%s%s},\"status\":{\"phase\":"
+                  "\"Pending\"}}",
+            name, name, spec[0] ? "," : "", spec, containers);
     return projected_new(&pod_projection, tree);
 }
 

@@ -1,4 +1,5 @@
-/* Each plugin: which nodes it leaves, why it refuses, what it scores. Figures are computed by hand after upstream. */
+/* Each plugin: which nodes it leaves, why it refuses, what it scores. Figures are computed by hand
+ * after upstream. */
 #include <CUnit/CUnit.h>
 
 #include "tests/unit/scheduler/objects.h"
@@ -60,7 +61,8 @@ static void no_nodes(void)
     struct fixture f = start();
     struct decision d;
 
-    CU_ASSERT_STRING_EQUAL(decide(&f, test_pod("p", ""), &d), "no nodes available to schedule pods");
+    CU_ASSERT_STRING_EQUAL(
+        decide(&f, test_pod("p", ""), &d), "no nodes available to schedule pods");
     CU_ASSERT_EQUAL(d.row, ROW_NONE);
     stop(&f);
 }
@@ -77,20 +79,27 @@ static void upstream_message(void)
     add_node(&f, test_node("b", "4", "8Gi", "", TAINT("k", "v", "NoSchedule")));
     add_node(&f, test_node("c", "4", "8Gi", "", TAINT("k", "v", "NoExecute")));
     CU_ASSERT_STRING_EQUAL(decide(&f, test_pod_requests("p", "\"cpu\":\"2\""), &d),
-        "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {k: v}. preemption: "
+        "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {k: v}. "
+        "preemption: "
         "0/3 nodes are available: 3 Preemption is not helpful for scheduling.");
-    add_pod(&f, test_pod("x",
-        "\"nodeName\":\"a\",\"containers\":[{\"resources\":{\"requests\":{\"cpu\":\"800m\"}}}]"));
-    CU_ASSERT_STRING_EQUAL(decide(&f, test_pod_requests("p", "\"cpu\":\"900m\",\"memory\":\"9Gi\""), &d),
-        "0/3 nodes are available: 1 Insufficient cpu, 1 Insufficient memory, 2 node(s) had untolerated taint "
+    add_pod(&f, test_pod("x", "\"nodeName\":\"a\",\"containers\":[{\"resources\":{\"requests\":{"
+                              "\"cpu\":\"800m\"}}}]"));
+    CU_ASSERT_STRING_EQUAL(
+        decide(&f, test_pod_requests("p", "\"cpu\":\"900m\",\"memory\":\"9Gi\""), &d),
+        "0/3 nodes are available: 1 Insufficient cpu, 1 Insufficient memory, 2 node(s) had "
+        "untolerated taint "
         "{k: v}. preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.");
     CU_ASSERT_STRING_EQUAL(decide(&f, test_pod_requests("p", "\"cpu\":\"900m\""), &d),
-        "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {k: v}. preemption: "
-        "0/3 nodes are available: 1 No preemption victims found for incoming pod, 2 Preemption is not "
+        "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {k: v}. "
+        "preemption: "
+        "0/3 nodes are available: 1 No preemption victims found for incoming pod, 2 Preemption is "
+        "not "
         "helpful for scheduling.");
     CU_ASSERT_STRING_EQUAL(
-        decide(&f, test_pod("p", "\"preemptionPolicy\":\"Never\",\"nodeSelector\":{\"x\":\"y\"}"), &d),
-        "0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 2 node(s) had "
+        decide(
+            &f, test_pod("p", "\"preemptionPolicy\":\"Never\",\"nodeSelector\":{\"x\":\"y\"}"), &d),
+        "0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 2 node(s) "
+        "had "
         "untolerated taint {k: v}. preemption: not eligible due to preemptionPolicy=Never.");
     stop(&f);
 }
@@ -136,10 +145,13 @@ static void unschedulable(void)
 
     add_node(&f, test_node("a", "4", "8Gi", "", "\"unschedulable\":true"));
     CU_ASSERT_STRING_EQUAL(decide(&f, test_pod("p", ""), &d),
-        "0/1 nodes are available: 1 node(s) were unschedulable. preemption: 0/1 nodes are available: 1 "
+        "0/1 nodes are available: 1 node(s) were unschedulable. preemption: 0/1 nodes are "
+        "available: 1 "
         "Preemption is not helpful for scheduling.");
-    CU_ASSERT_STRING_EQUAL(chosen(&f, test_pod("p",
-        "\"tolerations\":[{\"key\":\"node.kubernetes.io/unschedulable\",\"operator\":\"Exists\"}]")), "a");
+    CU_ASSERT_STRING_EQUAL(
+        chosen(&f, test_pod("p", "\"tolerations\":[{\"key\":\"node.kubernetes.io/"
+                                 "unschedulable\",\"operator\":\"Exists\"}]")),
+        "a");
     stop(&f);
 }
 
@@ -167,7 +179,8 @@ static void node_affinity(void)
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         autofree char *spec = str_format(
             "\"affinity\":{\"nodeAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":"
-            "{\"nodeSelectorTerms\":[{\"matchExpressions\":[%s]}]}}}", cases[i].expression);
+            "{\"nodeSelectorTerms\":[{\"matchExpressions\":[%s]}]}}}",
+            cases[i].expression);
         struct pod *pod = test_pod("p", spec);
         struct pod_info *info = pod_info_new(&f.cluster->nodes->names, pod);
         char fits[4] = "";
@@ -181,8 +194,9 @@ static void node_affinity(void)
     stop(&f);
 }
 
-#define REQUIRED "\"affinity\":{\"nodeAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":" \
-                 "{\"nodeSelectorTerms\":["
+#define REQUIRED                                                                          \
+    "\"affinity\":{\"nodeAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":" \
+    "{\"nodeSelectorTerms\":["
 #define NAME_IS(name) "{\"key\":\"metadata.name\",\"operator\":\"In\",\"values\":[\"" name "\"]}"
 
 static void node_names(void)
@@ -195,14 +209,21 @@ static void node_names(void)
     add_node(&f, test_node("c", "4", "8Gi", "", ""));
     CU_ASSERT_STRING_EQUAL(
         chosen(&f, test_pod("p", REQUIRED "{\"matchFields\":[" NAME_IS("b") "]}]}}}")), "b");
-    CU_ASSERT_STRING_EQUAL(
-        decide(&f, test_pod("p", REQUIRED "{\"matchFields\":[" NAME_IS("a") "]}]}},"
-            "\"x\":0},\"containers\":[{\"resources\":{\"requests\":{\"cpu\":\"2\"}}}]"), &d),
-        "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't satisfy plugin(s) [NodeAffinity]. "
+    CU_ASSERT_STRING_EQUAL(decide(&f,
+                               test_pod("p", REQUIRED "{\"matchFields\":[" NAME_IS(
+                                                 "a") "]}]}},"
+                                                      "\"x\":0},\"containers\":[{\"resources\":{"
+                                                      "\"requests\":{\"cpu\":\"2\"}}}]"),
+                               &d),
+        "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't satisfy plugin(s) "
+        "[NodeAffinity]. "
         "preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.");
     CU_ASSERT_STRING_EQUAL(
-        decide(&f, test_pod("p", REQUIRED "{\"matchFields\":[" NAME_IS("a") "," NAME_IS("b") "]}]}}}"), &d),
-        "0/3 nodes are available: pod affinity terms conflict. preemption: 0/3 nodes are available: 3 "
+        decide(&f,
+            test_pod("p", REQUIRED "{\"matchFields\":[" NAME_IS("a") "," NAME_IS("b") "]}]}}}"),
+            &d),
+        "0/3 nodes are available: pod affinity terms conflict. preemption: 0/3 nodes are "
+        "available: 3 "
         "Preemption is not helpful for scheduling.");
     CU_ASSERT_STRING_EQUAL(chosen(&f, test_pod("p", REQUIRED "{}]}}}")), "");
     CU_ASSERT_STRING_EQUAL(chosen(&f, test_pod("p", "\"nodeName\":\"c\"")), "c");
@@ -215,11 +236,15 @@ static void preferred_affinity(void)
 
     add_node(&f, test_node("a", "4", "8Gi", "\"disk\":\"ssd\"", ""));
     add_node(&f, test_node("b", "4", "8Gi", "\"zone\":\"x\"", ""));
-    CU_ASSERT_STRING_EQUAL(chosen(&f, test_pod("p",
-        "\"affinity\":{\"nodeAffinity\":{\"preferredDuringSchedulingIgnoredDuringExecution\":["
-        "{\"weight\":10,\"preference\":{\"matchExpressions\":[{\"key\":\"disk\",\"operator\":\"Exists\"}]}},"
-        "{\"weight\":90,\"preference\":{\"matchExpressions\":[{\"key\":\"zone\",\"operator\":\"In\","
-        "\"values\":[\"x\"]}]}}]}}")), "b");
+    CU_ASSERT_STRING_EQUAL(
+        chosen(&f, test_pod("p", "\"affinity\":{\"nodeAffinity\":{"
+                                 "\"preferredDuringSchedulingIgnoredDuringExecution\":["
+                                 "{\"weight\":10,\"preference\":{\"matchExpressions\":[{\"key\":"
+                                 "\"disk\",\"operator\":\"Exists\"}]}},"
+                                 "{\"weight\":90,\"preference\":{\"matchExpressions\":[{\"key\":"
+                                 "\"zone\",\"operator\":\"In\","
+                                 "\"values\":[\"x\"]}]}}]}}")),
+        "b");
     stop(&f);
 }
 
@@ -230,21 +255,33 @@ static void ports(void)
 
     add_node(&f, test_node("a", "4", "8Gi", "", ""));
     add_pod(&f, test_pod("x", "\"nodeName\":\"a\",\"containers\":[{\"ports\":["
-        "{\"hostPort\":80,\"protocol\":\"TCP\",\"hostIP\":\"10.0.0.1\"},{\"hostPort\":53,\"protocol\":\"UDP\"}]}]"));
+                              "{\"hostPort\":80,\"protocol\":\"TCP\",\"hostIP\":\"10.0.0.1\"},{"
+                              "\"hostPort\":53,\"protocol\":\"UDP\"}]}]"));
+    CU_ASSERT_STRING_EQUAL(
+        chosen(
+            &f, test_pod("p", "\"containers\":[{\"ports\":["
+                              "{\"hostPort\":80,\"protocol\":\"TCP\",\"hostIP\":\"10.0.0.2\"}]}]")),
+        "a");
     CU_ASSERT_STRING_EQUAL(chosen(&f, test_pod("p", "\"containers\":[{\"ports\":["
-        "{\"hostPort\":80,\"protocol\":\"TCP\",\"hostIP\":\"10.0.0.2\"}]}]")), "a");
-    CU_ASSERT_STRING_EQUAL(chosen(&f, test_pod("p", "\"containers\":[{\"ports\":["
-        "{\"hostPort\":53,\"protocol\":\"TCP\"}]}]")), "a");
-    CU_ASSERT_STRING_EQUAL(decide(&f, test_pod("p", "\"containers\":[{\"ports\":["
-        "{\"hostPort\":80,\"protocol\":\"TCP\"}]}]"), &d),
-        "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports. preemption: "
+                                                    "{\"hostPort\":53,\"protocol\":\"TCP\"}]}]")),
+        "a");
+    CU_ASSERT_STRING_EQUAL(decide(&f,
+                               test_pod("p", "\"containers\":[{\"ports\":["
+                                             "{\"hostPort\":80,\"protocol\":\"TCP\"}]}]"),
+                               &d),
+        "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports. "
+        "preemption: "
         "0/1 nodes are available: 1 No preemption victims found for incoming pod.");
-    CU_ASSERT_STRING_EQUAL(chosen(&f, test_pod("p", "\"containers\":[{\"ports\":["
-        "{\"hostPort\":53,\"protocol\":\"UDP\",\"hostIP\":\"127.0.0.1\"}]}]")), "");
+    CU_ASSERT_STRING_EQUAL(
+        chosen(&f,
+            test_pod("p", "\"containers\":[{\"ports\":["
+                          "{\"hostPort\":53,\"protocol\":\"UDP\",\"hostIP\":\"127.0.0.1\"}]}]")),
+        "");
     stop(&f);
 }
 
-/* cpu: (4000-0-1000)*100/4000 = 75; memory: (8-2)*100/8 = 75; least 75; balanced |.25-.25| -> 100 */
+/* cpu: (4000-0-1000)*100/4000 = 75; memory: (8-2)*100/8 = 75; least 75; balanced |.25-.25| -> 100
+ */
 static void scores_of_an_empty_node(void)
 {
     struct fixture f = start();
@@ -253,10 +290,12 @@ static void scores_of_an_empty_node(void)
     add_node(&f, test_node("a", "4", "8Gi", "", ""));
     decide(&f, test_pod_requests("p", "\"cpu\":\"1\",\"memory\":\"2Gi\""), &d);
     CU_ASSERT_EQUAL(d.score, 175);
-    /* no requests: 100m and 200Mi: cpu (4000-100)*100/4000 = 97, memory (8192-200)*100/8192 = 97; no balance */
+    /* no requests: 100m and 200Mi: cpu (4000-100)*100/4000 = 97, memory (8192-200)*100/8192 = 97;
+     * no balance */
     decide(&f, test_pod("p", ""), &d);
     CU_ASSERT_EQUAL(d.score, 97);
-    /* cpu 3/4 used, memory not: least (25 + 100*(8192-200)/8192 = 97) / 2 = 61; 1-|.75-0|/2 = .625 -> 62 */
+    /* cpu 3/4 used, memory not: least (25 + 100*(8192-200)/8192 = 97) / 2 = 61; 1-|.75-0|/2 = .625
+     * -> 62 */
     decide(&f, test_pod_requests("p", "\"cpu\":\"3\""), &d);
     CU_ASSERT_EQUAL(d.score, 61 + 62);
     stop(&f);

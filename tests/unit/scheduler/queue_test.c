@@ -29,8 +29,8 @@ static uint64_t mask_of(const char *name)
 static void priority_then_time(void)
 {
     struct queue *q = queue_new();
-    struct pod_info *p[] = {pod("a", ""), pod("b", "\"priority\":5"), pod("c", ""), pod("d", "\"priority\":-1"),
-        pod("e", "\"priority\":5")};
+    struct pod_info *p[] = {pod("a", ""), pod("b", "\"priority\":5"), pod("c", ""),
+        pod("d", "\"priority\":-1"), pod("e", "\"priority\":5")};
     static const char order[] = "beacd";
     int64_t arrived_ns;
 
