@@ -112,13 +112,12 @@ static bool has_host_ports(const cJSON *spec)
     return false;
 }
 
+/* Marks the pod as admitted under the same lock that the search is made with: of two that clash one is in time. */
 static int check_ports(struct sync *s, char **ret_reason, char **ret_message)
 {
     struct pod_record *other, *next;
-    bool clash = false;
+    bool clash = false, wanted = has_host_ports(s->spec);
 
-    if (!has_host_ports(s->spec))
-        return 0;
     env_lock(s->agent->env, &s->agent->lock);
     HASH_ITER(hh, s->agent->records, other, next)
     {
@@ -126,7 +125,9 @@ static int check_ports(struct sync *s, char **ret_reason, char **ret_message)
         autojson cJSON *spec = NULL;
         struct error err;
 
-        if (other == s->record || other->node != s->node || clash)
+        if (!wanted || clash)
+            break;
+        if (other == s->record || other->node != s->node)
             continue;
         env_lock(s->agent->env, &other->lock);
         if (other->view && !other->finished)
@@ -138,6 +139,7 @@ static int check_ports(struct sync *s, char **ret_reason, char **ret_message)
         if (view)
             projected_unref(view);
     }
+    s->record->admitted = !clash;
     env_unlock(s->agent->env, &s->agent->lock);
     if (!clash)
         return 0;

@@ -132,7 +132,8 @@ struct pod_record {
     int64_t retry_ns;      /* back-off of volumes and sandbox, doubled by each failure */
     int64_t retry_at_ns;
     int64_t runtime_returns; /* of the agent, when retry_* was set */
-    bool admitted, volumes_up;
+    bool admitted; /* written under agent.lock: admission of others looks at it */
+    bool rejected, volumes_up;
     bool down;             /* everything is stopped and taken down */
     char pod_ip[64], pod_ip_other[64]; /* written under lock: probes read them */
     char *network_sandbox; /* sandbox id that pod_ip belongs to */

@@ -135,7 +135,7 @@ static int create(struct sync *s, struct container_record *c, const cJSON *conta
             s->record->uid, (long long)attempt),
         .uid = s->record->uid, .namespace_ = s->record->namespace_, .pod = s->record->name,
         .container = c->name, .attempt = attempt, .grace_seconds = pod_grace_seconds(s->spec),
-        .sandbox_id = s->sandbox->id, .image = json_string(container, "image"), .image_id = image->id,
+        .sandbox_id = s->sandbox->id, .image = json_string(container, "image"), .image_digest = image->digest,
         .message_path = rt->pretends ? NULL : message,
         .body = body, .mounts = mounts, .mount_count = mount_count};
     int r = rt->ops->create(rt, &spec, ret_id, err);

@@ -130,12 +130,16 @@ static enum step_result remains_step(struct sync *s, struct error *err)
         return STEP_NEXT;
     if (s->in_api || !s->stopped)
         return STEP_FINISH;
+    bool failed = false;
     for (size_t i = 0; i < s->containers.count; i++) {
         const char *id = s->containers.items[i]->id;
         if (s->agent->runtime->ops->remove(s->agent->runtime, id, err) < 0)
-            return STEP_ERROR;
-        runtime_cache_drop(s->agent->cache, s->record->uid, id);
+            failed = true; /* the others first, then again */
+        else
+            runtime_cache_drop(s->agent->cache, s->record->uid, id);
     }
+    if (failed)
+        return STEP_ERROR;
     if (!s->agent->runtime->pretends && file_remove_tree(sync_pod_dir(s, NULL), err) < 0)
         return STEP_ERROR;
     log_info("pod removed", "pod", "%s/%s", s->record->namespace_, s->record->name, "uid", "%s",
@@ -149,19 +153,20 @@ static enum step_result admit_step(struct sync *s, struct error *err)
     char *reason = NULL, *message = NULL;
 
     (void)err;
-    if (s->record->admitted || s->containers.count > 0) {
-        s->record->admitted = true;
+    env_lock(s->agent->env, &s->agent->lock);
+    s->record->admitted = s->record->admitted || s->containers.count > 0;
+    bool admitted = s->record->admitted;
+    env_unlock(s->agent->env, &s->agent->lock);
+    if (admitted)
         return STEP_NEXT;
-    }
     if (pod_admit(s, &reason, &message) < 0) {
         fail_pod(s, reason, message);
         pod_event(s->record, s->spec, NULL, EVENT_WARNING, reason, "%s", message);
         free(reason);
         free(message);
-        s->ended = s->stopped = true;
+        s->ended = s->stopped = s->record->rejected = true;
         return STEP_FINISH;
     }
-    s->record->admitted = true;
     return STEP_NEXT;
 }
 
@@ -242,6 +247,7 @@ static void report(struct sync *s)
         .host_ip = s->node->ip, .pod_ip = r->pod_ip, .pod_ip_other = r->pod_ip_other,
         .sandbox_ready = s->sandbox_up, .sandbox_id = s->sandbox ? s->sandbox->id : NULL,
         .will_not_restart = s->terminating || s->ended, .stopped = s->stopped,
+        .rejected = r->rejected || (status_terminal_phase(s->status) && !json_get(s->status, "containerStatuses")),
         .fail_reason = r->fail_reason, .fail_message = r->fail_message, .now_ns = s->wall_ns,
         .termination_message = s->agent->runtime->pretends ? NULL : termination_message, .arg = s};
     autojson cJSON *status = status_compute(&in);

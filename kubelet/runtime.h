@@ -26,6 +26,7 @@
 #define LABEL_ATTEMPT "io.skiff.attempt"
 #define LABEL_SANDBOX "io.skiff.sandbox" /* id of the sandbox a container joined */
 #define LABEL_GRACE "io.kubernetes.pod.terminationGracePeriod"
+#define LABEL_DIGEST "io.skiff.image-digest" /* of the image, where a registry gave one */
 #define LABEL_LOG_MESSAGE "io.skiff.termination-message" /* host path of the termination message file */
 #define SANDBOX_NAME "POD"
 
@@ -40,6 +41,7 @@ struct container_info {
     char *image, *image_id;                   /* as asked for; "sha256:..." */
     char *stop_signal;                        /* "SIGTERM" when the image names none */
     char *error;                              /* why it could not be started */
+    char *image_digest;                       /* "repo@sha256:..." */
     char *message_path;                       /* of LABEL_LOG_MESSAGE */
     char *log_path;                           /* file of its log */
     bool tty;
@@ -80,7 +82,7 @@ struct container_spec {
     int64_t grace_seconds;
     const char *sandbox_id; /* NULL for a sandbox */
     const char *image;      /* NULL for a sandbox: the pause image */
-    const char *image_id;   /* resolved, or NULL */
+    const char *image_digest; /* or NULL */
     const char *message_path; /* or NULL */
     cJSON *body; /* borrowed and changed: labels, image and mounts are added */
     const struct mount *mounts;

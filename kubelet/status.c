@@ -320,6 +320,13 @@ cJSON *status_compute(const struct status_input *in)
 {
     cJSON *status = cJSON_CreateObject(), *conditions = cJSON_CreateArray();
     cJSON *init_statuses = container_statuses(in, true), *statuses = container_statuses(in, false);
+
+    if (in->rejected) {
+        cJSON_Delete(init_statuses);
+        cJSON_Delete(statuses);
+        init_statuses = cJSON_CreateArray();
+        statuses = cJSON_CreateArray();
+    }
     const char *phase = phase_of(in, init_statuses, statuses), *old_phase = status_terminal_phase(in->old_status);
     const char *start = json_string(in->old_status, "startTime"), *qos = json_string(in->old_status, "qosClass");
     char now[TIME_TEXT_BYTES];
@@ -351,7 +358,10 @@ cJSON *status_compute(const struct status_input *in)
         json_set(status, "initContainerStatuses", init_statuses);
     else
         cJSON_Delete(init_statuses);
-    json_set(status, "containerStatuses", statuses);
+    if (cJSON_GetArraySize(statuses) > 0)
+        json_set(status, "containerStatuses", statuses);
+    else
+        cJSON_Delete(statuses);
     json_set_string(status, "qosClass", qos && qos[0] ? qos : pod_qos(in->spec));
     return status;
 }

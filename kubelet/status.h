@@ -30,6 +30,7 @@ struct status_input {
     const char *sandbox_id; /* or NULL */
     bool will_not_restart; /* terminating or ended: no container starts again */
     bool stopped;          /* of such a pod: nothing runs any more */
+    bool rejected;         /* this node refused the pod: none of its containers ever was */
     const char *fail_reason, *fail_message; /* the pod as a whole failed, or NULL */
     int64_t now_ns;        /* wall clock */
     /* Text of an ended container's termination message; heap or NULL. May be NULL. */

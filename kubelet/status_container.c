@@ -132,6 +132,23 @@ static bool is_initialized(const struct status_input *in)
     return true;
 }
 
+/* Of a pod that is over no container waits any more: it has ended, one way or another. */
+static void settle(cJSON *status)
+{
+    cJSON *last = json_path(status, "lastState.terminated");
+
+    if (!json_path(status, "state.waiting"))
+        return;
+    if (last) {
+        cJSON *state = cJSON_CreateObject();
+        json_set(state, "terminated", cJSON_Duplicate(last, true));
+        json_set(status, "state", state);
+        json_set(status, "lastState", cJSON_CreateObject());
+    } else {
+        json_set(status, "state", lost(status));
+    }
+}
+
 /* Nothing in the runtime: what it will be, or what it was. */
 static void fill_absent(const struct status_input *in, cJSON *status, const cJSON *old,
     const struct container_hint *hint, bool init)
@@ -192,14 +209,10 @@ static void fill_present(const struct status_input *in, cJSON *status, const cJS
         last = cJSON_Duplicate(json_get(old, "lastState"), true);
     json_set(status, "state", state);
     json_set(status, "lastState", last ? last : cJSON_CreateObject());
-    if (newest->image_id) {
-        const char *same = c_eq(json_string(status, "image"), json_string(old, "image"))
-            ? json_string(old, "imageID") : NULL;
-        autofree char *id = str_format("docker://%s", newest->image_id);
-        json_set_string(status, "imageID", same && same[0] ? same : id);
-    } else {
-        json_set_string(status, "imageID", "");
-    }
+    autofree char *image_id = newest->image_digest ? str_format("docker-pullable://%s", newest->image_digest)
+        : newest->image_id                         ? str_format("docker://%s", newest->image_id)
+                                                   : xstrdup("");
+    json_set_string(status, "imageID", image_id);
     set_container_id(status, newest);
 }
 
@@ -222,6 +235,8 @@ static cJSON *one_status(const struct status_input *in, const cJSON *container, 
         fill_present(in, status, container, old, hint, init, newest, before);
     else
         fill_absent(in, status, old, hint, init);
+    if (in->will_not_restart && in->stopped && !init)
+        settle(status);
     bool ready = running && hint && hint->ready;
     if (init && !container_is_sidecar(container))
         ready = newest && newest->state == CONTAINER_EXITED && newest->exit_code == 0;

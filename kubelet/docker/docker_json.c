@@ -39,6 +39,7 @@ static void read_labels(struct container_info *info, const cJSON *labels)
     info->pod = dup_or_null(json_string(labels, LABEL_POD_NAME));
     info->container = dup_or_null(json_string(labels, LABEL_CONTAINER));
     info->sandbox_id = dup_or_null(json_string(labels, LABEL_SANDBOX));
+    info->image_digest = dup_or_null(json_string(labels, LABEL_DIGEST));
     info->message_path = dup_or_null(json_string(labels, LABEL_LOG_MESSAGE));
     info->attempt = label_int(labels, LABEL_ATTEMPT, 0);
     info->grace_seconds = label_int(labels, LABEL_GRACE, -1);
@@ -174,6 +175,8 @@ void docker_complete_body(struct docker *d, const struct container_spec *spec, c
     json_set_string(labels, LABEL_GRACE, number);
     if (spec->sandbox_id)
         json_set_string(labels, LABEL_SANDBOX, spec->sandbox_id);
+    if (spec->image_digest)
+        json_set_string(labels, LABEL_DIGEST, spec->image_digest);
     if (spec->message_path)
         json_set_string(labels, LABEL_LOG_MESSAGE, spec->message_path);
     json_set(body, "Labels", labels);
