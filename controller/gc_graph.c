@@ -7,9 +7,11 @@
 #include "controller/gc_graph.h"
 
 #include "common/log.h"
+#include "common/time.h"
 
 #define KINDS_MAX 512
 #define ABSENT_SLOTS 2048
+#define PATIENCE_NS (10 * NS_PER_S)
 
 struct absent {
     char namespace_[64];
@@ -24,7 +26,8 @@ struct gc_graph {
     struct lock lock;
     struct gc_kind *kinds[KINDS_MAX];
     size_t count;
-    bool started; /* own informers run */
+    int64_t started_ns; /* own informers run since; 0: not yet */
+    bool complete; /* gc_graph_synced said yes once */
     struct absent *absent;
 };
 
@@ -128,7 +131,7 @@ static void add_kind(struct gc_graph *g, const struct resource *r)
     env_lock(g->env, &g->lock);
     g->kinds[g->count++] = kind;
     env_unlock(g->env, &g->lock);
-    if (kind->own && g->started)
+    if (kind->own && g->started_ns)
         informer_start(kind->informer);
 }
 
@@ -137,7 +140,7 @@ void gc_graph_start(struct gc_graph *g)
     for (size_t i = 0; i < g->count; i++)
         if (g->kinds[i]->own)
             informer_start(g->kinds[i]->informer);
-    g->started = true;
+    g->started_ns = env_now_ns(g->env);
 }
 
 static void drop_vanished(struct gc_graph *g, const struct discovery *d)
@@ -217,13 +220,23 @@ void gc_graph_shared_event(struct gc_graph *g, enum kind kind, const void *old_o
         g->on_event(g->arg, found, old_object, new_object);
 }
 
+/* One kind that can't be listed must not keep all others from being collected. */
 bool gc_graph_synced(struct gc_graph *g)
 {
-    bool synced = true;
+    bool patient = env_now_ns(g->env) - g->started_ns < PATIENCE_NS, synced = g->started_ns != 0;
 
     env_lock(g->env, &g->lock);
-    for (size_t i = 0; i < g->count && synced; i++)
-        synced = g->kinds[i]->informer && informer_synced(g->kinds[i]->informer);
+    for (size_t i = 0; i < g->count && synced && !g->complete; i++) {
+        struct gc_kind *kind = g->kinds[i];
+        if (!kind->informer || informer_synced(kind->informer))
+            continue;
+        synced = !patient;
+        if (!patient && !kind->given_up)
+            log_warning("a kind can't be listed, collecting garbage without it", "resource", "%s",
+                kind->resource.plural, NULL);
+        kind->given_up = !patient;
+    }
+    g->complete = synced;
     env_unlock(g->env, &g->lock);
     return synced;
 }

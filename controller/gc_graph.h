@@ -18,6 +18,7 @@ struct gc_kind {
     struct resource resource;
     struct informer *informer;
     bool own; /* ours, not a shared one */
+    bool given_up; /* its first list does not come */
     struct gc_graph *graph;
 };
 

@@ -202,7 +202,7 @@ int discovery_resources(
     cJSON *list = cJSON_AddArrayToObject(o, "resources");
     for (size_t i = 0; i < api->resource_count; i++) {
         const struct resource *r = &api->resources[i];
-        if (strcmp(r->group_version, gv) != 0 || !r->verbs)
+        if (strcmp(r->group_version, gv) != 0 || !r->verbs || r->internal)
             continue;
         cJSON_AddItemToArray(list, resource_entry(r));
         for (size_t k = 0; k < r->subresource_count; k++)
@@ -262,7 +262,8 @@ static cJSON *aggregated_version(const struct api *api, const struct resource *o
     add_string(o, "version", of->version);
     cJSON *list = cJSON_AddArrayToObject(o, "resources");
     for (size_t i = 0; i < api->resource_count; i++)
-        if (!strcmp(api->resources[i].group_version, of->group_version) && api->resources[i].verbs)
+        if (!strcmp(api->resources[i].group_version, of->group_version) && api->resources[i].verbs &&
+            !api->resources[i].internal)
             cJSON_AddItemToArray(list, aggregated_resource(&api->resources[i]));
     add_string(o, "freshness", "Current");
     return o;
