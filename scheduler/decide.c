@@ -123,19 +123,22 @@ static void run_scores(struct decider *d, const struct cycle *cycle, const struc
 /* The row of the highest total; among equals each is as likely as the others. */
 static uint32_t choose(struct decider *d, const struct node_set *fits)
 {
-    uint32_t best = ROW_NONE;
+    int64_t best = INT64_MIN;
     uint64_t equals = 0;
 
     NODE_SET_FOR_EACH(row, fits)
     {
-        if (best == ROW_NONE || d->total[row] > d->total[best]) {
-            best = row;
-            equals = 1;
-        } else if (d->total[row] == d->total[best] && next_random(d) % ++equals == 0) {
-            best = row;
-        }
+        equals = d->total[row] > best ? 1 : equals + (d->total[row] == best);
+        best = d->total[row] > best ? d->total[row] : best;
     }
-    return best;
+    uint64_t skip = next_random(d) % equals;
+    uint32_t chosen = ROW_NONE;
+    NODE_SET_FOR_EACH(row, fits)
+    {
+        if (d->total[row] == best && skip-- == 0)
+            chosen = row;
+    }
+    return chosen;
 }
 
 /* Why each node was refused: the filters once more, one after the other. */

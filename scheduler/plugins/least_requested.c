@@ -7,7 +7,7 @@
  * with integer division at each step, so that results equal upstream's. A pod that requests nothing
  * counts as 100m and 200Mi a container, so that idle pods spread too.
  *
- * Cost:     one integer division a node and resource.
+ * Cost:     one floating point division and its correction a node and resource.
  * Threads:  reads the node table of this cycle only.
  * Upstream: plugins/noderesources, least_allocated.go (the LeastAllocated strategy of
  * NodeResourcesFit). Tests:    tests/unit/scheduler/plugins_test.c
@@ -23,10 +23,16 @@ const struct plugin plugin_least_requested = {
     .weight = 1,
 };
 
-/* floor(left * 100 / of) for 0 <= left <= of. */
+/* floor(left * 100 / of) for 0 <= left <= of. A double's quotient is at most one off; its
+ * correction is several times cheaper than a 64-bit integer division. */
 static int64_t percent(int64_t left, int64_t of)
 {
-    return left * PLUGIN_SCORE_MAX / of;
+    int64_t n = left * PLUGIN_SCORE_MAX;
+    int64_t q = (int64_t)((double)n / (double)of);
+
+    q -= q * of > n;
+    q += (q + 1) * of <= n;
+    return q;
 }
 
 static bool least_score(const struct cycle *cycle, const struct node_set *fits, int64_t *scores)

@@ -301,6 +301,33 @@ static void scores_of_an_empty_node(void)
     stop(&f);
 }
 
+/* The score's division without a division: against the plain one, near every border. */
+static void exact_percentages(void)
+{
+    static const long long sizes[] = {
+        1, 3, 7, 97, 1000, 4096, 8191, (1ll << 33) + 1, (1ll << 44) - 1, 1ll << 49};
+    struct fixture f = start();
+    struct decision d;
+
+    for (size_t i = 0; i < ARRAY_COUNT(sizes); i++) {
+        char memory[32];
+        snprintf(memory, sizeof(memory), "%lld", sizes[i]);
+        add_node(&f, test_node("a", "0", memory, "", ""));
+        for (long long k = 0; k <= 100; k++)
+            for (long long by = -1; by <= 1; by++) {
+                long long ask = sizes[i] - (sizes[i] / 100 * k + sizes[i] % 100 * k / 100 + by);
+                if (ask < 1 || ask > sizes[i])
+                    continue;
+                autofree char *requests = str_format("\"cpu\":\"0\",\"memory\":\"%lld\"", ask);
+                decide(&f, test_pod_requests("p", requests), &d);
+                /* one resource: no balance to keep, which scores 100 */
+                CU_ASSERT_EQUAL(
+                    d.score, 100 + (long long)((__int128)(sizes[i] - ask) * 100 / sizes[i]));
+            }
+    }
+    stop(&f);
+}
+
 static void spreads(void)
 {
     struct fixture f = start();
@@ -324,6 +351,7 @@ const CU_TestInfo plugins_tests[] = {
     {"preferred affinity", preferred_affinity},
     {"host ports", ports},
     {"scores equal upstream's", scores_of_an_empty_node},
+    {"percentages are exact", exact_percentages},
     {"equals are all chosen", spreads},
     CU_TEST_INFO_NULL,
 };
