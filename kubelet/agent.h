@@ -305,4 +305,4 @@ int server_start(struct agent *agent, struct error *err);
 void server_stop(struct agent *agent);
 int orphans_sweep(struct agent *agent, struct error *err);
 /* `--cleanup`: removes all that a kubelet of this cluster and node has made on the host. */
-int cleanup_run(struct env *env, const struct kubelet_config *config, struct runtime *runtime, struct error *err);
+int cleanup_run(const struct kubelet_config *config, struct runtime *runtime, struct error *err);

@@ -30,35 +30,51 @@ static int remove_container(struct runtime *rt, const struct container_info *inf
     return rt->ops->remove(rt, info->id, err);
 }
 
+/* All that can be removed are; the last failure is returned. */
 static int remove_containers(struct runtime *rt, struct error *err)
 {
     struct container_list list = {0};
-    int r = rt->ops->list(rt, &list, err);
+    int result = rt->ops->list(rt, &list, err);
 
     /* Containers before the sandboxes that they joined. */
-    for (int sandboxes = 0; sandboxes < 2 && r == 0; sandboxes++)
-        for (size_t i = 0; i < list.count && r == 0; i++)
-            if (container_is_sandbox(list.items[i]) == (sandboxes == 1))
-                r = remove_container(rt, list.items[i], err);
+    for (int sandboxes = 0; sandboxes < 2; sandboxes++)
+        for (size_t i = 0; i < list.count; i++)
+            if (container_is_sandbox(list.items[i]) == (sandboxes == 1) && remove_container(rt, list.items[i], err) < 0)
+                result = -(int)err->code;
     container_list_done(&list);
-    return r;
+    return result;
 }
 
-int cleanup_run(struct env *env, const struct kubelet_config *config, struct runtime *runtime, struct error *err)
+static int remove_files(const struct kubelet_config *config, struct error *err)
 {
-    autofree char *pods = str_format("%s/pods", config->root_dir), *cni = str_format("%s/cni", config->root_dir);
-    struct error why;
+    static const char *const parts[] = {"pods", "cni"};
 
-    (void)env;
-    if (docker_negotiate(container_of(runtime, struct docker, base), &why) < 0) {
-        /* Without Docker nothing of ours runs; what stands in its files goes when it is back. */
-        log_warning("docker does not answer, containers are left", "error", "%s", why.text, NULL);
-    } else if (remove_containers(runtime, err) < 0) {
-        return error_wrap(err, "containers");
-    } else {
-        docker_remove_pause(container_of(runtime, struct docker, base));
-    }
-    if (unmount_below(config->root_dir, err) < 0 || file_remove_tree(pods, err) < 0 || file_remove_tree(cni, err) < 0)
+    if (unmount_below(config->root_dir, err) < 0)
         return -err->code;
-    return host_reset(err);
+    for (size_t i = 0; i < ARRAY_COUNT(parts); i++) {
+        autofree char *path = str_format("%s/%s", config->root_dir, parts[i]);
+        if (file_remove_tree(path, err) < 0)
+            return -err->code;
+    }
+    return 0;
+}
+
+int cleanup_run(const struct kubelet_config *config, struct runtime *runtime, struct error *err)
+{
+    struct docker *docker = container_of(runtime, struct docker, base);
+    struct error why;
+    int result = 0;
+
+    if (docker_negotiate(docker, &why) < 0) {
+        /* Without Docker nothing of ours runs; what it remembers goes when this is run again. */
+        log_warning("docker does not answer, containers are left", "error", "%s", why.text, NULL);
+    } else {
+        result = remove_containers(runtime, err);
+        docker_remove_pause(docker);
+    }
+    if (remove_files(config, &why) < 0 || host_reset(&why) < 0) {
+        *err = why;
+        return -err->code;
+    }
+    return result < 0 ? error_wrap(err, "containers") : 0;
 }

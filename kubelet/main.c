@@ -154,7 +154,7 @@ static int run(const struct kubelet_config *c, struct error *err)
     if (r == 0 && !c->cleanup)
         r = file_make_dirs(c->root_dir, 0750, err);
     if (r == 0)
-        r = c->cleanup ? cleanup_run(env, c, runtime, err) : run_agent(env, c, name, ip, runtime, err);
+        r = c->cleanup ? cleanup_run(c, runtime, err) : run_agent(env, c, name, ip, runtime, err);
     if (runtime)
         runtime->ops->free(runtime);
     env_free(env);
