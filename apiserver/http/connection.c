@@ -166,6 +166,8 @@ static void handshake(struct connection *c)
         h1_start(c);
     } else {
         c->state = CONN_H2;
+        c->read_ns = loop_now(c->loop);
+        loop_deadline(c->loop, c->read_ns + IDLE_NS);
         if (h2_start(c) < 0)
             connection_break(c);
     }
@@ -183,6 +185,7 @@ static bool may_read(const struct connection *c)
 
 static void give(struct connection *c, struct str bytes)
 {
+    c->read_ns = loop_now(c->loop);
     if (c->state == CONN_H2) {
         h2_input(c, bytes);
     } else if (c->state == CONN_H1) {
@@ -365,6 +368,15 @@ int64_t connection_sweep(struct connection *c, int64_t now_ns)
             return INT64_MAX;
         }
         next = earlier(next, c->write_progress_ns + LIMIT_BODY_STALL_NS);
+    }
+    if (c->state == CONN_H2 && !c->exchanges) {
+        if (now_ns >= c->read_ns + IDLE_NS && !c->said_goodbye) {
+            c->said_goodbye = true;
+            h2_drain(c);
+            loop_dirty(c);
+            return next;
+        }
+        next = earlier(next, c->read_ns + IDLE_NS);
     }
     for (struct exchange *x = c->exchanges, *following; x; x = following) {
         following = x->next;

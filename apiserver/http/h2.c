@@ -145,6 +145,9 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
         nghttp2_session_consume_connection(session, x->body_held);
     exchange_free(x);
     loop_dirty(arg);
+    struct connection *c = arg;
+    if (!c->exchanges)
+        loop_deadline(c->loop, loop_now(c->loop) + IDLE_NS);
     return 0;
 }
 

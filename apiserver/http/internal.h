@@ -64,6 +64,7 @@ struct connection {
     struct connection *dirty_next;
     bool dirty, broken;
     bool closing;                   /* close once the output is sent */
+    bool said_goodbye;              /* HTTP/2: GOAWAY for idleness */
     uint32_t epoll_events;
     bool tls_wants_write, tls_wants_read;
     bool reading_stopped;
@@ -71,6 +72,7 @@ struct connection {
     size_t out_start;
     int64_t deadline_ns;            /* of the state; 0: none */
     int64_t write_progress_ns;
+    int64_t read_ns;                /* the last bytes came */
     struct exchange *exchanges;
     size_t exchange_count;
 

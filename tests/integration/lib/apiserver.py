@@ -6,6 +6,8 @@ Starts a real skiff-apiserver with the embedded store on a random loopback port,
 
 SKIFF_TEST_ETCD=http://127.0.0.1:2379 uses that etcd, a prefix of its own each time.
 
+SKIFF_TEST_FLAGS adds flags ("--loops=2").
+
 Checks print `ok TEXT` or `not ok TEXT`; finish() ends the script with the right status.
 """
 import http.client, json, os, random, shutil, signal, socket, ssl, subprocess, sys, tempfile, time
@@ -41,7 +43,7 @@ def free_port():
 
 class Server:
     def __init__(self, *flags, directory=None):
-        self.flags = list(flags)
+        self.flags = list(flags) + os.environ.get("SKIFF_TEST_FLAGS", "").split()
         if os.environ.get("SKIFF_TEST_ETCD"):
             self.flags += ["--storage-backend=etcd", "--etcd-servers=" + os.environ["SKIFF_TEST_ETCD"],
                            "--etcd-prefix=/skiff-test-%d-%d" % (os.getpid(), random.randrange(1 << 30))]
