@@ -247,6 +247,17 @@ def scenarios(s, dns, up):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as u:
             u.sendto(junk, ("127.0.0.1", dns.port))
     equal("junk changes nothing", dns.answers("db" + zone), before)
+    # what its own identity may do (here it runs as admin)
+    for verb, group, resource, namespace, wanted in (
+            ("watch", "", "services", "", True), ("list", "discovery.k8s.io", "endpointslices", "", True),
+            ("create", "discovery.k8s.io", "endpointslices", "kube-system", True),
+            ("delete", "discovery.k8s.io", "endpointslices", "kube-system", True),
+            ("create", "discovery.k8s.io", "endpointslices", "default", False), ("get", "", "nodes", "", True),
+            ("create", "authorization.k8s.io", "subjectaccessreviews", "", True), ("list", "", "secrets", "", False)):
+        review = s.call("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", {"spec": {
+            "user": "system:kube-dns", "groups": ["system:authenticated"], "resourceAttributes": {
+                "verb": verb, "group": group, "resource": resource, "namespace": namespace}}})[1]
+        equal(f"system:kube-dns and {verb} {resource} {namespace}", review["status"]["allowed"], wanted)
     # itself
     status, mine = s.call("GET", SLICES % "kube-system" + "/kube-dns-node-a")
     equal("it has an EndpointSlice", status, 200)
