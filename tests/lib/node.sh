@@ -66,7 +66,11 @@ pods_ready() { # pods_ready SELECTOR N: exactly N pods, all ready, none on its w
     pods=$(skiffctl get pods -l "$1" --no-headers 2>/dev/null) || return 1
     [ "$(printf '%s' "$pods" | grep -c .)" -eq "$2" ] && [ "$(printf '%s' "$pods" | grep -c ' 1/1  *Running ')" -eq "$2" ]
 }
-no_pods() { [ -z "$(skiffctl get pods -l "$1" --no-headers 2>/dev/null)" ]; }
+no_pods() {
+    local pods
+    pods=$(skiffctl get pods -l "$1" --no-headers 2>/dev/null)
+    [ -z "$pods" ] || { printf '%s\n' "$pods"; return 1; }
+}
 
 # Programs of Skiff that run in our network namespace or work in our folder.
 our_processes() {
@@ -90,7 +94,8 @@ host_state() {
     docker images -q --no-trunc | sort -u | sed 's/^/image /'
     docker volume ls -q | sed 's/^/volume /'
     docker network ls --format '{{.Name}}' | sort | sed 's/^/docker network /'
-    ls "$WORK/docker/exec/netns" 2>/dev/null | grep -v '^default$' | sed 's/^/network namespace /'
+    # (dockerd unmounts a container's namespace at once and removes the empty file up to a minute later)
+    awk -v w="$WORK/docker/exec/netns/" 'index($2, w) == 1 && $2 != w "default" {print "network namespace " $2}' /proc/self/mounts
     ip -o link | awk -F': ' '{print "link " $2}'
     ip -4 route | sed 's/^/route /'
     nft list ruleset 2>/dev/null | sed -E 's/counter packets [0-9]+ bytes [0-9]+/counter/; s/^/nft /'

@@ -13,7 +13,14 @@ if [ "$REQUEST_METHOD" = POST ]; then
     exit
 fi
 
-entries=$(timeout 5 wget -q -O - --header "X-Token: $TOKEN" "$backend") || {
+read_entries() { # three tries: a lost packet or a backend on its way to another node is no reason for an error page
+    for pause in 0.2 0.5 0; do
+        timeout 2 wget -q -O - --header "X-Token: $TOKEN" "$backend" && return
+        sleep "$pause"
+    done
+    return 1
+}
+entries=$(read_entries) || {
     printf 'Status: 502 Bad Gateway\r\nContent-Type: text/plain\r\n\r\nThe backend does not answer.\n'
     exit
 }
