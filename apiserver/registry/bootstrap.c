@@ -15,6 +15,13 @@
 #include "apiserver/request/request.h"
 #include "common/file.h"
 
+/* What is missing, gathered and then made at once: a start from nothing is a few commits, not a hundred. */
+struct making {
+    struct server *server;
+    struct own_request *list; /* targets and bodies are ours */
+    size_t count;
+};
+
 struct place {
     const struct resource *resource;
     char collection[256], object[512];
@@ -41,27 +48,54 @@ static struct object *current(struct server *s, const struct place *place, const
     return cache_get(s->cache, place->resource, str_of(namespace_), str_of(json_string_at(object, "metadata.name")));
 }
 
-static int create(struct server *s, const struct place *place, const cJSON *object, struct error *err)
+static int create(struct making *m, const struct place *place, const cJSON *object)
 {
-    if (request_call(s, "POST", place->collection, object, NULL, err) == 0 || err->code == ERR_ALREADY_EXISTS)
-        return 0;
-    return error_wrap(err, "%s", place->object);
+    m->list = xrealloc(m->list, (m->count + 1) * sizeof(*m->list));
+    m->list[m->count++] = (struct own_request){
+        .method = "POST", .target = xstrdup(place->collection), .body = cJSON_Duplicate(object, true)};
+    return 0;
 }
 
-static int ensure(struct server *s, const cJSON *object, struct error *err)
+static void making_done(struct making *m)
+{
+    for (size_t i = 0; i < m->count; i++) {
+        free((char *)(uintptr_t)m->list[i].target);
+        cJSON_Delete((cJSON *)(uintptr_t)m->list[i].body);
+    }
+    free(m->list);
+    m->list = NULL;
+    m->count = 0;
+}
+
+static int make_all(struct making *m, struct error *err)
+{
+    int result = 0;
+    request_call_all(m->server, m->list, m->count);
+    for (size_t i = 0; i < m->count && result == 0; i++) {
+        const struct own_request *made = &m->list[i];
+        if (made->result == 0 || made->err.code == ERR_ALREADY_EXISTS)
+            continue;
+        *err = made->err;
+        result = error_wrap(err, "%s %s", made->target, json_string_at(made->body, "metadata.name"));
+    }
+    making_done(m);
+    return result;
+}
+
+static int ensure(struct making *m, const cJSON *object, struct error *err)
 {
     struct place place;
-    if (place_of(s, object, &place, err) < 0)
+    if (place_of(m->server, object, &place, err) < 0)
         return -err->code;
-    struct object *o = current(s, &place, object);
+    struct object *o = current(m->server, &place, object);
     object_unref(o);
-    return o ? 0 : create(s, &place, object, err);
+    return o ? 0 : create(m, &place, object);
 }
 
-static int ensure_text(struct server *s, struct error *err, const char *format, ...)
+static int ensure_text(struct making *m, struct error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-static int ensure_text(struct server *s, struct error *err, const char *format, ...)
+static int ensure_text(struct making *m, struct error *err, const char *format, ...)
 {
     char text[4096];
     va_list args;
@@ -69,7 +103,7 @@ static int ensure_text(struct server *s, struct error *err, const char *format, 
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     autojson cJSON *object = json_make("%s", text);
-    return ensure(s, object, err);
+    return ensure(m, object, err);
 }
 
 /* --- roles and bindings --- */
@@ -104,13 +138,14 @@ static bool add_missing(cJSON *have, const cJSON *want, const char *name)
 
 static int reconcile_policy(void *arg, const cJSON *wanted, struct error *err)
 {
-    struct server *s = arg;
+    struct making *m = arg;
+    struct server *s = m->server;
     struct place place;
     if (place_of(s, wanted, &place, err) < 0)
         return -err->code;
     struct object *o = current(s, &place, wanted);
     if (!o)
-        return create(s, &place, wanted, err);
+        return create(m, &place, wanted);
     autojson cJSON *have = object_tree(o);
     object_unref(o);
     const char *automatic = json_string(json_path(have, "metadata.annotations"), "rbac.authorization.kubernetes.io/autoupdate");
@@ -141,14 +176,15 @@ static int first_address(const char *cidr, char *out, size_t n, struct error *er
 }
 
 /* Makes the object, or puts what is at `member` right in the one that is there. */
-static int ensure_member(struct server *s, const cJSON *wanted, const char *member, struct error *err)
+static int ensure_member(struct making *m, const cJSON *wanted, const char *member, struct error *err)
 {
+    struct server *s = m->server;
     struct place place;
     if (place_of(s, wanted, &place, err) < 0)
         return -err->code;
     struct object *o = current(s, &place, wanted);
     if (!o)
-        return create(s, &place, wanted, err);
+        return create(m, &place, wanted);
     autojson cJSON *have = object_tree(o);
     object_unref(o);
     if (json_equal(json_get(have, member), json_get(wanted, member)))
@@ -158,14 +194,15 @@ static int ensure_member(struct server *s, const cJSON *wanted, const char *memb
                error_wrap(err, "%s", place.object) : 0;
 }
 
-static int ensure_kubernetes_service(struct server *s, struct error *err)
+static int ensure_kubernetes_service(struct making *m, struct error *err)
 {
     char address[INET_ADDRSTRLEN];
-    const char *own = s->config->advertise_address;
-    int port = s->config->secure_port;
-    if (first_address(s->config->service_cidr, address, sizeof(address), err) < 0)
+    const struct server_config *config = m->server->config;
+    const char *own = config->advertise_address;
+    int port = config->secure_port;
+    if (first_address(config->service_cidr, address, sizeof(address), err) < 0)
         return -err->code;
-    if (ensure_text(s, err,
+    if (ensure_text(m, err,
             "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"kubernetes\",\"namespace\":\"default\","
             "\"labels\":{\"component\":\"apiserver\",\"provider\":\"kubernetes\"}},\"spec\":{\"clusterIP\":\"%s\","
             "\"type\":\"ClusterIP\",\"sessionAffinity\":\"None\",\"ports\":[{\"name\":\"https\",\"protocol\":\"TCP\","
@@ -182,24 +219,24 @@ static int ensure_kubernetes_service(struct server *s, struct error *err)
         "\"namespace\":\"default\",\"labels\":{\"kubernetes.io/service-name\":\"kubernetes\"}},\"addressType\":\"IPv4\","
         "\"endpoints\":[{\"addresses\":[\"%s\"],\"conditions\":{\"ready\":true}}],"
         "\"ports\":[{\"name\":\"https\",\"port\":%d,\"protocol\":\"TCP\"}]}", own, port);
-    if (ensure_member(s, endpoints, "subsets", err) < 0)
+    if (ensure_member(m, endpoints, "subsets", err) < 0)
         return -err->code;
-    return ensure_member(s, slice, "endpoints", err);
+    return ensure_member(m, slice, "endpoints", err);
 }
 
 /* --- the rest --- */
 
-static int ensure_namespaces(struct server *s, struct error *err)
+static int ensure_namespaces(struct making *m, struct error *err)
 {
     static const char *const names[] = {"default", "kube-system", "kube-public", "kube-node-lease"};
     for (size_t i = 0; i < ARRAY_COUNT(names); i++)
-        if (ensure_text(s, err, "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"%s\"}}",
+        if (ensure_text(m, err, "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"%s\"}}",
                 names[i]) < 0)
             return -err->code;
     return 0;
 }
 
-static int ensure_priority_classes(struct server *s, struct error *err)
+static int ensure_priority_classes(struct making *m, struct error *err)
 {
     static const struct {
         const char *name, *help;
@@ -209,7 +246,7 @@ static int ensure_priority_classes(struct server *s, struct error *err)
         {"system-node-critical", "Used for system critical pods that must not be moved from their current node.", 2000001000},
     };
     for (size_t i = 0; i < ARRAY_COUNT(classes); i++)
-        if (ensure_text(s, err,
+        if (ensure_text(m, err,
                 "{\"apiVersion\":\"scheduling.k8s.io/v1\",\"kind\":\"PriorityClass\",\"metadata\":{\"name\":\"%s\"},"
                 "\"value\":%d,\"globalDefault\":false,\"description\":\"%s\",\"preemptionPolicy\":\"PreemptLowerPriority\"}",
                 classes[i].name, classes[i].value, classes[i].help) < 0)
@@ -217,24 +254,27 @@ static int ensure_priority_classes(struct server *s, struct error *err)
     return 0;
 }
 
-static int ensure_authentication_config(struct server *s, struct error *err)
+static int ensure_authentication_config(struct making *m, struct error *err)
 {
     autostrbuf struct strbuf ca = STRBUF_EMPTY;
     strbuf_init(&ca, 1 << 20);
-    if (s->config->client_ca_file && file_read(s->config->client_ca_file, 1 << 20, &ca, err) < 0)
-        return error_wrap(err, "--client-ca-file %s", s->config->client_ca_file);
+    const char *path = m->server->config->client_ca_file;
+    if (path && file_read(path, 1 << 20, &ca, err) < 0)
+        return error_wrap(err, "--client-ca-file %s", path);
     autojson cJSON *map = json_make("{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":"
                                     "\"extension-apiserver-authentication\",\"namespace\":\"kube-system\"},\"data\":{}}");
     if (ca.n)
         json_set_string(json_get(map, "data"), "client-ca-file", ca.data);
-    return ensure_member(s, map, "data", err);
+    return ensure_member(m, map, "data", err);
 }
 
 int bootstrap_run(struct server *server, struct error *err)
 {
-    if (ensure_namespaces(server, err) < 0 || policy_walk(reconcile_policy, server, err) < 0 ||
-        ensure_priority_classes(server, err) < 0 || ensure_kubernetes_service(server, err) < 0 ||
-        ensure_authentication_config(server, err) < 0)
-        return error_wrap(err, "objects every cluster starts with");
-    return 0;
+    struct making m = {.server = server};
+    if (ensure_namespaces(&m, err) == 0 && make_all(&m, err) == 0 && policy_walk(reconcile_policy, &m, err) == 0 &&
+        ensure_priority_classes(&m, err) == 0 && ensure_kubernetes_service(&m, err) == 0 &&
+        ensure_authentication_config(&m, err) == 0 && make_all(&m, err) == 0)
+        return 0;
+    making_done(&m);
+    return error_wrap(err, "objects every cluster starts with");
 }

@@ -167,5 +167,14 @@ bool request_turn_over(struct request *q, int64_t turn_start_ns);
 int request_call(struct server *server, const char *method, const char *target, const cJSON *body, cJSON **ret,
     struct error *err);
 
+/* Independent ones, several at once, so that their writes share commits; each has its own outcome. */
+struct own_request {
+    const char *method, *target;
+    const cJSON *body;
+    int result;       /* out */
+    struct error err; /* out */
+};
+void request_call_all(struct server *server, struct own_request *list, size_t count);
+
 /* "pods", "deployments.apps" */
 const char *request_qualified(struct request *q, const struct resource *r);
