@@ -104,6 +104,7 @@ struct loop {
     struct connection *connections;
     struct connection *dirty;
     int64_t sweep_at_ns;
+    size_t load_peak;
     char buffer[READ_BYTES];
     char date[40];
     int64_t date_s;

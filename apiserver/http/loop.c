@@ -9,6 +9,7 @@
 #include "apiserver/http/internal.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -19,6 +20,8 @@
 #define THREAD_STACK_BYTES (1u << 20)
 /* Exchanges run this long before sockets are looked at again. */
 #define RUN_NS (2 * NS_PER_MS)
+/* Fewer are not worth a trim, which takes milliseconds. */
+#define TRIM_CONNECTIONS 100
 
 int64_t loop_now(struct loop *loop)
 {
@@ -230,6 +233,19 @@ static int sleep_ms(struct loop *loop)
     return left > 3600 * NS_PER_S ? 3600000 : (int)(left / NS_PER_MS) + 1;
 }
 
+/* Connections leave holes: after many have gone their memory goes back, once. */
+static void give_memory_back(struct loop *loop)
+{
+    size_t load = __atomic_load_n(&loop->load, __ATOMIC_RELAXED);
+
+    if (load > loop->load_peak)
+        loop->load_peak = load;
+    if (loop->load_peak < TRIM_CONNECTIONS || load > loop->load_peak / 4)
+        return;
+    loop->load_peak = load;
+    malloc_trim(0);
+}
+
 /* false: the loop ends. */
 static bool look_at_orders(struct loop *loop, int *ret_sleep_ms)
 {
@@ -270,6 +286,7 @@ static void *loop_main(void *arg)
         run_exchanges(loop);
         output_dirty(loop);
         sweep(loop);
+        give_memory_back(loop);
     }
     while (loop->connections)
         connection_free(loop->connections);
