@@ -16,7 +16,6 @@ struct command {
     const char *usage;    /* "[flags]", "TYPE [NAME]" */
     const char *summary;  /* one line for the list of commands */
     const char *help;     /* a paragraph and examples, for --help */
-    bool hidden;          /* not in the list: called by other commands */
     const struct flag *flags;
     size_t flag_count;
     size_t config_size;   /* of the struct that flags fill */

@@ -23,8 +23,7 @@ static void print_usage(FILE *out)
     fprintf(out, "skiffctl runs and uses a Skiff cluster: Kubernetes in a few megabytes.\n\n"
                  "Usage: skiffctl COMMAND [flags] [arguments]\n\nCommands:\n");
     for (size_t i = 0; i < ARRAY_COUNT(commands); i++)
-        if (!commands[i]->hidden)
-            fprintf(out, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+        fprintf(out, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
     fprintf(out, "\n`skiffctl COMMAND --help` explains one. The quickest start:\n\n"
                  "  skiffctl up                          # a cluster on this machine\n"
                  "  skiffctl apply -f manifests/guestbook\n"

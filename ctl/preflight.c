@@ -27,19 +27,28 @@ static int check_rights(const struct cluster *c, struct error *err)
 
 static int check_programs(const struct cluster *c, struct error *err)
 {
-    static const char *const server[] = {"skiff-apiserver", "skiff-controller-manager", "skiff-scheduler"};
-    static const char *const node[] = {"skiff-kubelet", "skiff-pause", "skiff-proxy", "skiff-dns"};
+    static const struct {
+        const char *name;
+        bool server, node;
+    } programs[] = {
+        {"skiff-supervisor", true, true},
+        {"skiff-apiserver", true, false},
+        {"skiff-controller-manager", true, false},
+        {"skiff-scheduler", true, false},
+        {"skiff-kubelet", false, true},
+        {"skiff-pause", false, true},
+        {"skiff-proxy", false, true},
+        {"skiff-dns", false, true},
+    };
     autofree char *dir = binaries_dir();
 
-    for (size_t i = 0; i < ARRAY_COUNT(server) + ARRAY_COUNT(node); i++) {
-        bool is_server = i < ARRAY_COUNT(server);
-        if (is_server ? c->joined : c->control_plane_only)
+    for (size_t i = 0; i < ARRAY_COUNT(programs); i++) {
+        if (!(programs[i].server && !c->joined) && !(programs[i].node && !c->control_plane_only))
             continue;
-        const char *name = is_server ? server[i] : node[i - ARRAY_COUNT(server)];
-        autofree char *path = binary_path(name);
+        autofree char *path = binary_path(programs[i].name);
         if (access(path, X_OK) < 0)
             return error_set(err, ERR_NOT_FOUND,
-                "%s is missing in %s; build it with: cmake --build build", name, dir);
+                "%s is missing in %s; build it with: cmake --build build", programs[i].name, dir);
     }
     return 0;
 }

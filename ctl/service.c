@@ -62,7 +62,7 @@ static pid_t supervisor_pid(const struct cluster *c)
 
 static int spawn_supervisor(const struct cluster *c, struct error *err)
 {
-    autofree char *binary = binary_path("skiffctl");
+    autofree char *binary = binary_path("skiff-supervisor");
     autofree char *flag = str_format("--data-dir=%s", c->dir);
     autofree char *log_path = cluster_path(c, "log/supervisor.log");
     pid_t pid = fork();
@@ -79,7 +79,7 @@ static int spawn_supervisor(const struct cluster *c, struct error *err)
         dup2(log, STDERR_FILENO);
         closefrom(3);
         if (chdir("/") == 0)
-            execl(binary, "skiffctl", "supervise", flag, (char *)NULL);
+            execl(binary, "skiff-supervisor", flag, (char *)NULL);
         _exit(127);
     }
     waitpid(pid, NULL, 0);

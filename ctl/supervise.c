@@ -1,5 +1,5 @@
 /*
- * skiffctl supervise: keeps the daemons of one cluster running where systemd does not run the machine.
+ * skiff-supervisor: keeps the daemons of one cluster running where systemd does not run the machine. Started by `up`.
  *
  * Reads DIR/run/daemons.json at start and at SIGHUP: starts what is new, restarts what has another command line,
  * stops what is gone. A daemon that dies is started again after 0.1 s, doubling to 10 s, forgotten after a minute of good
@@ -8,7 +8,7 @@
  *
  * One supervisor a cluster, by a lock on DIR/run/supervisor.lock, which holds its pid. Daemons left over by a supervisor
  * that was killed are ended first (leftovers.c).
- * Threads: one; no library but ours is used here, so it stays small.
+ * Threads: one. A binary of its own, because skiffctl's libraries (TLS, HTTP) would cost it a megabyte.
  */
 #include "ctl/command.h"
 
@@ -290,19 +290,21 @@ static void loop(struct supervisor *s)
     }
 }
 
-static int supervise_run(void *config, int argc, char **argv)
+static int fail(const char *text)
 {
-    struct supervise_flags *f = config;
-    struct supervisor s = {.dir = f->data_dir};
+    fprintf(stderr, "skiff-supervisor: %s\n", text);
+    return EXIT_REQUEST_FAILED;
+}
+
+static int supervise(const char *dir)
+{
+    struct supervisor s = {.dir = dir};
     struct error err;
     sigset_t set;
 
-    (void)argv;
-    if (argc > 0 || !f->data_dir)
-        return command_fail(EXIT_WRONG_USAGE, "supervise needs --data-dir and no arguments");
     int lock = take_lock(&s);
     if (lock < 0)
-        return command_fail(EXIT_REQUEST_FAILED, "supervise: another supervisor runs this cluster");
+        return fail("another supervisor runs this cluster");
     sigemptyset(&set);
     const int wanted[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP};
     for (size_t i = 0; i < ARRAY_COUNT(wanted); i++)
@@ -311,7 +313,7 @@ static int supervise_run(void *config, int argc, char **argv)
     s.signals = signalfd(-1, &set, SFD_CLOEXEC);
     leftovers_end(s.dir);
     if (reload(&s, &err) < 0)
-        return command_fail(EXIT_REQUEST_FAILED, "supervise: %s", err.text);
+        return fail(err.text);
     loop(&s);
     wait_stopped(&s, true);
     wait_stopped(&s, false);
@@ -321,19 +323,21 @@ static int supervise_run(void *config, int argc, char **argv)
     return EXIT_DONE;
 }
 
-static const struct flag supervise_flag_table[] = {
+static const struct flag flags[] = {
     {"data-dir", FLAG_STRING, offsetof(struct supervise_flags, data_dir), NULL, "DIR",
         "the cluster's folder"},
 };
 
-const struct command command_supervise = {
-    .name = "supervise",
-    .usage = "--data-dir DIR",
-    .summary = "keep a cluster's daemons running (started by up)",
-    .help = "Runs in the foreground and keeps the daemons of DIR/run/daemons.json running.",
-    .hidden = true,
-    .flags = supervise_flag_table,
-    .flag_count = ARRAY_COUNT(supervise_flag_table),
-    .config_size = sizeof(struct supervise_flags),
-    .run = supervise_run,
-};
+int main(int argc, char **argv)
+{
+    struct supervise_flags config = {0};
+    struct error err;
+    int first = flags_parse(flags, ARRAY_COUNT(flags), argc, argv, &config, &err);
+
+    if (first == FLAGS_HELP)
+        return EXIT_DONE;
+    if (first >= 0 && first == argc && config.data_dir)
+        return supervise(config.data_dir);
+    fprintf(stderr, "skiff-supervisor: %s\n", first < 0 ? err.text : "needs --data-dir and no arguments");
+    return EXIT_WRONG_USAGE;
+}
