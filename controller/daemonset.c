@@ -246,7 +246,7 @@ static int write_status(struct run *r, int64_t *again_ns, struct error *err)
         json_set(status, "collisionCount", json_new_int64(r->history.collisions));
     if (json_get(old, "conditions"))
         json_set(status, "conditions", cJSON_Duplicate(json_get(old, "conditions"), true));
-    int result = status_write(r->c->m, KIND_DAEMON_SET, &r->set->meta, r->set->status, status, err);
+    int result = object_status_write(r->c->m, KIND_DAEMON_SET, &r->set->meta, r->set->status, status, err);
     return result == -ERR_NOT_FOUND ? 0 : result;
 }
 
@@ -302,7 +302,7 @@ static int reconcile(struct controller *c, const char *key, int64_t *ret_again_n
     r.template = json_of_text(set->template);
     int result = sync(&r, ret_again_ns, err);
     if (r.history.update)
-        history_done(&r.history);
+        revisions_done(&r.history);
     clear_nodes(&r);
     pod_list_done(&r.pods);
     free(r.plan.create);

@@ -507,7 +507,7 @@ static int sync(struct run *r, const cJSON *old, int64_t *again_ns, struct error
     if (d.end)
         set_end(r, &d);
     fill_counts(r);
-    if (status_write(r->c->m, KIND_JOB, &r->job->meta, r->job->status, r->status, err) < 0 ||
+    if (object_status_write(r->c->m, KIND_JOB, &r->job->meta, r->job->status, r->status, err) < 0 ||
         release_all(r, err) < 0)
         return -(int)err->code;
     if (!r->job->meta.deletion_ns)

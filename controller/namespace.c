@@ -235,7 +235,7 @@ static int write_conditions(struct emptying *e, const struct namespace *ns, stru
 
 static int finalize(struct controller *c, const struct namespace *ns, struct error *err)
 {
-    struct api_ref ref = object_ref(KIND_NAMESPACE, &ns->meta, NULL);
+    struct api_ref ref = object_api_ref(KIND_NAMESPACE, &ns->meta, NULL);
     autojson cJSON *live = NULL, *result = NULL;
     cJSON *kept = cJSON_CreateArray(), *item;
 

@@ -166,7 +166,7 @@ static cJSON *unknown_conditions(struct controller *c, const struct node *node)
 static int mark_pod(struct controller *c, const struct pod *pod, struct error *err)
 {
     char now[TIME_TEXT_BYTES];
-    struct api_ref ref = object_ref(KIND_POD, &pod->meta, "status");
+    struct api_ref ref = object_api_ref(KIND_POD, &pod->meta, "status");
 
     time_print_s(env_wall_ns(manager_env(c->m)), now);
     autojson cJSON *patch = json_make("{\"metadata\":{\"uid\":\"%s\"},\"status\":{\"conditions\":[{\"type\":"

@@ -18,7 +18,7 @@
 
 static int force_delete(struct controller *c, const struct pod *pod, struct error *err)
 {
-    struct api_ref ref = object_ref(KIND_POD, &pod->meta, NULL);
+    struct api_ref ref = object_api_ref(KIND_POD, &pod->meta, NULL);
     struct api_delete_options options = {.uid = pod->meta.uid, .grace_seconds = 0};
     int r = api_delete(manager_client(c->m), &ref, &options, NULL, err);
 
@@ -29,7 +29,7 @@ static int fail_and_delete(struct controller *c, const struct pod *pod, const ch
     struct error *err)
 {
     char now[TIME_TEXT_BYTES];
-    struct api_ref ref = object_ref(KIND_POD, &pod->meta, "status");
+    struct api_ref ref = object_api_ref(KIND_POD, &pod->meta, "status");
 
     time_print_s(env_wall_ns(manager_env(c->m)), now);
     log_info("collecting pod", "pod", "%s/%s", pod->meta.namespace_, pod->meta.name, "why", "%s",

@@ -170,7 +170,7 @@ static bool matches(const struct claim_run *run, const struct object_meta *meta)
 /* A live look at the owner: the same object, and not being deleted. */
 static int may_adopt(struct claim_run *run, struct error *err)
 {
-    struct api_ref ref = object_ref(run->owner_kind, run->owner, NULL);
+    struct api_ref ref = object_api_ref(run->owner_kind, run->owner, NULL);
     autojson cJSON *live = NULL;
 
     if (run->may_adopt)
@@ -187,7 +187,7 @@ static int patch_refs(struct claim_run *run, const struct object_meta *meta, cJS
 {
     autojson cJSON *patch = cJSON_CreateObject(), *result = NULL;
     cJSON *refs = cJSON_CreateArray();
-    struct api_ref ref = object_ref(run->kind, meta, NULL);
+    struct api_ref ref = object_api_ref(run->kind, meta, NULL);
 
     cJSON_AddItemToArray(refs, take_ref);
     json_set_string_at(patch, "metadata.uid", meta->uid);

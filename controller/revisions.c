@@ -167,14 +167,14 @@ int history_load(struct controller *c, enum kind kind, const struct object_meta 
     else
         result = create(c, kind, owner, data, next, &h, err);
     if (result < 0) {
-        history_done(&h);
+        revisions_done(&h);
         return result;
     }
     *ret = h;
     return 0;
 }
 
-void history_done(struct history *h)
+void revisions_done(struct history *h)
 {
     projected_array_done(&h->all);
     *h = (struct history){0};

@@ -20,7 +20,7 @@ struct history {
 int history_load(struct controller *c, enum kind kind, const struct object_meta *owner,
     const char *selector, const char *template, const struct opt_int *collisions, struct history *ret,
     struct error *err);
-void history_done(struct history *h);
+void revisions_done(struct history *h);
 const struct revision *history_find(const struct history *h, const char *name); /* or NULL */
 
 /* The pod template in a revision. */

@@ -170,7 +170,7 @@ static int write_status(struct round *r, int64_t *again_ns, struct error *err)
     json_set_string(status, "currentRevision", current);
     json_set_string(status, "updateRevision", view.update_revision);
     json_set(status, "collisionCount", json_new_int64(r->history.collisions));
-    int result = status_write(r->c->m, KIND_STATEFUL_SET, &r->set->meta, r->set->status, status, err);
+    int result = object_status_write(r->c->m, KIND_STATEFUL_SET, &r->set->meta, r->set->status, status, err);
     return result == -ERR_NOT_FOUND ? 0 : result;
 }
 
@@ -217,7 +217,7 @@ static int reconcile(struct controller *c, const char *key, int64_t *ret_again_n
         return 0;
     int result = sync(&r, ret_again_ns, err);
     if (r.history.update)
-        history_done(&r.history);
+        revisions_done(&r.history);
     pod_list_done(&r.pods);
     free(r.steps);
     return result < 0 && is_terminating_namespace(err) ? 0 : result;

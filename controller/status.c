@@ -43,7 +43,7 @@ cJSON *json_of_text(const char *text)
     return tree;
 }
 
-int status_write(struct manager *m, enum kind kind, const struct object_meta *meta, const char *old,
+int object_status_write(struct manager *m, enum kind kind, const struct object_meta *meta, const char *old,
     const cJSON *now, struct error *err)
 {
     autojson cJSON *was = json_of_text(old);

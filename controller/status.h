@@ -15,5 +15,5 @@ void status_set_count(cJSON *status, const char *name, int64_t value);
 cJSON *json_of_text(const char *text);
 
 /* Writes `now` in place of the status that stands in `old` where they differ. 0 also when nothing differs. */
-int status_write(struct manager *m, enum kind kind, const struct object_meta *meta, const char *old,
+int object_status_write(struct manager *m, enum kind kind, const struct object_meta *meta, const char *old,
     const cJSON *now, struct error *err);

@@ -61,7 +61,7 @@ int64_t eviction_time_ns(const struct pod *pod, const struct node *node, int64_t
 static int evict(struct controller *c, const struct pod *pod, struct error *err)
 {
     char now[TIME_TEXT_BYTES];
-    struct api_ref ref = object_ref(KIND_POD, &pod->meta, "status");
+    struct api_ref ref = object_api_ref(KIND_POD, &pod->meta, "status");
 
     time_print_s(env_wall_ns(manager_env(c->m)), now);
     autojson cJSON *patch = json_make(

@@ -4,7 +4,7 @@
 #include "common/log.h"
 #include "controller/controller.h"
 
-struct api_ref object_ref(enum kind kind, const struct object_meta *meta, const char *subresource)
+struct api_ref object_api_ref(enum kind kind, const struct object_meta *meta, const char *subresource)
 {
     return (struct api_ref){.group_version = kinds[kind].group_version, .plural = kinds[kind].plural,
         .namespace_ = *meta->namespace_ ? meta->namespace_ : NULL, .name = meta->name,
@@ -15,7 +15,7 @@ int object_patch(struct manager *m, enum kind kind, const struct object_meta *me
     const char *subresource, cJSON *take_patch, struct error *err)
 {
     autojson cJSON *patch = take_patch, *result = NULL;
-    struct api_ref ref = object_ref(kind, meta, subresource);
+    struct api_ref ref = object_api_ref(kind, meta, subresource);
 
     json_set_string_at(patch, "metadata.uid", meta->uid);
     json_set_string_at(patch, "metadata.resourceVersion", meta->resource_version);
@@ -29,7 +29,7 @@ int object_patch(struct manager *m, enum kind kind, const struct object_meta *me
 int object_delete(struct manager *m, enum kind kind, const struct object_meta *meta,
     const char *propagation, struct error *err)
 {
-    struct api_ref ref = object_ref(kind, meta, NULL);
+    struct api_ref ref = object_api_ref(kind, meta, NULL);
     struct api_delete_options options = {.uid = meta->uid, .propagation = propagation,
         .grace_seconds = -1};
     int r = api_delete(manager_client(m), &ref, &options, NULL, err);
