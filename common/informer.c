@@ -608,7 +608,7 @@ void informer_start(struct informer *inf)
     inf->task = env_spawn(inf->env, inf->config.plural, run, inf);
 }
 
-static void stop(struct informer *inf)
+void informer_stop(struct informer *inf)
 {
     env_lock(inf->env, &inf->lock);
     inf->stopping = true;
@@ -617,13 +617,14 @@ static void stop(struct informer *inf)
     http_cancel(inf->env, &inf->canceller);
     if (inf->task)
         env_join(inf->env, inf->task);
+    inf->task = NULL;
 }
 
 void informer_free(struct informer *inf)
 {
     if (!inf)
         return;
-    stop(inf);
+    informer_stop(inf);
     informer_cache_done(&inf->cache);
     http_canceller_done(&inf->canceller);
     env_cond_done(&inf->changed);

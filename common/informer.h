@@ -55,6 +55,8 @@ struct projected_array {
 
 struct informer *informer_new(struct api_client *client, const struct informer_config *config);
 void informer_start(struct informer *inf);
+/* Ends the task: the handler runs no more, the copy stays readable. Before freeing informers that read each other. */
+void informer_stop(struct informer *inf);
 void informer_free(struct informer *inf); /* stops first */
 bool informer_synced(struct informer *inf);
 bool informer_wait_synced(struct informer *inf, int64_t deadline_ns);

@@ -40,15 +40,17 @@ struct controller_watch {
 struct controller_info {
     const char *name;      /* upstream's, as --controllers takes it */
     const char *component; /* the events' source */
-    int workers;           /* 0: it has no queue (it works in its own tasks) */
+    int workers;
     size_t watch_count;
     struct controller_watch watches[CONTROLLER_WATCHES_MAX];
     int (*reconcile)(struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err);
     /* Optional. Whether the configuration gives it what it needs; start (before the informers run) makes
-     * c->state; synced runs when all informers have their first list; stop frees the state. */
+     * c->state; synced runs when all informers have their first list; halt ends tasks of its own; stop, when no
+     * task runs any more, frees the state. */
     bool (*wanted)(const struct manager_config *config);
     int (*start)(struct controller *c, struct error *err);
     void (*synced)(struct controller *c);
+    void (*halt)(struct controller *c);
     void (*stop)(struct controller *c);
 };
 
@@ -103,7 +105,7 @@ void key_print(const struct object_meta *meta, char *buf); /* KEY_BYTES */
 
 /* --- writing --- */
 
-struct api_ref object_ref(enum kind kind, const struct object_meta *meta, const char *subresource);
+struct api_ref object_api_ref(enum kind kind, const struct object_meta *meta, const char *subresource);
 /* Merge patch of one version of one object (adds uid and resourceVersion to it), then waits for the informer.
  * A conflict is an error: the reconcile runs again on newer facts. */
 int object_patch(struct manager *m, enum kind kind, const struct object_meta *meta,

@@ -520,6 +520,11 @@ static void synced(struct controller *c)
     gc_graph_start(graph(c));
 }
 
+static void halt(struct controller *c)
+{
+    gc_graph_halt(graph(c));
+}
+
 static void stop(struct controller *c)
 {
     gc_graph_free(c->state);
@@ -532,5 +537,6 @@ const struct controller_info controller_gc = {
     .reconcile = reconcile,
     .start = start,
     .synced = synced,
+    .halt = halt,
     .stop = stop,
 };

@@ -185,20 +185,18 @@ struct gc_graph *gc_graph_new(struct controller *c, gc_event_fn *on_event, void 
     return g;
 }
 
+void gc_graph_halt(struct gc_graph *g)
+{
+    for (size_t i = 0; i < g->count; i++)
+        if (g->kinds[i]->own)
+            informer_stop(g->kinds[i]->informer);
+}
+
 void gc_graph_free(struct gc_graph *g)
 {
     if (!g)
         return;
-    /* Informers stop while the array still stands: their tasks may be looking at it. */
-    for (size_t i = 0; i < g->count; i++)
-        if (g->kinds[i]->own) {
-            struct informer *informer = g->kinds[i]->informer;
-            env_lock(g->env, &g->lock);
-            g->kinds[i]->informer = NULL;
-            env_unlock(g->env, &g->lock);
-            informer_free(informer);
-            g->kinds[i]->own = false;
-        }
+    gc_graph_halt(g);
     for (size_t i = 0; i < g->count; i++)
         kind_free(g->kinds[i]);
     env_lock_done(&g->lock);
@@ -228,7 +226,7 @@ bool gc_graph_synced(struct gc_graph *g)
     env_lock(g->env, &g->lock);
     for (size_t i = 0; i < g->count && synced && !g->complete; i++) {
         struct gc_kind *kind = g->kinds[i];
-        if (!kind->informer || informer_synced(kind->informer))
+        if (informer_synced(kind->informer))
             continue;
         synced = !patient;
         if (!patient && !kind->given_up)
@@ -276,7 +274,7 @@ const struct object_meta *gc_graph_find(struct gc_graph *g, const char *group_ve
 
     env_lock(g->env, &g->lock);
     ssize_t i = index_of(g, group_version, plural);
-    if (i >= 0 && g->kinds[i]->informer)
+    if (i >= 0)
         meta = informer_get(g->kinds[i]->informer, namespace_, name);
     env_unlock(g->env, &g->lock);
     if (meta && strcmp(meta->uid, uid)) {
@@ -292,8 +290,6 @@ size_t gc_graph_dependents(struct gc_graph *g, const char *uid, gc_dependent_fn 
 
     env_lock(g->env, &g->lock);
     for (size_t i = 0; i < g->count; i++) {
-        if (!g->kinds[i]->informer)
-            continue;
         auto_objects struct projected_array found =
             informer_by_index(g->kinds[i]->informer, INDEX_OWNER, uid);
         for (size_t k = 0; k < found.count && fn; k++)

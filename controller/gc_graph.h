@@ -27,6 +27,8 @@ typedef void gc_event_fn(void *arg, struct gc_kind *kind, const void *old_object
 
 /* Empty, and silent, until gc_graph_discover. */
 struct gc_graph *gc_graph_new(struct controller *c, gc_event_fn *on_event, void *arg);
+/* Ends its own informers' tasks; no worker may be in gc_graph_discover. */
+void gc_graph_halt(struct gc_graph *g);
 void gc_graph_free(struct gc_graph *g);
 /* Tells the graph of a change in a shared informer. */
 void gc_graph_shared_event(struct gc_graph *g, enum kind kind, const void *old_object,

@@ -99,30 +99,38 @@ int manager_new(struct api_client *client, const struct manager_config *config, 
     return 0;
 }
 
+/* All tasks end before anything is freed: event functions of one informer read the copies of others. */
+static void stop_tasks(struct manager *m)
+{
+    for (size_t i = 0; i < m->controller_count; i++)
+        if (m->controllers[i].queue)
+            workqueue_stop(m->controllers[i].queue);
+    for (size_t i = 0; i < m->controller_count; i++)
+        if (m->controllers[i].info->halt)
+            m->controllers[i].info->halt(&m->controllers[i]);
+    for (int k = 0; k < KIND_COUNT; k++)
+        if (m->caches[k].informer)
+            informer_stop(m->caches[k].informer);
+}
+
 void manager_free(struct manager *m)
 {
     if (!m)
         return;
     manager_stop(m);
-    for (size_t i = 0; i < m->controller_count; i++)
-        if (m->controllers[i].queue)
-            workqueue_stop(m->controllers[i].queue);
-    for (size_t i = 0; i < m->controller_count; i++)
-        if (m->controllers[i].info->stop && m->controllers[i].info->workers == 0)
-            m->controllers[i].info->stop(&m->controllers[i]);
-    for (int k = 0; k < KIND_COUNT; k++)
-        if (m->caches[k].informer)
-            informer_free(m->caches[k].informer);
+    stop_tasks(m);
     for (size_t i = 0; i < m->controller_count; i++) {
         struct controller *c = &m->controllers[i];
-        if (c->info->stop && c->info->workers > 0)
+        if (c->info->stop)
             c->info->stop(c);
         if (c->queue)
             workqueue_free(c->queue);
     }
-    events_free(m->events);
-    for (int k = 0; k < KIND_COUNT; k++)
+    for (int k = 0; k < KIND_COUNT; k++) {
+        informer_free(m->caches[k].informer);
         env_cond_done(&m->caches[k].changed);
+    }
+    events_free(m->events);
     env_lock_done(&m->lock);
     free(m->controllers);
     free(m);

@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+"""
+Goal: Services get endpoints; namespaces empty themselves; owners take their dependents along; nodes that die lose their pods;
+certificates, accounts and roles are looked after; and an idle cluster is written to by no controller.
+Method: a real API server, scheduler and controller manager; pods run on hollow nodes.
+"""
+import base64, json, os, subprocess, sys, time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+from apiserver import check, equal, finish
+from controllers import APPS, PODS, Cluster, workload
+
+V1 = "/api/v1/namespaces/default/"
+SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+
+
+def slices(c, service):
+    return [s for s in c.items(SLICES) if s["metadata"]["labels"].get("kubernetes.io/service-name") == service]
+
+
+def endpoints(c):
+    c.create(V1 + "services", {"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": [
+        {"port": 80, "targetPort": "http"}]}})
+    c.wait("a Service without pods has one empty slice", lambda: [s.get("endpoints") or [] for s in slices(c, "web")] == [[]])
+    c.create(APPS + "deployments", workload("Deployment", "web", 3))
+    c.wait("ready pods are endpoints", lambda: sum(e["conditions"]["ready"] for s in slices(c, "web")
+                                                   for e in s["endpoints"]) == 3)
+    one = slices(c, "web")[0]
+    check("one slice, owned, with its port and node names", one["ports"] == [
+        {"name": "", "port": 80, "protocol": "TCP"}] and one["metadata"]["ownerReferences"][0]["kind"] == "Service" and
+        all(e["nodeName"].startswith("hollow-") for e in one["endpoints"]), one)
+    c.wait("Endpoints has them in one subset", lambda: [len(s["addresses"]) for s in c.get(V1 + "endpoints/web")[
+        "subsets"]] == [3])
+    pod = next(p for p in c.items(PODS) if p["metadata"]["labels"]["app"] == "web")["metadata"]["name"]
+    before = one["metadata"]["generation"]
+    c.patch(PODS + "/" + pod, {"metadata": {"labels": {"app": "other"}}})
+    c.wait("a pod that leaves is replaced in it", lambda: pod not in [
+        e["targetRef"]["name"] for e in slices(c, "web")[0]["endpoints"]] and len(slices(c, "web")[0]["endpoints"]) == 3)
+    equal("still one slice", len(slices(c, "web")), 1)
+    check("in few writes", slices(c, "web")[0]["metadata"]["generation"] - before <= 4)
+    c.delete(PODS + "/" + pod)
+    c.delete(V1 + "services/web")
+    c.wait("slices and Endpoints go with the Service", lambda: not slices(c, "web") and not c.get(V1 + "endpoints/web"))
+
+
+def garbage(c):
+    uid = c.get(APPS + "deployments/web")["metadata"]["uid"]
+    c.create(V1 + "configmaps", {"metadata": {"name": "owned", "ownerReferences": [
+        {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": uid}]}})
+    c.create(V1 + "configmaps", {"metadata": {"name": "lost", "ownerReferences": [
+        {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "00000000-0000-0000-0000-000000000000"}]}})
+    c.create(V1 + "configmaps", {"metadata": {"name": "half", "ownerReferences": [
+        {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": uid},
+        {"apiVersion": "apps/v1", "kind": "Deployment", "name": "gone", "uid": "00000000-0000-0000-0000-000000000001"}]}})
+    c.wait("an object whose owner never existed goes", lambda: not c.get(V1 + "configmaps/lost"))
+    c.wait("one with another, live owner only loses the reference", lambda: len(
+        c.get(V1 + "configmaps/half")["metadata"]["ownerReferences"]) == 1)
+    c.delete(APPS + "deployments/web", "Foreground")
+    c.wait("foreground: the owner goes last, with everything", lambda: not c.get(APPS + "deployments/web"))
+    equal("no pod is left", [p for p in c.items(PODS) if p["metadata"]["labels"].get("app") == "web"], [])
+    c.wait("nor a ConfigMap", lambda: not c.get(V1 + "configmaps/owned") and not c.get(V1 + "configmaps/half"))
+    c.create(APPS + "replicasets", workload("ReplicaSet", "r", 2))
+    c.wait("pods", lambda: len([p for p in c.items(PODS) if p["metadata"]["labels"].get("app") == "r"]) == 2, quiet=True)
+    c.delete(APPS + "replicasets/r", "Orphan")
+    c.wait("orphaned pods stay, without owner", lambda: not c.get(APPS + "replicasets/r") and all(
+        not p["metadata"].get("ownerReferences") for p in c.items(PODS) if p["metadata"]["labels"].get("app") == "r"))
+    time.sleep(1)
+    equal("... and are not collected later", len([p for p in c.items(PODS) if p["metadata"]["labels"].get("app") == "r"]), 2)
+    c.server.call("DELETE", PODS + "?labelSelector=app%3Dr")
+
+
+def namespaces(c):
+    c.create("/api/v1/namespaces", {"metadata": {"name": "n"}})
+    c.wait("a namespace gets its account and CA", lambda: c.get("/api/v1/namespaces/n/serviceaccounts/default") and c.get(
+        "/api/v1/namespaces/n/configmaps/kube-root-ca.crt"), 5)
+    c.delete("/api/v1/namespaces/n/serviceaccounts/default")
+    c.patch("/api/v1/namespaces/n/configmaps/kube-root-ca.crt", {"data": {"ca.crt": "x", "more": "y"}})
+    c.wait("both are repaired", lambda: c.get("/api/v1/namespaces/n/serviceaccounts/default") and list(c.get(
+        "/api/v1/namespaces/n/configmaps/kube-root-ca.crt")["data"].items()) == [("ca.crt", open(c.dir + "/ca.crt").read())])
+    c.create("/apis/apps/v1/namespaces/n/deployments", workload("Deployment", "web", 3))
+    c.create("/api/v1/namespaces/n/configmaps", {"metadata": {"name": "held", "finalizers": ["example.com/hold"]}})
+    c.wait("pods run", lambda: len(c.items("/api/v1/namespaces/n/pods")) == 3, quiet=True)
+    c.delete("/api/v1/namespaces/n")
+    c.wait("a finalizer holds it, and a condition says so", lambda: any(
+        x["type"] == "NamespaceFinalizersRemaining" and x["status"] == "True" and "example.com/hold in 1 resource" in
+        x["message"] for x in c.get("/api/v1/namespaces/n")["status"]["conditions"]))
+    equal("the rest is gone", (len(c.items("/api/v1/namespaces/n/pods")), len(c.items("/api/v1/namespaces/n/configmaps"))),
+          (0, 1))
+    c.patch("/api/v1/namespaces/n/configmaps/held", {"metadata": {"finalizers": None}})
+    c.wait("then it goes", lambda: not c.get("/api/v1/namespaces/n"))
+
+
+def identity(c):
+    run = lambda *argv: subprocess.run(argv, check=True, capture_output=True).stdout
+    run("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", c.dir + "/u.key",
+        "-out", c.dir + "/u.csr", "-subj", "/CN=joe/O=devs")
+    path = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+    request = base64.b64encode(open(c.dir + "/u.csr", "rb").read()).decode()
+    c.create(path, {"metadata": {"name": "joe"}, "spec": {"request": request, "usages": ["client auth"], "signerName":
+             "kubernetes.io/kube-apiserver-client", "expirationSeconds": 3600}})
+    time.sleep(0.3)
+    check("nobody approves a user's request by itself", not c.get(path + "/joe").get("status", {}).get("conditions"))
+    o = c.get(path + "/joe")
+    o.setdefault("status", {})["conditions"] = [{"type": "Approved", "status": "True", "reason": "Test", "message": "x"}]
+    c.server.call("PUT", path + "/joe/approval", o)
+    c.wait("approved, it is signed", lambda: c.get(path + "/joe")["status"]["certificate"])
+    with open(c.dir + "/u.crt", "wb") as f:
+        f.write(base64.b64decode(c.get(path + "/joe")["status"]["certificate"]))
+    check("by the cluster's CA", b"OK" in run("openssl", "verify", "-CAfile", c.dir + "/ca.crt", c.dir + "/u.crt"))
+    c.create(V1 + "secrets", {"metadata": {"name": "t", "annotations": {"kubernetes.io/service-account.name": "default"}},
+                              "type": "kubernetes.io/service-account-token"})
+    c.wait("a token Secret is filled", lambda: sorted(c.get(V1 + "secrets/t")["data"]) == ["ca.crt", "namespace", "token"])
+    token = base64.b64decode(c.get(V1 + "secrets/t")["data"]["token"]).decode()
+    equal("... with a token that works", c.server.call(
+        "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {}, token=token)[1].get("status", {}).get("userInfo", {})
+        .get("username"), "system:serviceaccount:default:default")
+    roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+    rule = lambda r: {"apiGroups": [""], "resources": [r], "verbs": ["get"]}
+    c.create(roles, {"metadata": {"name": "part", "labels": {"to": "sum"}}, "rules": [rule("pods"), rule("nodes")]})
+    c.create(roles, {"metadata": {"name": "sum"}, "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"to": "sum"}}]},
+                     "rules": []})
+    c.wait("roles are aggregated", lambda: len(c.get(roles + "/sum")["rules"]) == 2)
+    c.patch(roles + "/part", {"rules": [rule("pods")]})
+    c.wait("... and revoked", lambda: c.get(roles + "/sum")["rules"] == [rule("pods")])
+
+
+def nodes(c):
+    equal("every node has its own addresses", len({n["spec"].get("podCIDR") for n in c.items("/api/v1/nodes")}), 2)
+    c.add_nodes("dying-", 1)
+    o = workload("Deployment", "e", 1)
+    o["spec"]["template"]["spec"].update(affinity={"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
+        {"weight": 100, "preference": {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [
+            "dying-0"]}]}}]}}, tolerations=[{"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect":
+                                             "NoExecute", "tolerationSeconds": 1}], nodeName=None)
+    o["spec"]["template"]["spec"].pop("nodeName")
+    c.create(APPS + "deployments", o)
+    pods = lambda: [p for p in c.items(PODS) if p["metadata"]["labels"].get("app") == "e"]
+    c.wait("a pod runs", lambda: pods()[0]["status"]["phase"] == "Running")
+    where = pods()[0]["spec"]["nodeName"]
+    c.patch("/api/v1/nodes/dying-0", {"spec": {"unschedulable": True}})
+    c.wait("a cordoned node is tainted", lambda: any(t["key"] == "node.kubernetes.io/unschedulable" for t in c.get(
+        "/api/v1/nodes/dying-0")["spec"]["taints"]))
+    c.kill("dying-")
+    c.wait("a silent node becomes Unknown", lambda: any(x["type"] == "Ready" and x["status"] == "Unknown" for x in c.get(
+        "/api/v1/nodes/dying-0")["status"]["conditions"]), 20)
+    c.wait("... and unreachable, both ways", lambda: sorted(t["effect"] for t in c.get("/api/v1/nodes/dying-0")["spec"][
+        "taints"] if t["key"].endswith("unreachable")) == ["NoExecute", "NoSchedule"])
+    if where == "dying-0":
+        c.wait("its pod is evicted and runs elsewhere", lambda: any(p["spec"].get("nodeName", "").startswith("hollow-") and
+               p["status"]["phase"] == "Running" for p in pods()))
+    c.delete(APPS + "deployments/e")
+    c.delete("/api/v1/nodes/dying-0")
+    for p in pods():
+        c.server.call("DELETE", PODS + "/" + p["metadata"]["name"], {"gracePeriodSeconds": 0})
+
+
+def idle(c):
+    """Nothing but heartbeats is written; the manager asks for nothing."""
+    def metric():
+        lines = c.server.request("GET", "/metrics")[2].decode().splitlines()
+        return {l.split(" ")[0]: float(l.split(" ")[1]) for l in lines if l.startswith("apiserver_request_total{")}
+    c.wait("calm", lambda: not c.items(APPS + "deployments"), quiet=True)
+    time.sleep(2)
+    before = metric()
+    time.sleep(8)
+    after = metric()
+    busy = {k: v - before.get(k, 0) for k, v in after.items() if v != before.get(k, 0) and "metrics" not in k and
+            'resource="leases"' not in k and 'resource="nodes",subresource="status"' not in k and 'resource=""' not in k}
+    equal("an idle cluster causes no requests but heartbeats", busy, {})
+
+
+with Cluster(nodes=2, flags=["--node-monitor-grace-period=12s"]) as cluster:
+    for part in (endpoints, garbage, namespaces, identity, nodes, idle):
+        part(cluster)
+finish()
