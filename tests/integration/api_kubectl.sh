@@ -15,8 +15,9 @@ from apiserver import *
 with Server() as s:
     os.rename(s.kubeconfig(), sys.argv[2] + "/kubeconfig")
     service_account(s)
+    signal.signal(signal.SIGTERM, lambda *_: None)
     open(sys.argv[2] + "/ready", "w").close()
-    signal.sigwait([signal.SIGTERM])
+    signal.pause()
 finish()
 PY
 server=$!
