@@ -373,6 +373,8 @@ static int transfer_error(struct transfer *t, struct error *err)
             err, ERR_TOO_LARGE, "the answer is larger than %zu bytes", t->response->body.limit);
     switch (t->code) {
     case CURLE_COULDNT_CONNECT:
+        if (t->sent) /* on a kept connection that broke; repeating it found nobody */
+            return error_set(err, ERR_CLOSED, "connection closed before the answer");
         if (t->os_errno)
             return error_sys(err, t->os_errno, "connect");
         return error_set(err, ERR_SYSTEM, "connect: %s", text);

@@ -422,15 +422,36 @@ static void add_unseen(struct cache *cache, struct pending *p, int64_t version)
     cache->unseen_end = &p->next;
 }
 
+/* The event was lost with the watch, so the results are made here. */
+static void make_results(struct pending *p)
+{
+    for (size_t i = 0; i < p->group.op_count; i++) {
+        struct write_op *op = &p->write->ops[i];
+
+        if (op->result)
+            continue;
+        if (op->next && !object_revision(op->next))
+            __atomic_store_n(&op->next->revision, p->store_ops[i].version, __ATOMIC_RELAXED);
+        op->result = op->next ? object_ref(op->next) : object_at_revision(op->base, p->store_ops[i].version);
+    }
+}
+
 static void complete_shared(struct cache *cache, struct pending *p)
 {
     struct outcome out;
 
     outcome_init(&out);
     env_lock(cache->env, &cache->lock);
-    if (p->result == 0) {
+    int64_t version = p->store_ops[p->group.op_count - 1].version;
+
+    if (p->result == 0 && version > cache_version(cache)) {
         p->committed = true;
-        add_unseen(cache, p, p->store_ops[p->group.op_count - 1].version);
+        add_unseen(cache, p, version);
+    } else if (p->result == 0) { /* a reload has shown it already */
+        make_results(p);
+        pass_on(cache, p, &out);
+        add_done(&out, p);
+        settle_unchanged(cache, &out);
     } else {
         fail_behind(cache, p, &out);
         if (p->group.seen > cache_version(cache))
@@ -470,8 +491,10 @@ static void apply_event(struct cache *cache, const struct store_event *event)
     if (own && !event->removed)
         next = object_ref(next_of(own));
     env_unlock(cache->env, &cache->lock);
+    if (!event->removed && !next && event->own)
+        error_set(&err, ERR_INTERNAL, "nobody has the value");
     if (!event->removed && !next &&
-        object_from_value(k->resource, event->value, event->version, &next, &err) < 0) {
+        (event->own || object_from_value(k->resource, event->value, event->version, &next, &err) < 0)) {
         error_wrap(&err, "%.*s", STR_FMT(event->key));
         log_error("a change in the store cannot be read, the server is not ready", "err", "%s", err.text, NULL);
         env_lock(cache->env, &cache->lock);
@@ -484,20 +507,6 @@ static void apply_event(struct cache *cache, const struct store_event *event)
 
     if (own)
         own->owner->write->ops[own - own->owner->ops].result = object_ref(shown);
-}
-
-/* The event was lost with the watch, so the results are made here. */
-static void make_results(struct pending *p)
-{
-    for (size_t i = 0; i < p->group.op_count; i++) {
-        struct write_op *op = &p->write->ops[i];
-
-        if (op->result)
-            continue;
-        if (op->next && !object_revision(op->next))
-            __atomic_store_n(&op->next->revision, p->store_ops[i].version, __ATOMIC_RELAXED);
-        op->result = op->next ? object_ref(op->next) : object_at_revision(op->base, p->store_ops[i].version);
-    }
 }
 
 /* Lock held. */

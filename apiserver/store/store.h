@@ -41,8 +41,9 @@ struct store_group {
 struct store_event {
     struct str key;
     int64_t version;
-    struct str value; /* empty when removed */
+    struct str value; /* empty when removed, and when own */
     bool removed;
+    bool own;         /* committed through this store: its group has completed, whoever gave the value has it */
 };
 
 /* A row of the history: the change that made `version`, and the version it replaced (0: none). */

@@ -16,7 +16,7 @@
 
 struct shared {
     struct env *env;
-    struct cache *cache;
+    int steps;
     bool stop;     /* atomic */
     int64_t until; /* atomic: version that watchers must reach after stop */
     int failures;  /* atomic */
@@ -24,6 +24,7 @@ struct shared {
 
 struct writer {
     struct shared *all;
+    struct cache *cache;
     int index;
     unsigned seed;
 };
@@ -36,6 +37,7 @@ struct seen {
 
 struct follower {
     struct shared *all;
+    struct cache *cache;
     int index;
     unsigned seed;
     struct watch_filter filter;
@@ -72,15 +74,15 @@ static void write_once(struct writer *w)
 
     snprintf(name, sizeof(name), "k%u", k);
     if (what < 2)
-        version = test_delete(all->env, all->cache, &res_pods, space_of(k), name);
+        version = test_delete(all->env, w->cache, &res_pods, space_of(k), name);
     else
-        version = test_put(all->env, all->cache, &res_pods, space_of(k), name,
+        version = test_put(all->env, w->cache, &res_pods, space_of(k), name,
             labels[(unsigned)rand_r(&w->seed) % 3], nodes[(unsigned)rand_r(&w->seed) % 3], rand_r(&w->seed));
     if (version < 0)
         fail(all, "write failed", (int)version);
-    struct object *o = cache_get(all->cache, &res_pods, str_of(space_of(k)), str_of(name));
+    struct object *o = cache_get(w->cache, &res_pods, str_of(space_of(k)), str_of(name));
 
-    if (cache_version(all->cache) < version || (what >= 2 && o && o->revision < version))
+    if (cache_version(w->cache) < version || (what >= 2 && o && o->revision < version))
         fail(all, "own write not shown", w->index);
     object_unref(o);
 }
@@ -89,7 +91,7 @@ static void writer_run(void *arg)
 {
     struct writer *w = (struct writer *)arg;
 
-    for (int i = 0; i < STEPS; i++)
+    for (int i = 0; i < w->all->steps; i++)
         write_once(w);
 }
 
@@ -138,7 +140,7 @@ static void note(struct follower *f, const struct object *o, bool removed, bool 
 /* List, then watch from the list's version. */
 static void start(struct follower *f)
 {
-    struct snapshot *s = snapshot_take(f->all->cache, &res_pods);
+    struct snapshot *s = snapshot_take(f->cache, &res_pods);
     struct str ns = STR(""), name = STR("");
     const struct object *o;
     struct error err;
@@ -154,7 +156,7 @@ static void start(struct follower *f)
     }
     f->version = snapshot_version(s);
     snapshot_free(s);
-    if (watcher_new(f->all->cache, &res_pods, f->version, &f->filter, wake_follower, f, &f->watcher, &err) < 0)
+    if (watcher_new(f->cache, &res_pods, f->version, &f->filter, wake_follower, f, &f->watcher, &err) < 0)
         fail(f->all, err.text, f->index);
 }
 
@@ -166,7 +168,7 @@ static void resume(struct follower *f)
     watcher_free(f->watcher);
     f->watcher = NULL;
     f->resumes++;
-    if (watcher_new(f->all->cache, &res_pods, f->version, &f->filter, wake_follower, f, &f->watcher, &err) < 0)
+    if (watcher_new(f->cache, &res_pods, f->version, &f->filter, wake_follower, f, &f->watcher, &err) < 0)
         start(f);
 }
 
@@ -224,7 +226,7 @@ static void follower_run(void *arg)
 
 static void check_end(struct follower *f)
 {
-    struct snapshot *s = snapshot_take(f->all->cache, &res_pods);
+    struct snapshot *s = snapshot_take(f->cache, &res_pods);
     struct str ns = STR(""), name = STR("");
     const struct object *o;
     size_t count = 0;
@@ -248,11 +250,11 @@ static void check_end(struct follower *f)
     forget_all(f);
 }
 
-static void follower_init(struct follower *f, struct shared *all, int index)
+static void follower_init(struct follower *f, struct shared *all, struct cache *cache, int index)
 {
     struct error err;
 
-    *f = (struct follower){.all = all, .index = index, .seed = (unsigned)index + 77};
+    *f = (struct follower){.all = all, .cache = cache, .index = index, .seed = (unsigned)index + 77};
     env_lock_init(&f->lock);
     env_cond_init(&f->cond);
     if (index == 1)
@@ -267,34 +269,27 @@ static void follower_init(struct follower *f, struct shared *all, int index)
     f->filter.fields = f->fields;
 }
 
-static void run(bool with_fake)
+void cache_random_run(struct env *env, struct cache **caches, int count, int steps)
 {
-    struct env *env = env_new_real();
-    char *dir = test_dir();
-    struct store_embedded_config config = {.dir = dir};
-    struct store *store = NULL;
-    struct error err;
-    struct shared all = {.env = env};
+    struct shared all = {.env = env, .steps = steps};
     struct writer writers[WRITERS];
     struct follower followers[WATCHERS];
     struct task *tasks[WRITERS + WATCHERS];
+    int64_t until = 0;
 
-    if (with_fake)
-        store = fake_store_new(env, NS_PER_MS / 5);
-    else
-        CU_ASSERT_FATAL(store_embedded_new(env, &config, &store, &err) == 0);
-    all.cache = test_cache(env, store);
     for (int i = 0; i < WATCHERS; i++) {
-        follower_init(&followers[i], &all, i);
+        follower_init(&followers[i], &all, caches[i % count], i);
         tasks[WRITERS + i] = env_spawn(env, "follower", follower_run, &followers[i]);
     }
     for (int i = 0; i < WRITERS; i++) {
-        writers[i] = (struct writer){&all, i, (unsigned)i + 1};
+        writers[i] = (struct writer){&all, caches[i % count], i, (unsigned)i + 1};
         tasks[i] = env_spawn(env, "writer", writer_run, &writers[i]);
     }
     for (int i = 0; i < WRITERS; i++)
         env_join(env, tasks[i]);
-    __atomic_store_n(&all.until, cache_version(all.cache), __ATOMIC_RELAXED);
+    for (int i = 0; i < count; i++)
+        until = cache_version(caches[i]) > until ? cache_version(caches[i]) : until;
+    __atomic_store_n(&all.until, until, __ATOMIC_RELAXED);
     __atomic_store_n(&all.stop, true, __ATOMIC_RELEASE);
     for (int i = 0; i < WATCHERS; i++) {
         env_join(env, tasks[WRITERS + i]);
@@ -305,7 +300,24 @@ static void run(bool with_fake)
         env_cond_done(&followers[i].cond);
     }
     CU_ASSERT_EQUAL(all.failures, 0);
-    cache_free(all.cache);
+}
+
+static void run(bool with_fake)
+{
+    struct env *env = env_new_real();
+    char *dir = test_dir();
+    struct store_embedded_config config = {.dir = dir};
+    struct store *store = NULL;
+    struct error err;
+
+    if (with_fake)
+        store = fake_store_new(env, NS_PER_MS / 5);
+    else
+        CU_ASSERT_FATAL(store_embedded_new(env, &config, &store, &err) == 0);
+    struct cache *cache = test_cache(env, store);
+
+    cache_random_run(env, &cache, 1, STEPS);
+    cache_free(cache);
     test_dir_done(dir);
     env_free(env);
 }

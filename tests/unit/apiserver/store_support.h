@@ -36,3 +36,6 @@ struct store *fake_store_new(struct env *env, int64_t delay_ns);
 /* A change by somebody else; value NULL removes. */
 int64_t fake_store_change(struct store *s, const char *key, struct str value, bool remove);
 void fake_store_lose_watch(struct store *s);
+
+/* Writers, watchers and readers at random on caches of one shared store (cache_random_test.c). steps: writes a writer. */
+void cache_random_run(struct env *env, struct cache **caches, int count, int steps);
