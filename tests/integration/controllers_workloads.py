@@ -133,8 +133,8 @@ def daemon_sets(c):
     c.create(APPS + "daemonsets", workload("DaemonSet", "agent"))
     c.wait("a DaemonSet runs on every node", lambda: status(c, "daemonsets", "agent")["numberReady"] == 2)
     set_image(c, "daemonsets", "agent", "x:2")
-    c.wait("it is updated", lambda: status(c, "daemonsets", "agent").get("updatedNumberScheduled") == 2 and
-           status(c, "daemonsets", "agent").get("numberAvailable") == 2)
+    c.wait("it is updated", lambda: status(c, "daemonsets", "agent")["observedGeneration"] == 2 and
+           status(c, "daemonsets", "agent").get("updatedNumberScheduled") == 2 and status(c, "daemonsets", "agent").get("numberAvailable") == 2)
     equal("two revisions", len([r for r in c.items(APPS + "controllerrevisions")
                                 if r["metadata"]["name"].startswith("agent-")]), 2)
     c.patch("/api/v1/nodes/hollow-0", {"metadata": {"labels": {"kind": "small"}}})
