@@ -23,7 +23,7 @@ struct cache {
     size_t bytes;
 };
 
-struct cache *cache_new(void)
+struct cache *answer_cache_new(void)
 {
     return xcalloc(1, sizeof(struct cache));
 }
@@ -35,7 +35,7 @@ static void drop(struct cache *c, struct entry *e)
     free(e);
 }
 
-void cache_free(struct cache *c)
+void answer_cache_free(struct cache *c)
 {
     if (!c)
         return;
@@ -111,7 +111,7 @@ static uint32_t lifetime(struct str message)
     return negative < NEGATIVE_SECONDS_MAX ? negative : NEGATIVE_SECONDS_MAX;
 }
 
-void cache_put(struct cache *c, const struct dns_query *query, struct str answer, int64_t now_ns)
+void answer_cache_put(struct cache *c, const struct dns_query *query, struct str answer, int64_t now_ns)
 {
     uint8_t key[QUERY_KEY_BYTES];
     uint32_t seconds = lifetime(answer);
@@ -156,7 +156,7 @@ static void age(struct strbuf *out, size_t start, uint32_t seconds)
     }
 }
 
-bool cache_get(struct cache *c, const struct dns_query *query, int64_t now_ns, struct strbuf *out)
+bool answer_cache_get(struct cache *c, const struct dns_query *query, int64_t now_ns, struct strbuf *out)
 {
     struct entry *e = find(c, query);
     size_t start = out->n;

@@ -228,7 +228,7 @@ static void finish(struct pending *p, struct str answer)
     unlink_deadline(p);
     HASH_DEL(f->pending, p);
     if (answer.n)
-        cache_put(f->cache, &p->query, answer, loop_now_ns(f->loop));
+        answer_cache_put(f->cache, &p->query, answer, loop_now_ns(f->loop));
     while (p->waiters) {
         struct waiter *w = p->waiters;
         p->waiters = w->next;
@@ -441,7 +441,7 @@ void forwarder_ask(
     q.flags |= DNS_RD;
     q.udp_bytes = DNS_UDP_BYTES;
     strbuf_init(&cached, 0);
-    if (cache_get(f->cache, &q, loop_now_ns(f->loop), &cached)) {
+    if (answer_cache_get(f->cache, &q, loop_now_ns(f->loop), &cached)) {
         metric_add(f->metrics, &hits, 1);
         done(arg, strbuf_str(&cached));
         return;
@@ -489,7 +489,7 @@ int forwarder_new(struct env *env, struct loop *loop, struct metrics *metrics,
     f->env = env;
     f->loop = loop;
     f->metrics = metrics;
-    f->cache = cache_new();
+    f->cache = answer_cache_new();
     f->self = config->self ? xstrdup(config->self) : NULL;
     f->self_port = config->self_port;
     f->cluster_dns = config->cluster_dns ? xstrdup(config->cluster_dns) : NULL;
@@ -522,7 +522,7 @@ void forwarder_free(struct forwarder *f)
         return;
     HASH_ITER(hh, f->pending, p, next)
     finish(p, STR(""));
-    cache_free(f->cache);
+    answer_cache_free(f->cache);
     free(f->resolv_conf);
     free(f->self);
     free(f->cluster_dns);

@@ -150,7 +150,7 @@ void loop_run(struct loop *loop)
     }
 }
 
-void loop_stop(struct loop *loop)
+void dns_loop_stop(struct loop *loop)
 {
     uint64_t one = 1;
 

@@ -83,7 +83,7 @@ static int make_server(struct dns *d, const struct config *config, struct error 
             err, ERR_USAGE, "--cluster-domain \"%s\" is not a domain name", config->cluster_domain);
     inet_pton(AF_INET, config->listen_address, d->zone.address);
     d->zone.source = cluster_source_zone(d->source);
-    return server_new(d->component->env, &d->zone, d->component->metrics, &server, &d->server, err);
+    return dns_server_new(d->component->env, &d->zone, d->component->metrics, &server, &d->server, err);
 }
 
 static void run_until_signal(struct dns *d, const struct config *config)
@@ -120,10 +120,10 @@ static int run(const struct config *config, struct error *err)
     if (d.task) {
         cluster_source_unregister(d.source);
         env_sleep_ns(d.component->env, DRAIN_NS);
-        server_stop(d.server);
+        dns_server_stop(d.server);
         env_join(d.component->env, d.task);
     }
-    server_free(d.server);
+    dns_server_free(d.server);
     component_stop_serving(d.component);
     cluster_source_free(d.source);
     component_free(d.component);

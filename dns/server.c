@@ -497,7 +497,7 @@ static int bind_both(struct server *s, const struct server_config *config, struc
     return bind_socket(&a, n, SOCK_STREAM, &s->tcp_fd, err);
 }
 
-int server_new(struct env *env, const struct zone *zone, struct metrics *metrics,
+int dns_server_new(struct env *env, const struct zone *zone, struct metrics *metrics,
     const struct server_config *config, struct server **ret, struct error *err)
 {
     struct server *s = xcalloc(1, sizeof(*s));
@@ -515,7 +515,7 @@ int server_new(struct env *env, const struct zone *zone, struct metrics *metrics
     if (r < 0) {
         if (r == -ERR_SYSTEM)
             error_wrap(err, "%s port %d", config->address, config->port);
-        server_free(s);
+        dns_server_free(s);
         return r;
     }
     loop_add_tick(s->loop, tick, s);
@@ -535,12 +535,12 @@ void server_run(struct server *s)
     loop_run(s->loop);
 }
 
-void server_stop(struct server *s)
+void dns_server_stop(struct server *s)
 {
-    loop_stop(s->loop);
+    dns_loop_stop(s->loop);
 }
 
-void server_free(struct server *s)
+void dns_server_free(struct server *s)
 {
     if (!s)
         return;

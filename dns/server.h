@@ -5,7 +5,7 @@
  * of silence. An answer that does not fit a datagram has the TC bit, and the client comes again by
  * TCP.
  *
- * Threads: server_run blocks its task with the loop; server_stop may be called from any.
+ * Threads: server_run blocks its task with the loop; dns_server_stop may be called from any.
  * Ownership: borrows zone and env.
  */
 #pragma once
@@ -22,9 +22,9 @@ struct server_config {
     struct forward_config forward;
 };
 
-int server_new(struct env *env, const struct zone *zone, struct metrics *metrics,
+int dns_server_new(struct env *env, const struct zone *zone, struct metrics *metrics,
     const struct server_config *config, struct server **ret, struct error *err);
 int server_port(const struct server *s);
 void server_run(struct server *s);
-void server_stop(struct server *s);
-void server_free(struct server *s);
+void dns_server_stop(struct server *s);
+void dns_server_free(struct server *s);

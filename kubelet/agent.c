@@ -371,13 +371,13 @@ static void start_informers(struct agent *a)
     autofree char *selector = alone ? str_format("spec.nodeName=%s", a->kubelets->name) : NULL;
 
     a->pods = informer_new(a->api, &(struct informer_config){.group_version = "v1", .plural = "pods",
-        .field_selector = selector, .projection = &pod_projection, .handler = on_pod,
+        .field_selector = selector, .projection = &kubelet_pod_projection, .handler = on_pod,
         .on_synced = on_pods_synced, .arg = a});
     if (!a->runtime->pretends) {
         a->services = informer_new(a->api, &(struct informer_config){.group_version = "v1", .plural = "services",
-            .projection = &service_projection, .arg = a});
+            .projection = &kubelet_service_projection, .arg = a});
         a->nodes = informer_new(a->api, &(struct informer_config){.group_version = "v1", .plural = "nodes",
-            .projection = &node_projection, .handler = on_node, .arg = a});
+            .projection = &kubelet_node_projection, .handler = on_node, .arg = a});
         informer_start(a->services);
         informer_start(a->nodes);
     }

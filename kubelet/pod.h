@@ -16,7 +16,7 @@ struct pod_view {
     const char *node_name;
     const char *spec, *status; /* JSON text */
 };
-extern const struct projection pod_projection;
+extern const struct projection kubelet_pod_projection;
 
 struct service_port_view {
     const char *name, *protocol;
@@ -27,7 +27,7 @@ struct service_view {
     const char *cluster_ip, *type;
     struct projected_list ports; /* struct service_port_view */
 };
-extern const struct projection service_projection;
+extern const struct projection kubelet_service_projection;
 
 struct node_address_view {
     const char *type, *address;
@@ -42,7 +42,7 @@ struct node_view {
     struct projected_list conditions; /* struct node_condition_view */
     struct string_map capacity;
 };
-extern const struct projection node_projection;
+extern const struct projection kubelet_node_projection;
 
 /* Name of kinds of containers in a spec, and the field path events use. */
 const cJSON *pod_container(const cJSON *spec, const char *name, bool *ret_is_init);

@@ -8,7 +8,7 @@ static const struct projection_field pod_fields[] = {
     PROJECT(struct pod_view, spec, "spec", P_JSON),
     PROJECT(struct pod_view, status, "status", P_JSON),
 };
-const struct projection pod_projection = PROJECTION(struct pod_view, pod_fields);
+const struct projection kubelet_pod_projection = PROJECTION(struct pod_view, pod_fields);
 
 static const struct projection_field service_port_fields[] = {
     PROJECT(struct service_port_view, name, "name", P_STRING),
@@ -23,7 +23,7 @@ static const struct projection_field service_fields[] = {
     PROJECT(struct service_view, type, "spec.type", P_STRING),
     PROJECT_OF(struct service_view, ports, "spec.ports", P_LIST, &service_port_projection),
 };
-const struct projection service_projection = {.size = sizeof(struct service_view),
+const struct projection kubelet_service_projection = {.size = sizeof(struct service_view),
     .fields = service_fields, .field_count = ARRAY_COUNT(service_fields), .no_annotations = true};
 
 static const struct projection_field node_address_fields[] = {
@@ -46,7 +46,7 @@ static const struct projection_field node_fields[] = {
     PROJECT_OF(struct node_view, conditions, "status.conditions", P_LIST, &node_condition_projection),
     PROJECT(struct node_view, capacity, "status.capacity", P_MAP),
 };
-const struct projection node_projection = {.size = sizeof(struct node_view),
+const struct projection kubelet_node_projection = {.size = sizeof(struct node_view),
     .fields = node_fields, .field_count = ARRAY_COUNT(node_fields), .no_annotations = true};
 
 static const cJSON *find_named(const cJSON *list, const char *name)

@@ -30,7 +30,7 @@ struct sim_process {
 struct sim *sim_new(uint64_t seed); /* the calling thread becomes a task of the process sim_root() */
 struct sim_process *sim_root(struct sim *sim);
 struct sim_process *sim_process_new(struct sim *sim, const char *name);
-/* Nothing of it runs any more. May be called from any task but its own. */
+/* Nothing of it runs any more, once the calling task has given up its turn. */
 void sim_kill(struct sim_process *p);
 
 uint64_t sim_random(struct sim *sim);

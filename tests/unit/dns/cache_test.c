@@ -35,7 +35,7 @@ static uint32_t cached_ttl(struct cache *c, const struct dns_query *q, int64_t n
     struct dns_record r;
 
     strbuf_init(&out, 0);
-    if (!cache_get(c, q, now_ns, &out))
+    if (!answer_cache_get(c, q, now_ns, &out))
         return UINT32_MAX;
     dns_answer_parse(strbuf_str(&out), &a);
     size_t pos = a.records_at;
@@ -45,17 +45,17 @@ static uint32_t cached_ttl(struct cache *c, const struct dns_query *q, int64_t n
 
 static void ages(void)
 {
-    struct cache *c = cache_new();
+    struct cache *c = answer_cache_new();
     struct dns_query q = query("www.example.org"), upper = query("WWW.example.ORG");
     struct strbuf a = answer(&q, 300, DNS_NOERROR, 0);
 
-    cache_put(c, &q, strbuf_str(&a), 0);
+    answer_cache_put(c, &q, strbuf_str(&a), 0);
     CU_ASSERT_EQUAL(cached_ttl(c, &q, 0), 300);
     CU_ASSERT_EQUAL(cached_ttl(c, &upper, 10 * NS_PER_S), 290);
     CU_ASSERT_EQUAL(cached_ttl(c, &q, 31 * NS_PER_S), UINT32_MAX);
     CU_ASSERT_EQUAL(cache_count(c), 0);
     strbuf_done(&a);
-    cache_free(c);
+    answer_cache_free(c);
 }
 
 static void not_kept(void)
@@ -76,34 +76,34 @@ static void not_kept(void)
     struct dns_query q = query("www.example.org");
 
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
-        struct cache *c = cache_new();
+        struct cache *c = answer_cache_new();
         struct strbuf a = answer(&q, cases[i].ttl, cases[i].rcode, cases[i].flags);
-        cache_put(c, &q, strbuf_str(&a), 0);
+        answer_cache_put(c, &q, strbuf_str(&a), 0);
         if (cases[i].seconds)
             CU_ASSERT_NOT_EQUAL(cached_ttl(c, &q, cases[i].seconds * NS_PER_S - 1), UINT32_MAX);
         CU_ASSERT_EQUAL(cached_ttl(c, &q, cases[i].seconds * NS_PER_S), UINT32_MAX);
         strbuf_done(&a);
-        cache_free(c);
+        answer_cache_free(c);
     }
 }
 
 static void bounded(void)
 {
-    struct cache *c = cache_new();
+    struct cache *c = answer_cache_new();
 
     for (int i = 0; i < 3 * CACHE_ENTRIES; i++) {
         char name[32];
         snprintf(name, sizeof(name), "n%d.example.org", i);
         struct dns_query q = query(name);
         struct strbuf a = answer(&q, 60, DNS_NOERROR, 0);
-        cache_put(c, &q, strbuf_str(&a), 0);
+        answer_cache_put(c, &q, strbuf_str(&a), 0);
         strbuf_done(&a);
     }
     CU_ASSERT_EQUAL(cache_count(c), CACHE_ENTRIES);
     struct dns_query first = query("n0.example.org"), last = query("n3071.example.org");
     CU_ASSERT_EQUAL(cached_ttl(c, &first, 0), UINT32_MAX);
     CU_ASSERT_EQUAL(cached_ttl(c, &last, 0), 60);
-    cache_free(c);
+    answer_cache_free(c);
 }
 
 const CU_TestInfo cache_tests[] = {

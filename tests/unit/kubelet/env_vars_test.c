@@ -57,7 +57,7 @@ static struct pod_view *new_pod(void)
         "{\"metadata\":{\"name\":\"web-0\",\"namespace\":\"prod\",\"uid\":\"u1\",\"labels\":{\"b\":\"2\",\"a\":\"1\"},"
         "\"annotations\":{\"note\":\"say \\\"hi\\\"\"}},\"spec\":{\"serviceAccountName\":\"sa\"}}");
 
-    return projected_new(&pod_projection, tree);
+    return projected_new(&kubelet_pod_projection, tree);
 }
 
 static void test_build(void)
@@ -128,7 +128,7 @@ static void test_services(void)
     struct arena *arena = arena_new();
     autojson cJSON *tree = json_make("{\"metadata\":{\"name\":\"my-db\",\"namespace\":\"prod\"},\"spec\":{\"clusterIP\":\"10.96.3.4\","
                                      "\"ports\":[{\"name\":\"sql\",\"port\":5432,\"protocol\":\"TCP\"}]}}");
-    const void *objects[] = {projected_new(&service_projection, tree)};
+    const void *objects[] = {projected_new(&kubelet_service_projection, tree)};
     struct projected_array all = {objects, 1};
     struct env_list list = {0};
 

@@ -21,7 +21,7 @@ static void scene_init(struct scene *s, const char *spec, const char *old)
     struct error err;
 
     *s = (struct scene){0};
-    s->pod = projected_new(&pod_projection, tree);
+    s->pod = projected_new(&kubelet_pod_projection, tree);
     CU_ASSERT_EQUAL_FATAL(json_parse(str_of(spec), &s->spec, &err), 0);
     CU_ASSERT_EQUAL_FATAL(json_parse(str_of(old ? old : "{}"), &s->old, &err), 0);
     s->in = (struct status_input){.pod = s->pod, .spec = s->spec, .old_status = s->old, .containers = &s->list,
