@@ -88,11 +88,13 @@ control_plane() {
     export KUBECONFIG=$DATA/admin.kubeconfig
 }
 
-# A dockerd of the script's own: start_docker [extra flags]; sets DOCKER_SOCKET and DOCKER_HOST.
+# A dockerd of the script's own: start_docker [extra flags]; sets DOCKER_SOCKET and DOCKER_HOST. Another one, perhaps
+# in another network namespace: DOCKER_DIR=... DOCKER_NETNS=... start_docker
 start_docker() {
-    local dir=$WORK/docker
+    local dir=${DOCKER_DIR:-$WORK/docker} enter=()
+    [ -z "${DOCKER_NETNS:-}" ] || enter=(nsenter --net="/run/netns/$DOCKER_NETNS")
     mkdir -p "$dir"
-    dockerd --data-root "$dir/data" --exec-root "$dir/exec" -H "unix://$dir/docker.sock" -p "$dir/pid" "$@" \
+    "${enter[@]}" dockerd --data-root "$dir/data" --exec-root "$dir/exec" -H "unix://$dir/docker.sock" -p "$dir/pid" "$@" \
         >"$dir/log" 2>&1 &
     local pid=$!
     on_exit "stop_docker $pid $dir"

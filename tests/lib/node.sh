@@ -3,6 +3,7 @@
 #
 #   own_network "$@"      runs the rest of the script in a network namespace of its own (a host with the address
 #                         192.0.2.1), so that clusters of several scripts don't meet
+#   two_hosts "$@"        the same with a second host, 192.0.2.2, on the same Ethernet: on_second COMMAND...
 #   node_up [up flags]    dockerd must run (start_docker); sets DATA and KUBECONFIG
 #   host_state            what a cluster could leave on this host, one item a line
 #   client_start URL      fetches the URL in a loop; client_stop prints "N answers, M failed" and how they failed
@@ -33,6 +34,22 @@ own_network() {
     status=$?
     exit "$status"
 }
+
+two_hosts() {
+    [ -z "${SKIFF_TEST_HOST:-}" ] || return 0
+    local net=skiff-test-$$ status
+    ip netns add "$net-net"
+    on_exit "ip netns del $net-net"
+    ip -n "$net-net" link add br0 type bridge
+    ip -n "$net-net" addr add 192.0.2.254/24 dev br0
+    ip -n "$net-net" link set br0 up
+    host_add "$net-h1" 192.0.2.1/24 "$net-net"
+    host_add "$net-h2" 192.0.2.2/24 "$net-net"
+    SKIFF_TEST_HOST=$net-h1 SKIFF_TEST_SECOND=$net-h2 nsenter --net="/run/netns/$net-h1" "$0" "$@"
+    status=$?
+    exit "$status"
+}
+on_second() { nsenter --net="/run/netns/$SKIFF_TEST_SECOND" "$@"; }
 
 node_up() {
     DATA=$WORK/cluster
@@ -72,9 +89,9 @@ no_pods() {
     [ -z "$pods" ] || { printf '%s\n' "$pods"; return 1; }
 }
 
-# Programs of Skiff that run in our network namespace or work in our folder.
+# Programs of Skiff that run in our network namespace or work in the cluster's folder.
 our_processes() {
-    local own p line
+    local own p line folder=${DATA:-$WORK/cluster}
     own=$(readlink /proc/self/ns/net)
     for p in /proc/[0-9]*; do
         line=$(tr '\0' ' ' 2>/dev/null <"$p/cmdline") || continue
@@ -82,27 +99,30 @@ our_processes() {
             */skiff-[a-z]* | skiff-[a-z]* | */skiffctl | skiffctl) ;;
             *) continue ;;
         esac
-        if [ "$(readlink "$p/ns/net" 2>/dev/null)" = "$own" ] || [[ $line == *"$WORK"* ]]; then
+        if [ "$(readlink "$p/ns/net" 2>/dev/null)" = "$own" ] || [[ $line == *"$folder"* ]]; then
             printf 'process %s\n' "$line"
         fi
     done
 }
 
+# of the Docker at hand (DOCKER_HOST), this network namespace and the cluster's folder (DATA)
 host_state() {
+    local folder=${DATA:-$WORK/cluster} docker_dir=${DOCKER_HOST#unix://}
+    docker_dir=${docker_dir%/*}
     our_processes
     docker ps -aq | sed 's/^/container /'
     docker images -q --no-trunc | sort -u | sed 's/^/image /'
     docker volume ls -q | sed 's/^/volume /'
     docker network ls --format '{{.Name}}' | sort | sed 's/^/docker network /'
     # (dockerd unmounts a container's namespace at once and removes the empty file up to a minute later)
-    awk -v w="$WORK/docker/exec/netns/" 'index($2, w) == 1 && $2 != w "default" {print "network namespace " $2}' /proc/self/mounts
+    awk -v w="$docker_dir/exec/netns/" 'index($2, w) == 1 && $2 != w "default" {print "network namespace " $2}' /proc/self/mounts
     ip -o link | awk -F': ' '{print "link " $2}'
     ip -4 route | sed 's/^/route /'
     nft list ruleset 2>/dev/null | sed -E 's/counter packets [0-9]+ bytes [0-9]+/counter/; s/^/nft /'
     iptables-save 2>/dev/null | grep -v '^#' | sed -E 's/\[[0-9]+:[0-9]+\]//; s/^/iptables /'
-    awk -v w="$WORK/" 'index($2, w) == 1 && index($2, w "docker/") != 1 {print "mount " $2}' /proc/self/mounts
-    find /etc/cni/net.d /var/lib/cni /var/lib/skiff /run/skiff /etc/systemd/system -iname '*skiff*' 2>/dev/null | sed 's/^/file /'
-    [ ! -e "${DATA:-$WORK/cluster}" ] || printf 'file %s\n' "${DATA:-$WORK/cluster}"
+    awk -v w="$folder/" 'index($2, w) == 1 {print "mount " $2}' /proc/self/mounts
+    find /etc/cni/net.d /var/lib/cni /run/skiff -iname '*skiff*' 2>/dev/null | sed 's/^/file /'
+    [ ! -e "$folder" ] || printf 'file %s\n' "$folder"
 }
 
 client_start() { # client_start URL [NAME]
