@@ -195,6 +195,51 @@ static int ensure_identity(const struct cluster *c, const struct pki_pair *ca,
         NULL, err);
 }
 
+/* One identity, or the ServiceAccount key. */
+struct ensure_job {
+    const struct cluster *c;
+    const struct pki_pair *ca;
+    const struct identity_row *row; /* NULL: the ServiceAccount key */
+    struct task *task;
+    int result;
+    struct error err;
+};
+
+static void ensure_run(void *arg)
+{
+    struct ensure_job *job = arg;
+    job->result = job->row ? ensure_identity(job->c, job->ca, job->row, &job->err) :
+                             ensure_service_account_key(job->c, &job->err);
+}
+
+/* At once: most of the time is waiting for the disk, and files that are synced together share that. */
+static int ensure_all(const struct cluster *c, const struct pki_pair *ca, struct error *err)
+{
+    struct ensure_job jobs[ARRAY_COUNT(identities) + 1];
+    struct env *env = env_new_real();
+    size_t count = 0;
+    int result = 0;
+    jobs[count++] = (struct ensure_job){.c = c};
+    for (size_t i = 0; i < ARRAY_COUNT(identities); i++) {
+        if (identities[i].on_node && c->control_plane_only)
+            continue;
+        if (c_eq(identities[i].file, "hollow") && c->hollow_nodes == 0)
+            continue;
+        jobs[count++] = (struct ensure_job){.c = c, .ca = ca, .row = &identities[i]};
+    }
+    for (size_t i = 0; i < count; i++)
+        jobs[i].task = env_spawn(env, "credentials", ensure_run, &jobs[i]);
+    for (size_t i = 0; i < count; i++) {
+        env_join(env, jobs[i].task);
+        if (jobs[i].result < 0 && result == 0) {
+            *err = jobs[i].err;
+            result = jobs[i].result;
+        }
+    }
+    env_free(env);
+    return result;
+}
+
 int credentials_ensure(const struct cluster *c, struct error *err)
 {
     autofree char *pki = cluster_path(c, "pki");
@@ -202,15 +247,8 @@ int credentials_ensure(const struct cluster *c, struct error *err)
     if (file_make_dirs(pki, 0700, err) < 0)
         return -err->code;
     int result = ensure_ca(c, &ca, err);
-    for (size_t i = 0; result == 0 && i < ARRAY_COUNT(identities); i++) {
-        if (identities[i].on_node && c->control_plane_only)
-            continue;
-        if (c_eq(identities[i].file, "hollow") && c->hollow_nodes == 0)
-            continue;
-        result = ensure_identity(c, &ca, &identities[i], err);
-    }
     if (result == 0)
-        result = ensure_service_account_key(c, err);
+        result = ensure_all(c, &ca, err);
     pki_pair_done(&ca);
     return result;
 }

@@ -10,6 +10,7 @@
 #include "ctl/up.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #include "common/file.h"
@@ -136,24 +137,72 @@ static int create_object(struct api_client *api, const cJSON *object, struct err
     return error_wrap(err, "%s %s", kind, json_string_at(object, "metadata.name"));
 }
 
+#define BOOTSTRAP_TASKS 4
+#define BOOTSTRAP_MOST 64
+
+/* The objects of manifests/cluster, which don't depend on each other: made by several tasks, so that writes share commits. */
+struct bootstrap {
+    struct api_client *api;
+    cJSON *objects[BOOTSTRAP_MOST];
+    size_t count;
+    atomic_size_t next;
+    struct maker {
+        struct bootstrap *b;
+        struct task *task;
+        int result;
+        struct error err;
+    } makers[BOOTSTRAP_TASKS];
+};
+
+static void maker_run(void *arg)
+{
+    struct maker *m = arg;
+    size_t i;
+    while (m->result == 0 && (i = atomic_fetch_add(&m->b->next, 1)) < m->b->count)
+        m->result = create_object(m->b->api, m->b->objects[i], &m->err);
+}
+
+static int bootstrap_read(struct bootstrap *b, struct error *err)
+{
+    struct yaml_stream stream = yaml_stream_of(str_of(cluster_manifests));
+    int more = 1;
+    while (b->count < BOOTSTRAP_MOST && (more = yaml_next(&stream, YAML_STRICT, &b->objects[b->count], err)) > 0)
+        b->count++;
+    return more > 0 ? error_set(err, ERR_TOO_LARGE, "more than %d objects", BOOTSTRAP_MOST) : more;
+}
+
+static int bootstrap_make(struct bootstrap *b, struct env *env, struct error *err)
+{
+    int result = 0;
+    for (size_t i = 0; i < BOOTSTRAP_TASKS; i++) {
+        b->makers[i].b = b;
+        b->makers[i].task = env_spawn(env, "bootstrap", maker_run, &b->makers[i]);
+    }
+    for (size_t i = 0; i < BOOTSTRAP_TASKS; i++) {
+        env_join(env, b->makers[i].task);
+        if (b->makers[i].result < 0 && result == 0) {
+            *err = b->makers[i].err;
+            result = b->makers[i].result;
+        }
+    }
+    return result;
+}
+
 static int bootstrap(struct cluster *c, struct env *env, struct error *err)
 {
-    struct api_client *api = NULL;
+    struct bootstrap b = {0};
     struct ui_step step;
     if (c->bootstrapped)
         return 0;
-    if (masters_client(c, env, &api, err) < 0)
+    if (masters_client(c, env, &b.api, err) < 0)
         return -err->code;
     ui_step_begin(&step, env, "objects every cluster starts with");
-    struct yaml_stream stream = yaml_stream_of(str_of(cluster_manifests));
-    int result = 0, more;
-    cJSON *object;
-    while (result == 0 && (more = yaml_next(&stream, YAML_STRICT, &object, err)) != 0) {
-        result = more < 0 ? more : create_object(api, object, err);
-        if (more > 0)
-            cJSON_Delete(object);
-    }
-    api_client_free(api);
+    int result = bootstrap_read(&b, err);
+    if (result == 0)
+        result = bootstrap_make(&b, env, err);
+    for (size_t i = 0; i < b.count; i++)
+        cJSON_Delete(b.objects[i]);
+    api_client_free(b.api);
     ui_step_end(&step, result == 0, "%s", result == 0 ? "made" : err->text);
     if (result == 0) {
         c->bootstrapped = true;
