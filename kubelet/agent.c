@@ -186,6 +186,14 @@ static void on_node(void *arg, const void *old_object, const void *new_object)
         workqueue_add(agent->node_queue, agent->kubelets->name);
 }
 
+/* The network is looked at only once all nodes are known, and the first list's changes are told before that. */
+static void on_nodes_synced(void *arg)
+{
+    struct agent *agent = arg;
+
+    workqueue_add(agent->node_queue, agent->kubelets->name);
+}
+
 static void wake_all(struct agent *agent)
 {
     struct pod_record *record, *next;
@@ -377,7 +385,7 @@ static void start_informers(struct agent *a)
         a->services = informer_new(a->api, &(struct informer_config){.group_version = "v1", .plural = "services",
             .projection = &kubelet_service_projection, .arg = a});
         a->nodes = informer_new(a->api, &(struct informer_config){.group_version = "v1", .plural = "nodes",
-            .projection = &kubelet_node_projection, .handler = on_node, .arg = a});
+            .projection = &kubelet_node_projection, .handler = on_node, .on_synced = on_nodes_synced, .arg = a});
         informer_start(a->services);
         informer_start(a->nodes);
     }
