@@ -1,8 +1,9 @@
 /*
  * Delegated authentication and authorization: see delegated_auth.h.
  *
- * Two small rings of remembered answers, found by linear search over 32-byte digests; both live under one
- * lock, which is not held during API calls (two tasks may ask the same question at once; the answers agree).
+ * Two small rings of remembered answers, found by linear search over 32-byte digests; both live
+ * under one lock, which is not held during API calls (two tasks may ask the same question at once;
+ * the answers agree).
  */
 #include "common/delegated_auth.h"
 
@@ -18,7 +19,8 @@ struct answer {
     unsigned char digest[SHA256_DIGEST_LENGTH];
     int64_t until_ns; /* 0: empty */
     int result;       /* 0 or -ERR_... */
-    char *text;       /* tokens: the user as JSON {username, uid, groups, extra}; decisions: the refusal */
+    char
+        *text; /* tokens: the user as JSON {username, uid, groups, extra}; decisions: the refusal */
 };
 
 struct memory {
@@ -75,8 +77,8 @@ static bool recall(struct delegated_auth *a, struct memory *m, const unsigned ch
     return found;
 }
 
-static void keep(struct delegated_auth *a, struct memory *m, const unsigned char *digest, int result,
-    const char *text)
+static void keep(struct delegated_auth *a, struct memory *m, const unsigned char *digest,
+    int result, const char *text)
 {
     env_lock(a->env, &a->lock);
     struct answer *x = &m->answers[m->next++ % KEPT_COUNT];
@@ -108,8 +110,8 @@ static cJSON *user_of_certificate(const char *name, const char *groups)
     return user;
 }
 
-static int review_token(struct delegated_auth *a, struct str token, struct strbuf *ret_user,
-    struct error *err)
+static int review_token(
+    struct delegated_auth *a, struct str token, struct strbuf *ret_user, struct error *err)
 {
     autofree char *copy = str_dup(token);
     autojson cJSON *review = cJSON_CreateObject(), *answer = NULL;
@@ -129,7 +131,8 @@ static int review_token(struct delegated_auth *a, struct str token, struct strbu
     return 0;
 }
 
-static int user_of_token(struct delegated_auth *a, struct str token, cJSON **ret_user, struct error *err)
+static int user_of_token(
+    struct delegated_auth *a, struct str token, cJSON **ret_user, struct error *err)
 {
     unsigned char digest[SHA256_DIGEST_LENGTH];
     autofree char *kept = NULL;
@@ -150,8 +153,8 @@ static int user_of_token(struct delegated_auth *a, struct str token, cJSON **ret
     return json_parse(str_of(kept), ret_user, err);
 }
 
-static int authenticate(struct delegated_auth *a, struct httpd_request *request, cJSON **ret_user,
-    struct error *err)
+static int authenticate(
+    struct delegated_auth *a, struct httpd_request *request, cJSON **ret_user, struct error *err)
 {
     const char *name = httpd_peer_name(request);
     struct str header = http1_header(httpd_head(request), "Authorization");
@@ -169,9 +172,9 @@ static bool is_master(const cJSON *user)
 {
     const cJSON *group;
 
-    cJSON_ArrayForEach(group, json_get(user, "groups"))
-        if (cJSON_IsString(group) && !strcmp(group->valuestring, "system:masters"))
-            return true;
+    cJSON_ArrayForEach(group,
+        json_get(user, "groups")) if (cJSON_IsString(group) &&
+                                      !strcmp(group->valuestring, "system:masters")) return true;
     return false;
 }
 
@@ -194,13 +197,13 @@ static void set_if(cJSON *object, const char *name, const char *value)
         json_set_string(object, name, value);
 }
 
-static cJSON *access_review(const cJSON *user, struct httpd_request *request,
-    const struct delegated_attributes *attributes)
+static cJSON *access_review(
+    const cJSON *user, struct httpd_request *request, const struct delegated_attributes *attributes)
 {
     cJSON *spec = cJSON_CreateObject(), *what = cJSON_CreateObject();
     const char *verb = verb_of_method(httpd_head(request)->method);
-    static const char *const copied[][2] = {{"username", "user"}, {"uid", "uid"}, {"groups", "groups"},
-        {"extra", "extra"}};
+    static const char *const copied[][2] = {
+        {"username", "user"}, {"uid", "uid"}, {"groups", "groups"}, {"extra", "extra"}};
 
     for (size_t i = 0; i < ARRAY_COUNT(copied); i++) {
         cJSON *value = json_get(user, copied[i][0]);
@@ -240,8 +243,9 @@ static int refusal(const cJSON *review, struct error *err)
         return error_set(err, ERR_FORBIDDEN, "forbidden: User \"%s\" cannot %s path \"%s\"", user,
             json_string(what, "verb"), json_string(what, "path"));
     }
-    return error_set(err, ERR_FORBIDDEN, "Forbidden (user=%s, verb=%s, resource=%s, subresource=%s)",
-        user, json_string(what, "verb"), json_string(what, "resource"), subresource ? subresource : "");
+    return error_set(err, ERR_FORBIDDEN,
+        "Forbidden (user=%s, verb=%s, resource=%s, subresource=%s)", user,
+        json_string(what, "verb"), json_string(what, "resource"), subresource ? subresource : "");
 }
 
 static int authorize(struct delegated_auth *a, const cJSON *review, struct error *err)
@@ -250,7 +254,8 @@ static int authorize(struct delegated_auth *a, const cJSON *review, struct error
     autostrbuf struct strbuf text;
     autojson cJSON *answer = NULL;
     autofree char *kept = NULL;
-    struct api_ref ref = {.group_version = "authorization.k8s.io/v1", .plural = "subjectaccessreviews"};
+    struct api_ref ref = {
+        .group_version = "authorization.k8s.io/v1", .plural = "subjectaccessreviews"};
     int r;
 
     strbuf_init(&text, 0);

@@ -1,12 +1,13 @@
 /*
  * Event recorder: see events.h.
  *
- * events_emit packs an event into one block and appends it to a bounded queue; the writer task takes them in order,
- * correlates them (spam filter, aggregation, counting) and writes a create or a patch. The memory of
- * past events is a set-associative table of hashes: no strings are kept, so its size is fixed; what falls out
- * of it merely starts a new Event.
+ * events_emit packs an event into one block and appends it to a bounded queue; the writer task
+ * takes them in order, correlates them (spam filter, aggregation, counting) and writes a create or
+ * a patch. The memory of past events is a set-associative table of hashes: no strings are kept, so
+ * its size is fixed; what falls out of it merely starts a new Event.
  *
- * Invariants: the table belongs to the writer task alone; the queue and the flags are guarded by `lock`.
+ * Invariants: the table belongs to the writer task alone; the queue and the flags are guarded by
+ * `lock`.
  */
 #include "common/events.h"
 
@@ -30,7 +31,16 @@
 
 /* The strings of a queued event, in the order they lie in its block. */
 enum field {
-    F_API_VERSION, F_KIND, F_NAMESPACE, F_NAME, F_UID, F_VERSION, F_PATH, F_TYPE, F_REASON, F_MESSAGE,
+    F_API_VERSION,
+    F_KIND,
+    F_NAMESPACE,
+    F_NAME,
+    F_UID,
+    F_VERSION,
+    F_PATH,
+    F_TYPE,
+    F_REASON,
+    F_MESSAGE,
     F_COMPONENT,
     F_COUNT
 };
@@ -41,8 +51,8 @@ struct queued {
     const char *field[F_COUNT]; /* in the same block, "" when absent */
 };
 
-/* What is remembered of an event: `count` and `stamp` (of its name) of an Event, the number of different messages of a
- * group, or the spent tokens of an object, by what the hash was made of. */
+/* What is remembered of an event: `count` and `stamp` (of its name) of an Event, the number of
+ * different messages of a group, or the spent tokens of an object, by what the hash was made of. */
 struct memory {
     uint64_t hash;
     int64_t stamp;
@@ -65,8 +75,8 @@ struct events {
     int64_t last_stamp;
 };
 
-static const struct metric_info events_dropped = {"skiff_events_dropped_total", METRIC_COUNTER,
-    "Events not written, by why.", {"why"}};
+static const struct metric_info events_dropped = {
+    "skiff_events_dropped_total", METRIC_COUNTER, "Events not written, by why.", {"why"}};
 
 static task_fn writer_run;
 
@@ -127,8 +137,8 @@ static struct queued *queued_new(const char *const values[F_COUNT])
     return q;
 }
 
-void events_emit(struct events *e, const struct event_ref *ref, const char *type, const char *reason,
-    const char *format, ...)
+void events_emit(struct events *e, const struct event_ref *ref, const char *type,
+    const char *reason, const char *format, ...)
 {
     if (!e)
         return;
@@ -139,9 +149,15 @@ void events_emit(struct events *e, const struct event_ref *ref, const char *type
     va_end(args);
 
     struct queued *q = queued_new((const char *const[F_COUNT]){[F_API_VERSION] = ref->api_version,
-        [F_KIND] = ref->kind, [F_NAMESPACE] = ref->namespace_, [F_NAME] = ref->name, [F_UID] = ref->uid,
-        [F_VERSION] = ref->resource_version, [F_PATH] = ref->field_path, [F_TYPE] = type,
-        [F_REASON] = reason, [F_MESSAGE] = message,
+        [F_KIND] = ref->kind,
+        [F_NAMESPACE] = ref->namespace_,
+        [F_NAME] = ref->name,
+        [F_UID] = ref->uid,
+        [F_VERSION] = ref->resource_version,
+        [F_PATH] = ref->field_path,
+        [F_TYPE] = type,
+        [F_REASON] = reason,
+        [F_MESSAGE] = message,
         [F_COMPONENT] = ref->component ? ref->component : e->component});
     q->wall_ns = env_wall_ns(e->env);
 
@@ -174,7 +190,8 @@ bool events_flush(struct events *e, int64_t deadline_ns)
 }
 
 /* FNV-1a 64 over the fields named and a tag that keeps the three uses of the table apart. */
-static uint64_t hash_fields(const struct queued *q, char tag, const enum field *fields, size_t count)
+static uint64_t hash_fields(
+    const struct queued *q, char tag, const enum field *fields, size_t count)
 {
     uint64_t h = 14695981039346656037ull ^ (uint64_t)(unsigned char)tag;
 
@@ -192,7 +209,8 @@ static const enum field spam_fields[] = {HASH_OBJECT};
 static const enum field similar_fields[] = {HASH_OBJECT, F_TYPE, F_REASON};
 static const enum field same_fields[] = {HASH_OBJECT, F_PATH, F_TYPE, F_REASON, F_MESSAGE};
 
-/* The entry of a hash; a new, zeroed one (in place of the set's least recently used) when it is not known. */
+/* The entry of a hash; a new, zeroed one (in place of the set's least recently used) when it is not
+ * known. */
 static struct memory *remember(struct events *e, uint64_t hash, int64_t now_ns)
 {
     if (!e->table)
@@ -214,7 +232,8 @@ static struct memory *remember(struct events *e, uint64_t hash, int64_t now_ns)
 /* One object may have SPAM_BURST events at once and one more each SPAM_REFILL_NS. */
 static bool is_spam(struct events *e, const struct queued *q, int64_t now_ns)
 {
-    struct memory *m = remember(e, hash_fields(q, 's', spam_fields, ARRAY_COUNT(spam_fields)), now_ns);
+    struct memory *m =
+        remember(e, hash_fields(q, 's', spam_fields, ARRAY_COUNT(spam_fields)), now_ns);
 
     if (!m->first_ns)
         m->first_ns = now_ns;
@@ -227,12 +246,13 @@ static bool is_spam(struct events *e, const struct queued *q, int64_t now_ns)
     return false;
 }
 
-static void event_ref_of(const struct queued *q, int64_t stamp, char *name, size_t name_bytes,
-    struct api_ref *ref)
+static void event_ref_of(
+    const struct queued *q, int64_t stamp, char *name, size_t name_bytes, struct api_ref *ref)
 {
     /* The stamp takes 16 digits and the dot one: together at most the 253 bytes of a name. */
     snprintf(name, name_bytes, "%.230s.%llx", q->field[F_NAME], (unsigned long long)stamp);
-    *ref = (struct api_ref){.group_version = "v1", .plural = "events",
+    *ref = (struct api_ref){.group_version = "v1",
+        .plural = "events",
         .namespace_ = *q->field[F_NAMESPACE] ? q->field[F_NAMESPACE] : "default"};
 }
 
@@ -256,8 +276,8 @@ static cJSON *event_tree(const struct events *e, const struct queued *q, const s
     json_set_string(tree, "apiVersion", "v1");
     json_set_string(tree, "kind", "Event");
     json_set_string_at(tree, "metadata.name", name);
-    json_set_string_at(tree, "metadata.namespace",
-        *q->field[F_NAMESPACE] ? q->field[F_NAMESPACE] : "default");
+    json_set_string_at(
+        tree, "metadata.namespace", *q->field[F_NAMESPACE] ? q->field[F_NAMESPACE] : "default");
     for (size_t i = 0; i < ARRAY_COUNT(members); i++)
         set_if(object, members[i].name, q->field[members[i].field]);
     json_set(tree, "involvedObject", object);
@@ -321,8 +341,8 @@ static bool pause_before_retry(struct events *e)
     return !stopping;
 }
 
-static void write_one(struct events *e, const struct queued *q, struct memory *m, bool again,
-    const char *message)
+static void write_one(
+    struct events *e, const struct queued *q, struct memory *m, bool again, const char *message)
 {
     struct error err;
 
@@ -339,8 +359,8 @@ static void write_one(struct events *e, const struct queued *q, struct memory *m
     }
     m->hash = 0; /* the next one starts a new Event */
     metric_add(metrics_default(), &events_dropped, 1, "refused");
-    log_debug("event not written, ignoring", "object", "%s/%s", q->field[F_NAMESPACE], q->field[F_NAME],
-        "reason", "%s", q->field[F_REASON], "err", "%s", err.text, NULL);
+    log_debug("event not written, ignoring", "object", "%s/%s", q->field[F_NAMESPACE],
+        q->field[F_NAME], "reason", "%s", q->field[F_REASON], "err", "%s", err.text, NULL);
 }
 
 static int64_t new_stamp(struct events *e, int64_t wall_ns)
@@ -363,14 +383,16 @@ static void handle(struct events *e, const struct queued *q)
     const char *message = q->field[F_MESSAGE];
 
     if (q->wall_ns - group->first_ns > SIMILAR_WINDOW_NS)
-        *group = (struct memory){.hash = group->hash, .first_ns = q->wall_ns, .used_ns = q->wall_ns};
+        *group =
+            (struct memory){.hash = group->hash, .first_ns = q->wall_ns, .used_ns = q->wall_ns};
     if (!same->count)
         group->count++;
     if (group->count >= SIMILAR_MAX && !same->count) {
         snprintf(combined, sizeof(combined), "(combined from similar events): %s", message);
         message = combined;
         /* The group's own Event counts from here; its entry lives under a third kind of hash. */
-        same = remember(e, hash_fields(q, 'c', similar_fields, ARRAY_COUNT(similar_fields)), q->wall_ns);
+        same = remember(
+            e, hash_fields(q, 'c', similar_fields, ARRAY_COUNT(similar_fields)), q->wall_ns);
     }
     bool again = same->count > 0;
     if (!again) {

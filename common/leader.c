@@ -1,9 +1,9 @@
 /*
  * Leader election: see leader.h.
  *
- * One task: look at the Lease; take it when it is free or was not renewed for its duration as seen from here;
- * renew it; give it up at the end. Every write carries the resourceVersion it was decided on, so of two
- * candidates one gets a conflict.
+ * One task: look at the Lease; take it when it is free or was not renewed for its duration as seen
+ * from here; renew it; give it up at the end. Every write carries the resourceVersion it was
+ * decided on, so of two candidates one gets a conflict.
  */
 #include "common/leader.h"
 
@@ -107,8 +107,10 @@ int64_t leader_transitions(struct leader *l)
 
 static struct api_ref lease_ref(const struct leader *l)
 {
-    return (struct api_ref){.group_version = "coordination.k8s.io/v1", .plural = "leases",
-        .namespace_ = l->namespace_, .name = l->name};
+    return (struct api_ref){.group_version = "coordination.k8s.io/v1",
+        .plural = "leases",
+        .namespace_ = l->namespace_,
+        .name = l->name};
 }
 
 /* Fills spec as the holder now. acquired_ns 0 keeps what stands there. */
@@ -128,16 +130,18 @@ static void fill_spec(const struct leader *l, cJSON *lease, bool acquire, int64_
 static int create_lease(struct leader *l, struct error *err)
 {
     struct api_ref ref = lease_ref(l);
-    autojson cJSON *lease = json_make("{\"apiVersion\":\"coordination.k8s.io/v1\",\"kind\":\"Lease\","
-                                      "\"metadata\":{\"name\":\"%s\",\"namespace\":\"%s\"},\"spec\":{}}",
-        l->name, l->namespace_);
+    autojson cJSON *lease =
+        json_make("{\"apiVersion\":\"coordination.k8s.io/v1\",\"kind\":\"Lease\","
+                  "\"metadata\":{\"name\":\"%s\",\"namespace\":\"%s\"},\"spec\":{}}",
+            l->name, l->namespace_);
 
     ref.name = NULL;
     fill_spec(l, lease, true, 0);
     return api_create(l->client, &ref, lease, NULL, err);
 }
 
-/* Whether another holder's term still runs, counted from when this version of the Lease was first seen. */
+/* Whether another holder's term still runs, counted from when this version of the Lease was first
+ * seen. */
 static bool held_by_other(struct leader *l, const cJSON *lease)
 {
     const char *holder = json_string_at(lease, "spec.holderIdentity");
@@ -167,7 +171,8 @@ static int try_hold(struct leader *l, struct error *err)
     if (r < 0)
         return r;
     if (held_by_other(l, lease))
-        return error_set(err, ERR_CONFLICT, "held by %s", json_string_at(lease, "spec.holderIdentity"));
+        return error_set(
+            err, ERR_CONFLICT, "held by %s", json_string_at(lease, "spec.holderIdentity"));
     const char *holder = json_string_at(lease, "spec.holderIdentity");
     bool mine = c_eq(holder, l->identity);
     int64_t transitions = json_int64_at(lease, "spec.leaseTransitions", 0) + (mine ? 0 : 1);
@@ -194,8 +199,8 @@ static void release(struct leader *l)
                       "\"spec\":{\"holderIdentity\":\"\",\"leaseDurationSeconds\":1}}",
         json_string_at(lease, "metadata.resourceVersion"));
     if (api_patch(l->client, &ref, PATCH_MERGE, patch, NULL, &err) < 0)
-        log_warning("leader lease not given up, it will run out", "lease", "%s", l->name, "err", "%s",
-            err.text, NULL);
+        log_warning("leader lease not given up, it will run out", "lease", "%s", l->name, "err",
+            "%s", err.text, NULL);
 }
 
 static bool pause_or_stop(struct leader *l)
@@ -239,8 +244,8 @@ static bool step(struct leader *l, bool *leads)
         return true;
     }
     if (env_now_ns(l->env) - l->renewed_ns < l->config.renew_deadline_ns) {
-        log_warning("leader lease not renewed, retrying", "lease", "%s", l->name, "err", "%s", err.text,
-            NULL);
+        log_warning("leader lease not renewed, retrying", "lease", "%s", l->name, "err", "%s",
+            err.text, NULL);
         return true;
     }
     log_error("leader election lost", "lease", "%s", l->name, "err", "%s", err.text, NULL);

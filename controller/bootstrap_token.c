@@ -1,6 +1,6 @@
 /*
- * Controller "token-cleaner": deletes bootstrap tokens (Secrets of type bootstrap.kubernetes.io/token in
- * kube-system) when their expiration is over.
+ * Controller "token-cleaner": deletes bootstrap tokens (Secrets of type
+ * bootstrap.kubernetes.io/token in kube-system) when their expiration is over.
  *
  * Upstream: pkg/controller/bootstrap/tokencleaner.go.
  */
@@ -11,7 +11,8 @@
 
 #define EXPIRATION_BYTES_MAX 128
 
-static int reconcile(struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
+static int reconcile(
+    struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
 {
     auto_object const struct bootstrap_token *token = kind_get_key(c->m, KIND_BOOTSTRAP_TOKEN, key);
     autostrbuf struct strbuf text;
@@ -22,8 +23,8 @@ static int reconcile(struct controller *c, const char *key, int64_t *ret_again_n
         return 0;
     if (base64_decode(str_of(token->expiration), &text, err) < 0 ||
         time_parse(strbuf_str(&text), &end, err) < 0) {
-        log_warning("bootstrap token with an unreadable expiration, deleting it", "secret", "%s", key,
-            NULL);
+        log_warning("bootstrap token with an unreadable expiration, deleting it", "secret", "%s",
+            key, NULL);
         end = 0;
     }
     int64_t left = end - env_wall_ns(manager_env(c->m));

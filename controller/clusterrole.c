@@ -1,6 +1,7 @@
 /*
- * Controller "clusterrole-aggregation": the rules of a ClusterRole with an aggregationRule are the union of the rules of
- * the roles that its selectors match, ordered by role name, each rule once. What no role gives any more is taken away.
+ * Controller "clusterrole-aggregation": the rules of a ClusterRole with an aggregationRule are the
+ * union of the rules of the roles that its selectors match, ordered by role name, each rule once.
+ * What no role gives any more is taken away.
  *
  * Upstream: pkg/controller/clusterroleaggregation.
  */
@@ -42,14 +43,14 @@ static void add_rules(cJSON *rules, const struct cluster_role *role)
     cJSON_ArrayForEach(rule, from)
     {
         bool known = false;
-        cJSON_ArrayForEach(have, rules)
-            known |= json_equal(have, rule);
+        cJSON_ArrayForEach(have, rules) known |= json_equal(have, rule);
         if (!known)
             cJSON_AddItemToArray(rules, cJSON_Duplicate(rule, true));
     }
 }
 
-static int reconcile(struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
+static int reconcile(
+    struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
 {
     auto_object const struct cluster_role *role = kind_get(c->m, KIND_CLUSTER_ROLE, "", key);
 

@@ -49,9 +49,7 @@ cJSON *conditions_get(cJSON *conditions, const char *type)
 {
     cJSON *item;
 
-    cJSON_ArrayForEach(item, conditions)
-        if (c_eq(json_string(item, "type"), type))
-            return item;
+    cJSON_ArrayForEach(item, conditions) if (c_eq(json_string(item, "type"), type)) return item;
     return NULL;
 }
 

@@ -1,6 +1,6 @@
 /*
- * Rules of the built-in signers: see csr.h. Upstream: pkg/apis/certificates (helpers), and for serving
- * certificates what its documentation asks an approver to check.
+ * Rules of the built-in signers: see csr.h. Upstream: pkg/apis/certificates (helpers), and for
+ * serving certificates what its documentation asks an approver to check.
  */
 #include "controller/csr.h"
 
@@ -14,7 +14,8 @@ int csr_parse(const struct csr *csr, char **ret_pem, struct pki_request *ret, st
     autostrbuf struct strbuf pem;
 
     strbuf_init(&pem, REQUEST_BYTES_MAX);
-    if (base64_decode(str_of(csr->request), &pem, err) < 0 || pki_parse_request(pem.data, ret, err) < 0)
+    if (base64_decode(str_of(csr->request), &pem, err) < 0 ||
+        pki_parse_request(pem.data, ret, err) < 0)
         return error_wrap(err, "spec.request");
     *ret_pem = strbuf_steal(&pem);
     return 0;
@@ -54,12 +55,13 @@ static bool has_alt_names(const struct pki_request *request)
     return request->alt_names && request->alt_names[0];
 }
 
-static int check_kubelet_client(const struct csr *csr, const struct pki_request *request,
-    struct error *err)
+static int check_kubelet_client(
+    const struct csr *csr, const struct pki_request *request, struct error *err)
 {
     if (!is_node_subject(request))
         return error_set(err, ERR_INVALID,
-            "subject organization is not system:nodes or common name does not begin with " NODE_PREFIX);
+            "subject organization is not system:nodes or common name does not begin "
+            "with " NODE_PREFIX);
     if (has_alt_names(request))
         return error_set(err, ERR_INVALID, "subjectAltNames are not allowed");
     if (!usages_are(csr, "client auth", true))
@@ -68,12 +70,13 @@ static int check_kubelet_client(const struct csr *csr, const struct pki_request 
     return 0;
 }
 
-static int check_kubelet_serving(const struct csr *csr, const struct pki_request *request,
-    struct error *err)
+static int check_kubelet_serving(
+    const struct csr *csr, const struct pki_request *request, struct error *err)
 {
     if (!is_node_subject(request))
         return error_set(err, ERR_INVALID,
-            "subject organization is not system:nodes or common name does not begin with " NODE_PREFIX);
+            "subject organization is not system:nodes or common name does not begin "
+            "with " NODE_PREFIX);
     if (!has_alt_names(request))
         return error_set(err, ERR_INVALID, "DNS or IP subjectAltName is required");
     for (char **name = request->alt_names; *name; name++)
@@ -109,14 +112,16 @@ static bool is_node_address(const struct node *node, const char *alt_name)
     const char *value = strchr(alt_name, ':') + 1;
 
     for (size_t i = 0; i < node->addresses.count; i++) {
-        bool type_is_ip = !strcmp(addresses[i].type, "InternalIP") || !strcmp(addresses[i].type, "ExternalIP");
+        bool type_is_ip =
+            !strcmp(addresses[i].type, "InternalIP") || !strcmp(addresses[i].type, "ExternalIP");
         if (type_is_ip == is_ip && !strcmp(addresses[i].address, value))
             return true;
     }
     return false;
 }
 
-bool csr_names_node(const struct csr *csr, const struct pki_request *request, const struct node *node)
+bool csr_names_node(
+    const struct csr *csr, const struct pki_request *request, const struct node *node)
 {
     if (strcmp(csr->username, request->common_name) ||
         strcmp(request->common_name + sizeof(NODE_PREFIX) - 1, node->meta.name))

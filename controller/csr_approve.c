@@ -2,9 +2,9 @@
  * Controller "certificatesigningrequest-approving": approves what nodes need to join and to renew.
  *
  * A kubelet's client certificate: when a SubjectAccessReview lets the requester create
- * certificatesigningrequests/nodeclient (bootstrap tokens), or, for its own name, .../selfnodeclient (renewal). A
- * kubelet's serving certificate: when the node itself asks, for names and addresses that its Node object has. Everything
- * else waits for a human.
+ * certificatesigningrequests/nodeclient (bootstrap tokens), or, for its own name,
+ * .../selfnodeclient (renewal). A kubelet's serving certificate: when the node itself asks, for
+ * names and addresses that its Node object has. Everything else waits for a human.
  *
  * Upstream: pkg/controller/certificates/approver (serving certificates are left to add-ons there).
  */
@@ -24,7 +24,8 @@ static bool is_settled(const struct csr *csr)
            conditions_find(&csr->conditions, "Denied");
 }
 
-static int approve(struct controller *c, const struct csr *csr, const char *message, struct error *err)
+static int approve(
+    struct controller *c, const struct csr *csr, const char *message, struct error *err)
 {
     cJSON *conditions = conditions_json(&csr->conditions), *patch = cJSON_CreateObject();
     int64_t now = env_wall_ns(manager_env(c->m));
@@ -33,16 +34,17 @@ static int approve(struct controller *c, const struct csr *csr, const char *mess
     json_set_at(patch, "status.conditions", conditions);
     int r = object_patch(c->m, KIND_CSR, &csr->meta, "approval", patch, err);
     if (r == 0)
-        log_info("certificate request approved", "csr", "%s", csr->meta.name, "signer", "%s", csr->signer,
-            "user", "%s", csr->username, NULL);
+        log_info("certificate request approved", "csr", "%s", csr->meta.name, "signer", "%s",
+            csr->signer, "user", "%s", csr->username, NULL);
     return r == -ERR_NOT_FOUND ? 0 : r;
 }
 
 /* Whether the requester may create certificatesigningrequests/<subresource>. */
-static int is_allowed(struct controller *c, const struct csr *csr, const char *subresource, bool *ret,
-    struct error *err)
+static int is_allowed(struct controller *c, const struct csr *csr, const char *subresource,
+    bool *ret, struct error *err)
 {
-    struct api_ref ref = {.group_version = "authorization.k8s.io/v1", .plural = "subjectaccessreviews"};
+    struct api_ref ref = {
+        .group_version = "authorization.k8s.io/v1", .plural = "subjectaccessreviews"};
     autojson cJSON *review = json_make("{\"apiVersion\":\"authorization.k8s.io/v1\",\"kind\":"
                                        "\"SubjectAccessReview\",\"spec\":{\"resourceAttributes\":{"
                                        "\"group\":\"certificates.k8s.io\",\"resource\":"
@@ -50,8 +52,8 @@ static int is_allowed(struct controller *c, const struct csr *csr, const char *s
                                        "\"version\":\"*\",\"subresource\":\"%s\"}}}",
         subresource);
     autojson cJSON *spec = NULL, *answer = NULL;
-    static const char *const copied[][2] = {{"username", "user"}, {"uid", "uid"}, {"groups", "groups"},
-        {"extra", "extra"}};
+    static const char *const copied[][2] = {
+        {"username", "user"}, {"uid", "uid"}, {"groups", "groups"}, {"extra", "extra"}};
 
     if (json_parse(str_of(csr->spec ? csr->spec : "{}"), &spec, err) < 0)
         return -(int)err->code;
@@ -66,8 +68,8 @@ static int is_allowed(struct controller *c, const struct csr *csr, const char *s
     return 0;
 }
 
-static int approve_client(struct controller *c, const struct csr *csr, const struct pki_request *request,
-    struct error *err)
+static int approve_client(struct controller *c, const struct csr *csr,
+    const struct pki_request *request, struct error *err)
 {
     bool own = !strcmp(csr->username, request->common_name), allowed = false;
 
@@ -78,9 +80,10 @@ static int approve_client(struct controller *c, const struct csr *csr, const str
             "Auto approving self kubelet client certificate after SubjectAccessReview.", err);
     if (is_allowed(c, csr, "nodeclient", &allowed, err) < 0)
         return -(int)err->code;
-    return allowed ? approve(c, csr,
-                         "Auto approving kubelet client certificate after SubjectAccessReview.", err)
-                   : 0;
+    return allowed
+               ? approve(c, csr,
+                     "Auto approving kubelet client certificate after SubjectAccessReview.", err)
+               : 0;
 }
 
 static bool in_nodes_group(const struct csr *csr)
@@ -91,8 +94,8 @@ static bool in_nodes_group(const struct csr *csr)
     return false;
 }
 
-static int approve_serving(struct controller *c, const struct csr *csr, const struct pki_request *request,
-    int64_t *ret_again_ns, struct error *err)
+static int approve_serving(struct controller *c, const struct csr *csr,
+    const struct pki_request *request, int64_t *ret_again_ns, struct error *err)
 {
     auto_object const struct node *node =
         kind_get(c->m, KIND_NODE, "", request->common_name + sizeof("system:node:") - 1);
@@ -101,13 +104,15 @@ static int approve_serving(struct controller *c, const struct csr *csr, const st
         return 0;
     if (node && csr_names_node(csr, request, node))
         return approve(c, csr,
-            "Auto approving kubelet serving certificate: its names and addresses are the Node's.", err);
+            "Auto approving kubelet serving certificate: its names and addresses are the Node's.",
+            err);
     if (env_wall_ns(manager_env(c->m)) - csr->meta.creation_ns < ADDRESS_PATIENCE_NS)
         *ret_again_ns = ADDRESS_RETRY_NS;
     return 0;
 }
 
-static int reconcile(struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
+static int reconcile(
+    struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
 {
     auto_object const struct csr *csr = kind_get(c->m, KIND_CSR, "", key);
     struct pki_request request;

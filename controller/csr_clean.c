@@ -1,6 +1,6 @@
 /*
- * Controller "certificatesigningrequest-cleaner": deletes requests that are over: answered ones after an hour, pending
- * ones after a day.
+ * Controller "certificatesigningrequest-cleaner": deletes requests that are over: answered ones
+ * after an hour, pending ones after a day.
  *
  * Upstream: pkg/controller/certificates/cleaner.
  */
@@ -18,14 +18,16 @@ static int64_t end_of(const struct csr *csr)
     int64_t answered = 0;
 
     for (size_t i = 0; i < csr->conditions.count; i++) {
-        int64_t at = conditions[i].update_ns ? conditions[i].update_ns : conditions[i].transition_ns;
+        int64_t at =
+            conditions[i].update_ns ? conditions[i].update_ns : conditions[i].transition_ns;
         if (at > answered)
             answered = at;
     }
     return answered ? answered + ANSWERED_NS : csr->meta.creation_ns + PENDING_NS;
 }
 
-static int reconcile(struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
+static int reconcile(
+    struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
 {
     auto_object const struct csr *csr = kind_get(c->m, KIND_CSR, "", key);
 

@@ -1,7 +1,8 @@
 /*
- * Controller "certificatesigningrequest-signing": signs approved requests of the three built-in signers with the
- * cluster's CA. A request that breaks its signer's rules gets the condition Failed. Validity is what was asked for, at
- * most --cluster-signing-duration and never beyond the CA's own.
+ * Controller "certificatesigningrequest-signing": signs approved requests of the three built-in
+ * signers with the cluster's CA. A request that breaks its signer's rules gets the condition
+ * Failed. Validity is what was asked for, at most --cluster-signing-duration and never beyond the
+ * CA's own.
  *
  * The CA's files are read for each signature, so that a changed pair needs no restart.
  *
@@ -59,7 +60,8 @@ static int64_t validity_s(struct controller *c, const struct csr *csr, const cha
     struct error err;
 
     if (csr->expiration_seconds.set && csr->expiration_seconds.value < seconds)
-        seconds = csr->expiration_seconds.value > SHORTEST_S ? csr->expiration_seconds.value : SHORTEST_S;
+        seconds =
+            csr->expiration_seconds.value > SHORTEST_S ? csr->expiration_seconds.value : SHORTEST_S;
     if (pki_cert_expiry(ca_pem, &end_ns, &err) == 0) {
         int64_t left = (end_ns - env_wall_ns(manager_env(c->m))) / NS_PER_S;
         seconds = left < seconds ? left : seconds;
@@ -67,8 +69,8 @@ static int64_t validity_s(struct controller *c, const struct csr *csr, const cha
     return seconds;
 }
 
-static int write_certificate(struct controller *c, const struct csr *csr, const char *pem,
-    struct error *err)
+static int write_certificate(
+    struct controller *c, const struct csr *csr, const char *pem, struct error *err)
 {
     autostrbuf struct strbuf text;
     cJSON *patch = cJSON_CreateObject();
@@ -78,7 +80,8 @@ static int write_certificate(struct controller *c, const struct csr *csr, const 
     json_set_string_at(patch, "status.certificate", text.data);
     int r = object_patch(c->m, KIND_CSR, &csr->meta, "status", patch, err);
     if (r == 0)
-        log_info("certificate signed", "csr", "%s", csr->meta.name, "signer", "%s", csr->signer, NULL);
+        log_info(
+            "certificate signed", "csr", "%s", csr->meta.name, "signer", "%s", csr->signer, NULL);
     return r == -ERR_NOT_FOUND ? 0 : r;
 }
 
@@ -94,8 +97,8 @@ static int write_failure(struct controller *c, const struct csr *csr, const char
     return r == -ERR_NOT_FOUND ? 0 : r;
 }
 
-static int sign(struct controller *c, const struct csr *csr, const char *pem, unsigned usage,
-    struct error *err)
+static int sign(
+    struct controller *c, const struct csr *csr, const char *pem, unsigned usage, struct error *err)
 {
     struct pki_pair ca = {0};
     autofree char *cert = NULL;
@@ -113,7 +116,8 @@ static bool is_ours(const struct csr *csr)
            !strcmp(csr->signer, SIGNER_KUBELET_SERVING);
 }
 
-static int reconcile(struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
+static int reconcile(
+    struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
 {
     auto_object const struct csr *csr = kind_get(c->m, KIND_CSR, "", key);
     struct pki_request request;

@@ -1,8 +1,8 @@
 /*
  * Controller "daemonset": one pod on every node that fits the template.
  *
- * Pods are pinned by node affinity on metadata.name and bound by the scheduler. reconcile: claim pods and
- * history - sort the pods to their nodes - plan (daemonset_plan.c) - carry it out - count.
+ * Pods are pinned by node affinity on metadata.name and bound by the scheduler. reconcile: claim
+ * pods and history - sort the pods to their nodes - plan (daemonset_plan.c) - carry it out - count.
  *
  * Upstream: pkg/controller/daemon.
  */
@@ -139,7 +139,8 @@ static void sort_to_nodes(struct run *r)
         const struct node *node = r->all_nodes.objects[i];
         bool fits = node_matches_affinity(spec, node);
         struct taint_fit taints = node_taint_fit(spec, node);
-        r->nodes[i] = (struct daemon_node){.name = node->meta.name, .should_run = fits && taints.schedule,
+        r->nodes[i] = (struct daemon_node){.name = node->meta.name,
+            .should_run = fits && taints.schedule,
             .may_stay = fits && taints.execute};
     }
     r->node_count = r->all_nodes.count + 1;
@@ -166,7 +167,8 @@ static void fill_update(struct run *r)
     r->update = (struct daemon_update){.rolling = strcmp(set->strategy, "OnDelete") != 0,
         .max_unavailable = int_or_percent(set->max_unavailable, desired, true),
         .max_surge = int_or_percent(set->max_surge, desired, true),
-        .min_ready_seconds = set->min_ready_seconds, .now_ns = env_wall_ns(manager_env(r->c->m)),
+        .min_ready_seconds = set->min_ready_seconds,
+        .now_ns = env_wall_ns(manager_env(r->c->m)),
         .hash = revision_hash(r->history.update)};
     if (r->update.max_unavailable == 0 && r->update.max_surge == 0)
         r->update.max_unavailable = 1;
@@ -207,10 +209,12 @@ static void tell_of_failed(struct run *r)
         if (!pod_is_terminal(pod))
             continue;
         bool failed = !strcmp(pod->phase, "Failed");
-        controller_event(r->c, KIND_DAEMON_SET, &r->set->meta, failed ? EVENT_WARNING : EVENT_NORMAL,
+        controller_event(r->c, KIND_DAEMON_SET, &r->set->meta,
+            failed ? EVENT_WARNING : EVENT_NORMAL,
             failed ? "FailedDaemonPod" : "SucceededDaemonPod",
-            "Found %s daemon pod %s/%s on node %s, will try to %s it", failed ? "failed" : "succeeded",
-            pod->meta.namespace_, pod->meta.name, pod->node_name, failed ? "kill" : "delete");
+            "Found %s daemon pod %s/%s on node %s, will try to %s it",
+            failed ? "failed" : "succeeded", pod->meta.namespace_, pod->meta.name, pod->node_name,
+            failed ? "kill" : "delete");
     }
 }
 
@@ -222,8 +226,8 @@ static int act(struct run *r, struct error *err)
     r->plan.remove = xcalloc(r->pods.count + 1, sizeof(*r->plan.remove));
     daemon_plan(r->nodes, r->node_count, &r->update, &r->plan);
     tell_of_failed(r);
-    if (pods_delete(r->c, KIND_DAEMON_SET, &r->set->meta, r->plan.remove, r->plan.remove_count, &done,
-            err) < 0)
+    if (pods_delete(r->c, KIND_DAEMON_SET, &r->set->meta, r->plan.remove, r->plan.remove_count,
+            &done, err) < 0)
         return -(int)err->code;
     done = fanout_slow_start(manager_env(r->c->m), r->plan.create_count, create_one, r, err);
     return done == r->plan.create_count ? 0 : -(int)err->code;
@@ -246,7 +250,8 @@ static int write_status(struct run *r, int64_t *again_ns, struct error *err)
         json_set(status, "collisionCount", json_new_int64(r->history.collisions));
     if (json_get(old, "conditions"))
         json_set(status, "conditions", cJSON_Duplicate(json_get(old, "conditions"), true));
-    int result = object_status_write(r->c->m, KIND_DAEMON_SET, &r->set->meta, r->set->status, status, err);
+    int result =
+        object_status_write(r->c->m, KIND_DAEMON_SET, &r->set->meta, r->set->status, status, err);
     return result == -ERR_NOT_FOUND ? 0 : result;
 }
 
@@ -257,7 +262,8 @@ static bool is_live(void *arg, const struct revision *revision)
     if (revision == r->history.update)
         return true;
     for (size_t i = 0; i < r->pods.count; i++)
-        if (c_eq(string_map_get(&r->pods.pods[i]->meta.labels, REVISION_HASH), revision_hash(revision)))
+        if (c_eq(string_map_get(&r->pods.pods[i]->meta.labels, REVISION_HASH),
+                revision_hash(revision)))
             return true;
     return false;
 }
@@ -268,9 +274,8 @@ static int sync(struct run *r, int64_t *again_ns, struct error *err)
     struct error acted;
     int result = 0;
 
-    if (claim(r, err) < 0 ||
-        history_load(r->c, KIND_DAEMON_SET, &set->meta, set->selector, set->template,
-            &set->collision_count, &r->history, err) < 0)
+    if (claim(r, err) < 0 || history_load(r->c, KIND_DAEMON_SET, &set->meta, set->selector,
+                                 set->template, &set->collision_count, &r->history, err) < 0)
         return -(int)err->code;
     sort_to_nodes(r);
     fill_update(r);
@@ -292,7 +297,8 @@ static int sync(struct run *r, int64_t *again_ns, struct error *err)
     return history_truncate(r->c, &r->history, &set->revision_history_limit, is_live, r, err);
 }
 
-static int reconcile(struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
+static int reconcile(
+    struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
 {
     auto_object const struct daemon_set *set = kind_get_key(c->m, KIND_DAEMON_SET, key);
     struct run r = {.c = c, .set = set};

@@ -28,8 +28,8 @@ struct daemon_update {
     const char *hash; /* controller-revision-hash of the present template */
 };
 
-/* Fills a plan (arrays with room for all nodes and all pods). First what is missing or too much; when there is nothing
- * of that, the next step of a rolling update. */
+/* Fills a plan (arrays with room for all nodes and all pods). First what is missing or too much;
+ * when there is nothing of that, the next step of a rolling update. */
 void daemon_plan(const struct daemon_node *nodes, size_t count, const struct daemon_update *update,
     struct daemon_plan *plan);
 

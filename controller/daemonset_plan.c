@@ -1,9 +1,9 @@
 /*
  * Which daemon pods to make and to delete: see daemonset.h.
  *
- * Without surge an old pod is deleted first (unavailable ones at once, available ones within maxUnavailable), and the
- * next round makes the new one. With surge the new pod is made beside the old one (at most maxSurge at a time),
- * and the old one goes when the new one is available.
+ * Without surge an old pod is deleted first (unavailable ones at once, available ones within
+ * maxUnavailable), and the next round makes the new one. With surge the new pod is made beside the
+ * old one (at most maxSurge at a time), and the old one goes when the new one is available.
  *
  * Upstream: pkg/controller/daemon (manage, rollingUpdate).
  */
@@ -49,7 +49,8 @@ static bool find_pair(const struct daemon_node *n, const struct daemon_update *u
 }
 
 /* Live pods above the allowed one (with surge: one old and one new) go, younger ones first. */
-static void trim(const struct daemon_node *n, const struct daemon_update *u, struct daemon_plan *plan)
+static void trim(
+    const struct daemon_node *n, const struct daemon_update *u, struct daemon_plan *plan)
 {
     const struct pod *kept_old = NULL, *kept_new = NULL;
 
@@ -69,7 +70,8 @@ static void trim(const struct daemon_node *n, const struct daemon_update *u, str
     }
 }
 
-static void plan_node(const struct daemon_node *n, const struct daemon_update *u, struct daemon_plan *plan)
+static void plan_node(
+    const struct daemon_node *n, const struct daemon_update *u, struct daemon_plan *plan)
 {
     size_t live = 0;
 
@@ -92,8 +94,8 @@ static void plan_node(const struct daemon_node *n, const struct daemon_update *u
         plan->create[plan->create_count++] = n->name;
 }
 
-static void update_in_place(const struct daemon_node *nodes, size_t count, const struct daemon_update *u,
-    struct daemon_plan *plan)
+static void update_in_place(const struct daemon_node *nodes, size_t count,
+    const struct daemon_update *u, struct daemon_plan *plan)
 {
     int64_t unavailable = 0;
     autofree const struct pod **candidates = xcalloc(count + 1, sizeof(*candidates));
@@ -118,8 +120,8 @@ static void update_in_place(const struct daemon_node *nodes, size_t count, const
         add_remove(plan, candidates[i]);
 }
 
-static void update_by_surge(const struct daemon_node *nodes, size_t count, const struct daemon_update *u,
-    struct daemon_plan *plan)
+static void update_by_surge(const struct daemon_node *nodes, size_t count,
+    const struct daemon_update *u, struct daemon_plan *plan)
 {
     int64_t surge = 0;
     autofree const char **candidates = xcalloc(count + 1, sizeof(*candidates));
@@ -161,8 +163,8 @@ void daemon_plan(const struct daemon_node *nodes, size_t count, const struct dae
         update_in_place(nodes, count, u, plan);
 }
 
-struct daemon_counts daemon_count(const struct daemon_node *nodes, size_t count,
-    const struct daemon_update *u, int64_t *again_ns)
+struct daemon_counts daemon_count(
+    const struct daemon_node *nodes, size_t count, const struct daemon_update *u, int64_t *again_ns)
 {
     struct daemon_counts n = {0};
 

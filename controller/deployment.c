@@ -2,9 +2,9 @@
  * Controller "deployment": rolls a pod template out through ReplicaSets.
  *
  * reconcile: claim the ReplicaSets; then one of: only the status (being deleted), scale (paused, or
- * spec.replicas changed), recreate, or one step of a rolling update. Each step is small; the events of what it did wake
- * the next one. Rollback is a template change by the client: the old ReplicaSet becomes the new one and gets the next
- * revision.
+ * spec.replicas changed), recreate, or one step of a rolling update. Each step is small; the events
+ * of what it did wake the next one. Rollback is a template change by the client: the old ReplicaSet
+ * becomes the new one and gets the next revision.
  *
  * Upstream: pkg/controller/deployment.
  */
@@ -44,16 +44,17 @@ static void on_pod(struct controller *c, const void *old_object, const void *new
         controller_add(c, &d->meta);
 }
 
-/* Paused and resumed are told in the Progressing condition, so that the deadline does not run meanwhile. */
+/* Paused and resumed are told in the Progressing condition, so that the deadline does not run
+ * meanwhile. */
 static int check_paused(struct rollout *r, struct error *err)
 {
     const cJSON *progressing = NULL, *item;
 
     if (!has_progress_deadline(r->d))
         return 0;
-    cJSON_ArrayForEach(item, json_get(r->status, "conditions"))
-        if (c_eq(json_string(item, "type"), "Progressing"))
-            progressing = item;
+    cJSON_ArrayForEach(
+        item, json_get(r->status, "conditions")) if (c_eq(json_string(item, "type"), "Progressing"))
+        progressing = item;
     const char *reason = progressing ? json_string(progressing, "reason") : NULL;
     if (c_eq(reason, "ProgressDeadlineExceeded"))
         return 0;
@@ -168,7 +169,8 @@ static int sync(struct rollout *r, int64_t *ret_again_ns, struct error *err)
     return r->plan.rolling ? roll(r, ret_again_ns, err) : recreate(r, ret_again_ns, err);
 }
 
-static int reconcile(struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
+static int reconcile(
+    struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
 {
     struct rollout r = {.c = c, .newest = -1};
 

@@ -1,9 +1,11 @@
 /*
- * How many pods each ReplicaSet of a Deployment should have, and the writes that make it so: see deployment.h.
+ * How many pods each ReplicaSet of a Deployment should have, and the writes that make it so: see
+ * deployment.h.
  *
- * maxSurge rounds up, maxUnavailable down; both zero means one unavailable. A rolling step scales the new set
- * up to replicas + surge in total, then the old ones down by what availability allows: first pods that are not available
- * anyway, then from the oldest set on. What the new set still lacks in availability counts against the old ones.
+ * maxSurge rounds up, maxUnavailable down; both zero means one unavailable. A rolling step scales
+ * the new set up to replicas + surge in total, then the old ones down by what availability allows:
+ * first pods that are not available anyway, then from the oldest set on. What the new set still
+ * lacks in availability counts against the old ones.
  */
 #include "common/log.h"
 #include "controller/deployment.h"
@@ -46,7 +48,8 @@ static int64_t total(const struct set *sets, size_t count)
     return n;
 }
 
-int64_t plan_new_size(const struct plan *p, const struct set *sets, size_t count, const struct set *fresh)
+int64_t plan_new_size(
+    const struct plan *p, const struct set *sets, size_t count, const struct set *fresh)
 {
     if (!p->rolling)
         return p->replicas;
@@ -190,7 +193,8 @@ static int write_size(struct rollout *r, struct set *s, bool *ret_scaled, struct
     return 0;
 }
 
-int scale_to(struct rollout *r, struct set *s, int64_t replicas, bool *ret_scaled, struct error *err)
+int scale_to(
+    struct rollout *r, struct set *s, int64_t replicas, bool *ret_scaled, struct error *err)
 {
     if (stored(s) == replicas)
         return 0;

@@ -1,9 +1,10 @@
 /*
- * The ReplicaSets of a Deployment: which one has the current template, revisions, annotations, history.
+ * The ReplicaSets of a Deployment: which one has the current template, revisions, annotations,
+ * history.
  *
- * The new set is the oldest whose template equals the Deployment's, but for the hash label. Its revision is one above all
- * others. Names and hash label come from an FNV hash of the canonical template and the collision count, which
- * rises when another object already has the name.
+ * The new set is the oldest whose template equals the Deployment's, but for the hash label. Its
+ * revision is one above all others. Names and hash label come from an FNV hash of the canonical
+ * template and the collision count, which rises when another object already has the name.
  */
 #include "common/log.h"
 #include "common/names.h"
@@ -13,7 +14,8 @@
 
 #define HISTORY_CHARS_MAX 2000
 
-void deployment_hash(const char *template, const struct opt_int *collisions, char *buf, size_t buf_bytes)
+void deployment_hash(
+    const char *template, const struct opt_int *collisions, char *buf, size_t buf_bytes)
 {
     autojson cJSON *tree = json_of_text(template);
     autostrbuf struct strbuf text;
@@ -63,9 +65,11 @@ static int cmp_creation(const void *a, const void *b)
 
 static struct set set_of(const struct replica_set *take_rs)
 {
-    struct set s = {.rs = take_rs, .name = take_rs->meta.name,
+    struct set s = {.rs = take_rs,
+        .name = take_rs->meta.name,
         .replicas = take_rs->replicas.set ? take_rs->replicas.value : 1,
-        .available = take_rs->status_available, .creation_ns = take_rs->meta.creation_ns};
+        .available = take_rs->status_available,
+        .creation_ns = take_rs->meta.creation_ns};
 
     s.max_replicas = annotation_number(&s, MAX_REPLICAS, 0);
     return s;
@@ -85,7 +89,8 @@ int sets_load(struct rollout *r, struct error *err)
     auto_selector struct selector *selector = selector_of_json(r->d->selector);
     auto_objects struct projected_array claimed = {0};
 
-    if (objects_claim(r->c, KIND_DEPLOYMENT, &r->d->meta, KIND_REPLICA_SET, selector, &claimed, err) < 0)
+    if (objects_claim(
+            r->c, KIND_DEPLOYMENT, &r->d->meta, KIND_REPLICA_SET, selector, &claimed, err) < 0)
         return -(int)err->code;
     r->sets = xcalloc(claimed.count + 2, sizeof(*r->sets)); /* one more may be made */
     for (size_t i = 0; i < claimed.count; i++)
@@ -146,7 +151,8 @@ static char *longer_history(const char *history, const char *revision)
     return str_format("%s,%s", history, revision);
 }
 
-/* What the new set's annotations lack, as members to merge; empty when nothing. `s` NULL: a set to be made. */
+/* What the new set's annotations lack, as members to merge; empty when nothing. `s` NULL: a set to
+ * be made. */
 static cJSON *missing_annotations(struct rollout *r, const struct set *s, int64_t revision)
 {
     cJSON *add = cJSON_CreateObject();
@@ -203,15 +209,15 @@ static bool has_progressing(const cJSON *status)
 {
     const cJSON *item;
 
-    cJSON_ArrayForEach(item, json_get(status, "conditions"))
-        if (c_eq(json_string(item, "type"), "Progressing"))
-            return true;
+    cJSON_ArrayForEach(item, json_get(status, "conditions")) if (c_eq(json_string(item, "type"),
+                                                                     "Progressing")) return true;
     return false;
 }
 
-/* The Deployment's own revision, and a first Progressing condition for a set that is there already. */
-static int note_revision(struct rollout *r, const char *revision, const char *reason, const char *text,
-    bool always, struct error *err)
+/* The Deployment's own revision, and a first Progressing condition for a set that is there already.
+ */
+static int note_revision(struct rollout *r, const char *revision, const char *reason,
+    const char *text, bool always, struct error *err)
 {
     cJSON *status = cJSON_Duplicate(r->status, true);
 
@@ -229,7 +235,8 @@ static int sync_existing(struct rollout *r, struct error *err)
     if (update_new_set(r, s, next_revision(r), err) < 0)
         return -(int)err->code;
     const char *revision = string_map_get(&s->rs->meta.annotations, REVISION);
-    return note_revision(r, revision, "FoundNewReplicaSet", "Found new replica set \"%s\"", false, err);
+    return note_revision(
+        r, revision, "FoundNewReplicaSet", "Found new replica set \"%s\"", false, err);
 }
 
 /* --- the set must be made --- */
@@ -251,7 +258,8 @@ static cJSON *build_set(struct rollout *r, const char *hash, int64_t replicas, i
     snprintf(text, sizeof(text), "%lld", (long long)(r->plan.replicas + r->plan.max_surge));
     json_set_string(annotations, MAX_REPLICAS, text);
     cJSON_AddItemToArray(owners, controller_ref_json(KIND_DEPLOYMENT, &d->meta));
-    json_set_at(rs, "metadata.labels", cJSON_Duplicate(json_path(template, "metadata.labels"), true));
+    json_set_at(
+        rs, "metadata.labels", cJSON_Duplicate(json_path(template, "metadata.labels"), true));
     json_set_at(rs, "metadata.annotations", annotations);
     json_set_at(rs, "metadata.ownerReferences", owners);
     json_set_at(rs, "spec.replicas", json_new_int64(replicas));
@@ -265,8 +273,10 @@ static cJSON *build_set(struct rollout *r, const char *hash, int64_t replicas, i
 /* Another object has the name. Ours with this template: it is only not in the informer yet. */
 static int name_taken(struct rollout *r, const char *name, struct error *err)
 {
-    struct api_ref ref = {.group_version = "apps/v1", .plural = "replicasets",
-        .namespace_ = r->d->meta.namespace_, .name = name};
+    struct api_ref ref = {.group_version = "apps/v1",
+        .plural = "replicasets",
+        .namespace_ = r->d->meta.namespace_,
+        .name = name};
     autojson cJSON *live = NULL;
 
     if (api_get(manager_client(r->c->m), &ref, &live, err) < 0)
@@ -290,13 +300,14 @@ static int creation_failed(struct rollout *r, const char *name, struct error *er
 
     if (is_terminating_namespace(err))
         return -(int)err->code;
-    autofree char *message = str_format("Failed to create new replica set \"%s\": %s", name, err->text);
-    controller_event(r->c, KIND_DEPLOYMENT, &r->d->meta, EVENT_WARNING, "ReplicaSetCreateError", "%s",
-        message);
+    autofree char *message =
+        str_format("Failed to create new replica set \"%s\": %s", name, err->text);
+    controller_event(
+        r->c, KIND_DEPLOYMENT, &r->d->meta, EVENT_WARNING, "ReplicaSetCreateError", "%s", message);
     if (has_progress_deadline(r->d)) {
         cJSON *status = cJSON_Duplicate(r->status, true);
-        deployment_set_condition(status, "Progressing", "False", "ReplicaSetCreateError", message,
-            r->now_ns);
+        deployment_set_condition(
+            status, "Progressing", "False", "ReplicaSetCreateError", message, r->now_ns);
         (void)deployment_write_status(r, status, NULL, &ignored);
     }
     return -(int)err->code;
@@ -307,8 +318,8 @@ static int create_new_set(struct rollout *r, struct error *err)
     char hash[24], text[24];
     int64_t revision = next_revision(r);
     struct set fresh = {0};
-    struct api_ref ref = {.group_version = "apps/v1", .plural = "replicasets",
-        .namespace_ = r->d->meta.namespace_};
+    struct api_ref ref = {
+        .group_version = "apps/v1", .plural = "replicasets", .namespace_ = r->d->meta.namespace_};
     autojson cJSON *made = NULL;
 
     deployment_hash(r->d->template, &r->d->collision_count, hash, sizeof(hash));
@@ -323,15 +334,17 @@ static int create_new_set(struct rollout *r, struct error *err)
     if (size > 0)
         controller_event(r->c, KIND_DEPLOYMENT, &r->d->meta, EVENT_NORMAL, "ScalingReplicaSet",
             "Scaled up replica set %s from 0 to %lld", name, (long long)size);
-    if (kind_wait_version(r->c->m, KIND_REPLICA_SET, json_string_at(made, "metadata.resourceVersion"),
-            err) < 0)
+    if (kind_wait_version(
+            r->c->m, KIND_REPLICA_SET, json_string_at(made, "metadata.resourceVersion"), err) < 0)
         return -(int)err->code;
     r->sets[r->count++] = set_of(projected_new(kinds[KIND_REPLICA_SET].projection, made));
     find_newest(r);
     snprintf(text, sizeof(text), "%lld", (long long)revision);
     if (!new_set(r))
-        return error_set(err, ERR_CONFLICT, "replica set %s differs from the template it was made of", name);
-    return note_revision(r, text, "NewReplicaSetCreated", "Created new replica set \"%s\"", true, err);
+        return error_set(
+            err, ERR_CONFLICT, "replica set %s differs from the template it was made of", name);
+    return note_revision(
+        r, text, "NewReplicaSetCreated", "Created new replica set \"%s\"", true, err);
 }
 
 int sets_sync_revision(struct rollout *r, bool create, struct error *err)
@@ -369,7 +382,8 @@ int sets_clean_up(struct rollout *r, struct error *err)
     qsort(old, (size_t)count, sizeof(*old), cmp_revision);
     for (int64_t i = 0; i < count - limit; i++) {
         const struct replica_set *rs = old[i]->rs;
-        if (rs->status_replicas || old[i]->replicas || rs->meta.generation > rs->observed_generation)
+        if (rs->status_replicas || old[i]->replicas ||
+            rs->meta.generation > rs->observed_generation)
             continue;
         if (object_delete(r->c->m, KIND_REPLICA_SET, &rs->meta, "Background", err) < 0)
             return -(int)err->code;

@@ -1,9 +1,10 @@
 /*
- * Status of a Deployment: counts, the conditions Available, Progressing and ReplicaFailure, and the deadline.
+ * Status of a Deployment: counts, the conditions Available, Progressing and ReplicaFailure, and the
+ * deadline.
  *
- * Progress is a rise of updated, ready or available pods or a fall of old ones between the stored status and the new one.
- * The deadline runs from the last progress (lastUpdateTime of Progressing). A rollout that completed is not
- * judged again until its template changes.
+ * Progress is a rise of updated, ready or available pods or a fall of old ones between the stored
+ * status and the new one. The deadline runs from the last progress (lastUpdateTime of Progressing).
+ * A rollout that completed is not judged again until its template changes.
  */
 #include "common/log.h"
 #include "common/time.h"
@@ -32,9 +33,10 @@ static cJSON *find(cJSON *status, const char *type)
     return conditions_get(json_get(status, "conditions"), type);
 }
 
-/* Removes and adds, so that the changed one is last; keeps lastTransitionTime while the status stays. */
-static void replace(cJSON *status, const char *type, const char *condition_status, const char *reason,
-    const char *message, int64_t now_ns)
+/* Removes and adds, so that the changed one is last; keeps lastTransitionTime while the status
+ * stays. */
+static void replace(cJSON *status, const char *type, const char *condition_status,
+    const char *reason, const char *message, int64_t now_ns)
 {
     cJSON *conditions = conditions_of(status), *old = conditions_get(conditions, type), *item;
     const char *since = old && c_eq(json_string(old, "status"), condition_status)
@@ -65,10 +67,12 @@ void deployment_set_condition(cJSON *status, const char *type, const char *condi
     replace(status, type, condition_status, reason, message, now_ns);
 }
 
-int deployment_write_status(struct rollout *r, cJSON *take_status, const char *revision, struct error *err)
+int deployment_write_status(
+    struct rollout *r, cJSON *take_status, const char *revision, struct error *err)
 {
     autojson cJSON *status = take_status;
-    bool same_revision = !revision || c_eq(string_map_get(&r->d->meta.annotations, REVISION), revision);
+    bool same_revision =
+        !revision || c_eq(string_map_get(&r->d->meta.annotations, REVISION), revision);
     struct manager *m = r->c->m;
 
     if (json_get(status, "conditions") && !json_get(status, "conditions")->child)
@@ -86,8 +90,8 @@ int deployment_write_status(struct rollout *r, cJSON *take_status, const char *r
     }
     if (object_patch(m, KIND_DEPLOYMENT, &r->d->meta, "status", patch, err) < 0)
         return -(int)err->code;
-    const struct deployment *fresh = kind_get_uid(m, KIND_DEPLOYMENT, r->d->meta.namespace_,
-        r->d->meta.name, r->d->meta.uid);
+    const struct deployment *fresh =
+        kind_get_uid(m, KIND_DEPLOYMENT, r->d->meta.namespace_, r->d->meta.name, r->d->meta.uid);
     if (!fresh)
         return error_set(err, ERR_NOT_FOUND, "deployment %s is gone", r->d->meta.name);
     /* Somebody changed what was decided on: start again. */
@@ -116,7 +120,8 @@ static cJSON *calculate(struct rollout *r)
     status_set_count(status, "updatedReplicas", new_set(r) ? new_set(r)->rs->status_replicas : 0);
     status_set_count(status, "readyReplicas", ready);
     status_set_count(status, "availableReplicas", available);
-    status_set_count(status, "unavailableReplicas", spec_replicas > available ? spec_replicas - available : 0);
+    status_set_count(
+        status, "unavailableReplicas", spec_replicas > available ? spec_replicas - available : 0);
     cJSON *collisions = json_get(r->status, "collisionCount");
     if (collisions)
         json_set(status, "collisionCount", cJSON_Duplicate(collisions, true));
@@ -153,7 +158,8 @@ static bool is_progressing(const cJSON *old, const cJSON *now)
     int64_t updated = json_int64_at(now, "updatedReplicas", 0);
 
     return updated > was_updated ||
-           json_int64_at(now, "replicas", 0) - updated < json_int64_at(old, "replicas", 0) - was_updated ||
+           json_int64_at(now, "replicas", 0) - updated <
+               json_int64_at(old, "replicas", 0) - was_updated ||
            json_int64_at(now, "readyReplicas", 0) > json_int64_at(old, "readyReplicas", 0) ||
            json_int64_at(now, "availableReplicas", 0) > json_int64_at(old, "availableReplicas", 0);
 }
@@ -183,24 +189,24 @@ static bool is_timed_out(struct rollout *r, cJSON *status)
 
 static void judge_progress(struct rollout *r, cJSON *status)
 {
-    static const char *const words[] = {"has successfully progressed.", "is progressing.",
-        "has timed out progressing."};
+    static const char *const words[] = {
+        "has successfully progressed.", "is progressing.", "has timed out progressing."};
     const char *what = new_set(r) ? "ReplicaSet" : "Deployment";
     const char *name = new_set(r) ? new_set(r)->name : r->d->meta.name;
     char message[400];
 
     if (deployment_complete(r->d, status)) {
         snprintf(message, sizeof(message), "%s \"%s\" %s", what, name, words[0]);
-        deployment_set_condition(status, "Progressing", "True", "NewReplicaSetAvailable", message,
-            r->now_ns);
+        deployment_set_condition(
+            status, "Progressing", "True", "NewReplicaSetAvailable", message, r->now_ns);
     } else if (is_progressing(r->status, status)) {
         /* Also with the same reason: lastUpdateTime is what the deadline counts from. */
         snprintf(message, sizeof(message), "%s \"%s\" %s", what, name, words[1]);
         replace(status, "Progressing", "True", "ReplicaSetUpdated", message, r->now_ns);
     } else if (is_timed_out(r, status)) {
         snprintf(message, sizeof(message), "%s \"%s\" %s", what, name, words[2]);
-        deployment_set_condition(status, "Progressing", "False", "ProgressDeadlineExceeded", message,
-            r->now_ns);
+        deployment_set_condition(
+            status, "Progressing", "False", "ProgressDeadlineExceeded", message, r->now_ns);
     }
 }
 
@@ -222,8 +228,9 @@ static void copy_failure(struct rollout *r, cJSON *status)
 int status_sync_rollout(struct rollout *r, int64_t *ret_again_ns, struct error *err)
 {
     cJSON *status = calculate(r), *current = find(r->status, "Progressing");
-    bool was_complete = current && c_eq(json_string(current, "reason"), "NewReplicaSetAvailable") &&
-                        json_int64_at(status, "replicas", 0) == json_int64_at(status, "updatedReplicas", 0);
+    bool was_complete =
+        current && c_eq(json_string(current, "reason"), "NewReplicaSetAvailable") &&
+        json_int64_at(status, "replicas", 0) == json_int64_at(status, "updatedReplicas", 0);
 
     if (!has_progress_deadline(r->d))
         conditions_remove(json_get(status, "conditions"), "Progressing");
@@ -235,7 +242,8 @@ int status_sync_rollout(struct rollout *r, int64_t *ret_again_ns, struct error *
         return -(int)err->code;
     current = find(r->status, "Progressing");
     int64_t deadline = deadline_of(r->d, current);
-    if (!complete && deadline && !c_eq(json_string(current, "reason"), "ProgressDeadlineExceeded")) {
+    if (!complete && deadline &&
+        !c_eq(json_string(current, "reason"), "ProgressDeadlineExceeded")) {
         int64_t left = deadline - r->now_ns;
         *ret_again_ns = left < NS_PER_S ? NS_PER_S : left + NS_PER_S;
     }

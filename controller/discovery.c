@@ -1,6 +1,6 @@
 /*
- * Discovery: see discovery.h. The first version that names a resource wins, since servers list the preferred
- * version first.
+ * Discovery: see discovery.h. The first version that names a resource wins, since servers list the
+ * preferred version first.
  */
 #include "controller/discovery.h"
 
@@ -20,10 +20,10 @@ static unsigned verbs_of(const cJSON *list)
     unsigned set = 0;
     const cJSON *item;
 
-    cJSON_ArrayForEach(item, list)
-        for (size_t i = 0; i < ARRAY_COUNT(verbs); i++)
-            if (cJSON_IsString(item) && !strcmp(item->valuestring, verbs[i].name))
-                set |= verbs[i].bit;
+    cJSON_ArrayForEach(
+        item, list) for (size_t i = 0; i < ARRAY_COUNT(verbs);
+                         i++) if (cJSON_IsString(item) && !strcmp(item->valuestring, verbs[i].name))
+        set |= verbs[i].bit;
     return set;
 }
 
@@ -34,8 +34,8 @@ static struct str group_of(const char *group_version)
     return slash ? str_range(group_version, (size_t)(slash - group_version)) : STR("");
 }
 
-static void add(struct discovery *d, const char *group_version, const char *plural, const char *kind,
-    bool namespaced, unsigned verbs)
+static void add(struct discovery *d, const char *group_version, const char *plural,
+    const char *kind, bool namespaced, unsigned verbs)
 {
     if (!plural || !kind || strchr(plural, '/'))
         return;
@@ -48,18 +48,22 @@ static void add(struct discovery *d, const char *group_version, const char *plur
         d->resources = xrealloc(d->resources, d->capacity * sizeof(*d->resources));
     }
     d->resources[d->count++] = (struct resource){.group_version = xstrdup(group_version),
-        .plural = xstrdup(plural), .kind = xstrdup(kind), .namespaced = namespaced, .verbs = verbs};
+        .plural = xstrdup(plural),
+        .kind = xstrdup(kind),
+        .namespaced = namespaced,
+        .verbs = verbs};
 }
 
-static int get(struct api_client *client, const char *path, const char *accept, cJSON **ret,
-    struct error *err)
+static int get(
+    struct api_client *client, const char *path, const char *accept, cJSON **ret, struct error *err)
 {
     struct http_response response;
     struct http_header header = {"Accept", accept};
 
     http_response_init(&response);
     int r = api_raw(client,
-        &(struct http_request){.method = "GET", .path = path, .headers = &header, .header_count = 1},
+        &(struct http_request){
+            .method = "GET", .path = path, .headers = &header, .header_count = 1},
         &response, err);
     if (r == 0 && response.status != 200)
         r = api_error_from_response(&response, err);
@@ -70,8 +74,8 @@ static int get(struct api_client *client, const char *path, const char *accept, 
 }
 
 /* APIResourceList of one group version. */
-static int add_plain(struct api_client *client, const char *group_version, struct discovery *d,
-    struct error *err)
+static int add_plain(
+    struct api_client *client, const char *group_version, struct discovery *d, struct error *err)
 {
     autofree char *path =
         str_format("%s/%s", strchr(group_version, '/') ? "/apis" : "/api", group_version);
@@ -97,7 +101,8 @@ static void add_aggregated(const cJSON *tree, struct discovery *d)
         cJSON_ArrayForEach(version, json_get(group, "versions"))
         {
             const char *v = json_string(version, "version"), *scope;
-            autofree char *gv = name && *name ? str_format("%s/%s", name, v ? v : "") : xstrdup(v ? v : "");
+            autofree char *gv =
+                name && *name ? str_format("%s/%s", name, v ? v : "") : xstrdup(v ? v : "");
             if (c_eq(json_string(version, "freshness"), "Stale"))
                 d->partial = true;
             cJSON_ArrayForEach(item, json_get(version, "resources"))
@@ -116,7 +121,8 @@ static bool is_aggregated(const cJSON *tree)
 }
 
 /* APIGroupList: the preferred version of each group, then the others. */
-static int add_groups(struct api_client *client, const cJSON *tree, struct discovery *d, struct error *err)
+static int add_groups(
+    struct api_client *client, const cJSON *tree, struct discovery *d, struct error *err)
 {
     const cJSON *group, *version;
 
@@ -174,8 +180,8 @@ void discovery_done(struct discovery *d)
     *d = (struct discovery){0};
 }
 
-const struct resource *discovery_find(const struct discovery *d, const char *group_version,
-    const char *plural)
+const struct resource *discovery_find(
+    const struct discovery *d, const char *group_version, const char *plural)
 {
     for (size_t i = 0; i < d->count; i++)
         if (!strcmp(d->resources[i].group_version, group_version) &&
@@ -184,23 +190,27 @@ const struct resource *discovery_find(const struct discovery *d, const char *gro
     return NULL;
 }
 
-const struct resource *discovery_find_kind(const struct discovery *d, const char *group_version,
-    const char *kind)
+const struct resource *discovery_find_kind(
+    const struct discovery *d, const char *group_version, const char *kind)
 {
     for (size_t i = 0; i < d->count; i++)
-        if (!strcmp(d->resources[i].kind, kind) && !strcmp(d->resources[i].group_version, group_version))
+        if (!strcmp(d->resources[i].kind, kind) &&
+            !strcmp(d->resources[i].group_version, group_version))
             return &d->resources[i];
     return NULL;
 }
 
 static int get_metadata(struct api_client *client, const struct resource *resource,
-    const char *namespace_or_null, const char *name, const char *accept, cJSON **ret, struct error *err)
+    const char *namespace_or_null, const char *name, const char *accept, cJSON **ret,
+    struct error *err)
 {
     autostrbuf struct strbuf path;
 
     strbuf_init(&path, 0);
-    api_path(&(struct api_ref){.group_version = resource->group_version, .plural = resource->plural,
-                 .namespace_ = namespace_or_null, .name = name},
+    api_path(&(struct api_ref){.group_version = resource->group_version,
+                 .plural = resource->plural,
+                 .namespace_ = namespace_or_null,
+                 .name = name},
         &path);
     return get(client, path.data, accept, ret, err);
 }
@@ -209,7 +219,8 @@ int discovery_list_metadata(struct api_client *client, const struct resource *re
     const char *namespace_or_null, cJSON **ret, struct error *err)
 {
     return get_metadata(client, resource, namespace_or_null, NULL,
-        "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json", ret, err);
+        "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json", ret,
+        err);
 }
 
 int discovery_get_metadata(struct api_client *client, const struct resource *resource,

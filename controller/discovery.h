@@ -30,16 +30,17 @@ struct discovery {
     bool partial; /* some group could not be read */
 };
 
-/* Zeroed `ret` in; on an error it stays as it was. Subresources are left out; of several versions of a
- * resource only the group's preferred one is kept. */
+/* Zeroed `ret` in; on an error it stays as it was. Subresources are left out; of several versions
+ * of a resource only the group's preferred one is kept. */
 int discovery_load(struct api_client *client, struct discovery *ret, struct error *err);
-/* The objects of a resource as PartialObjectMetadata (or whole, where the server has no such form). */
+/* The objects of a resource as PartialObjectMetadata (or whole, where the server has no such form).
+ */
 int discovery_list_metadata(struct api_client *client, const struct resource *resource,
     const char *namespace_or_null, cJSON **ret, struct error *err);
 int discovery_get_metadata(struct api_client *client, const struct resource *resource,
     const char *namespace_or_null, const char *name, cJSON **ret, struct error *err);
 void discovery_done(struct discovery *d);
-const struct resource *discovery_find(const struct discovery *d, const char *group_version,
-    const char *plural);
-const struct resource *discovery_find_kind(const struct discovery *d, const char *group_version,
-    const char *kind);
+const struct resource *discovery_find(
+    const struct discovery *d, const char *group_version, const char *plural);
+const struct resource *discovery_find_kind(
+    const struct discovery *d, const char *group_version, const char *kind);

@@ -60,7 +60,8 @@ static bool same_map(const struct string_map *a, const struct string_map *b)
     if (a->count != b->count)
         return false;
     for (size_t i = 0; i < a->count; i++)
-        if (strcmp(a->pairs[i].key, b->pairs[i].key) || strcmp(a->pairs[i].value, b->pairs[i].value))
+        if (strcmp(a->pairs[i].key, b->pairs[i].key) ||
+            strcmp(a->pairs[i].value, b->pairs[i].value))
             return false;
     return true;
 }
@@ -69,8 +70,9 @@ static bool same_endpoint(const struct pod *a, const struct pod *b)
 {
     return !strcmp(a->pod_ip, b->pod_ip) && !strcmp(a->node_name, b->node_name) &&
            a->ips.count == b->ips.count && pod_is_ready(a) == pod_is_ready(b) &&
-           pod_is_terminal(a) == pod_is_terminal(b) && !a->meta.deletion_ns == !b->meta.deletion_ns &&
-           !strcmp(a->hostname, b->hostname) && same_map(&a->meta.labels, &b->meta.labels);
+           pod_is_terminal(a) == pod_is_terminal(b) &&
+           !a->meta.deletion_ns == !b->meta.deletion_ns && !strcmp(a->hostname, b->hostname) &&
+           same_map(&a->meta.labels, &b->meta.labels);
 }
 
 void endpoint_on_pod(struct controller *c, const void *old_object, const void *new_object)

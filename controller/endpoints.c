@@ -1,9 +1,10 @@
 /*
  * Controller "endpoints": the Endpoints object of every Service with a selector.
  *
- * Pods are grouped by the ports they have; ready and not ready addresses of one group stand in ONE subset, sorted, so
- * that equal facts give equal bytes. At most 1000 addresses are kept (ready ones first), with upstream's annotation. An
- * Endpoints object that does not bear our label is somebody else's when it has no Service.
+ * Pods are grouped by the ports they have; ready and not ready addresses of one group stand in ONE
+ * subset, sorted, so that equal facts give equal bytes. At most 1000 addresses are kept (ready ones
+ * first), with upstream's annotation. An Endpoints object that does not bear our label is somebody
+ * else's when it has no Service.
  *
  * Upstream: pkg/controller/endpoint.
  */
@@ -49,8 +50,8 @@ static bool belongs(const struct service *service, const struct pod *pod)
            (!pod->meta.deletion_ns || service->publish_not_ready);
 }
 
-static size_t collect(const struct service *service, const struct projected_array *pods,
-    struct address *out)
+static size_t collect(
+    const struct service *service, const struct projected_array *pods, struct address *out)
 {
     const char *family = service->families.count ? service->families.strings[0] : "IPv4";
     size_t n = 0;
@@ -61,11 +62,14 @@ static size_t collect(const struct service *service, const struct projected_arra
         if (!ip || !belongs(service, pod))
             continue;
         char *ports = ports_text(pod, service);
-        if (!strcmp(ports, "[]") && service->ports.count > 0) { /* none of the named ports is there */
+        if (!strcmp(ports, "[]") &&
+            service->ports.count > 0) { /* none of the named ports is there */
             free(ports);
             continue;
         }
-        out[n++] = (struct address){.ports = ports, .pod = pod, .ip = ip,
+        out[n++] = (struct address){.ports = ports,
+            .pod = pod,
+            .ip = ip,
             .ready = service->publish_not_ready || pod_is_ready(pod)};
     }
     return n;
@@ -97,13 +101,15 @@ static cJSON *address_json(const struct address *a, const struct service *servic
     return json;
 }
 
-static cJSON *subset_json(const struct address *addresses, size_t count, const struct service *service)
+static cJSON *subset_json(
+    const struct address *addresses, size_t count, const struct service *service)
 {
     cJSON *subset = cJSON_CreateObject(), *ready = cJSON_CreateArray(), *rest = cJSON_CreateArray();
     cJSON *ports = json_of_text(addresses[0].ports);
 
     for (size_t i = 0; i < count; i++)
-        cJSON_AddItemToArray(addresses[i].ready ? ready : rest, address_json(&addresses[i], service));
+        cJSON_AddItemToArray(
+            addresses[i].ready ? ready : rest, address_json(&addresses[i], service));
     if (ready->child)
         json_set(subset, "addresses", ready);
     else
@@ -143,7 +149,8 @@ static cJSON *labels_json(const struct service *service)
     cJSON *labels = cJSON_CreateObject();
 
     for (size_t i = 0; i < service->meta.labels.count; i++)
-        json_set_string(labels, service->meta.labels.pairs[i].key, service->meta.labels.pairs[i].value);
+        json_set_string(
+            labels, service->meta.labels.pairs[i].key, service->meta.labels.pairs[i].value);
     json_remove(labels, HEADLESS_LABEL);
     if (service_is_headless(service))
         json_set_string(labels, HEADLESS_LABEL, "");
@@ -151,24 +158,27 @@ static cJSON *labels_json(const struct service *service)
     return labels;
 }
 
-static int create(struct controller *c, const struct service *service, cJSON *take_subsets, bool is_cut,
-    struct error *err)
+static int create(struct controller *c, const struct service *service, cJSON *take_subsets,
+    bool is_cut, struct error *err)
 {
-    struct api_ref ref = {.group_version = "v1", .plural = "endpoints",
-        .namespace_ = service->meta.namespace_};
-    autojson cJSON *object = json_make("{\"apiVersion\":\"v1\",\"kind\":\"Endpoints\",\"metadata\":{"
-                                       "\"name\":\"%s\",\"namespace\":\"%s\"}}",
-        service->meta.name, service->meta.namespace_);
+    struct api_ref ref = {
+        .group_version = "v1", .plural = "endpoints", .namespace_ = service->meta.namespace_};
+    autojson cJSON *object =
+        json_make("{\"apiVersion\":\"v1\",\"kind\":\"Endpoints\",\"metadata\":{"
+                  "\"name\":\"%s\",\"namespace\":\"%s\"}}",
+            service->meta.name, service->meta.namespace_);
     autojson cJSON *made = NULL;
 
     json_set_at(object, "metadata.labels", labels_json(service));
     if (is_cut)
-        json_set_at(object, "metadata.annotations", json_make("{\"" OVER_CAPACITY "\":\"truncated\"}"));
+        json_set_at(
+            object, "metadata.annotations", json_make("{\"" OVER_CAPACITY "\":\"truncated\"}"));
     json_set(object, "subsets", take_subsets);
     int r = api_create(manager_client(c->m), &ref, object, &made, err);
     if (r < 0)
         return is_terminating_namespace(err) || r == -ERR_NOT_FOUND ? 0 : r;
-    return kind_wait_version(c->m, KIND_ENDPOINTS, json_string_at(made, "metadata.resourceVersion"), err);
+    return kind_wait_version(
+        c->m, KIND_ENDPOINTS, json_string_at(made, "metadata.resourceVersion"), err);
 }
 
 static int update(struct controller *c, const struct service *service, const struct endpoints *now,
@@ -189,7 +199,8 @@ static int update(struct controller *c, const struct service *service, const str
         json_set_at(patch, "metadata.labels", labels);
     if (is_cut != was_cut) {
         cJSON *annotations = cJSON_CreateObject();
-        json_set(annotations, OVER_CAPACITY, is_cut ? cJSON_CreateString("truncated") : cJSON_CreateNull());
+        json_set(annotations, OVER_CAPACITY,
+            is_cut ? cJSON_CreateString("truncated") : cJSON_CreateNull());
         json_set_at(patch, "metadata.annotations", annotations);
     }
     if (!same)
@@ -198,7 +209,8 @@ static int update(struct controller *c, const struct service *service, const str
     return r == -ERR_NOT_FOUND ? 0 : r;
 }
 
-static int reconcile(struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
+static int reconcile(
+    struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
 {
     auto_object const struct service *service = kind_get_key(c->m, KIND_SERVICE, key);
     auto_object const struct endpoints *now = kind_get_key(c->m, KIND_ENDPOINTS, key);
@@ -212,7 +224,8 @@ static int reconcile(struct controller *c, const char *key, int64_t *ret_again_n
     if (!service_has_endpoints(service) || service->meta.deletion_ns)
         return 0;
     cJSON *subsets = subsets_json(c->m, service, &is_cut);
-    return now ? update(c, service, now, subsets, is_cut, err) : create(c, service, subsets, is_cut, err);
+    return now ? update(c, service, now, subsets, is_cut, err)
+               : create(c, service, subsets, is_cut, err);
 }
 
 const struct controller_info controller_endpoints = {

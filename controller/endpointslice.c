@@ -1,10 +1,10 @@
 /*
  * Controller "endpointslice": the EndpointSlices of every Service with a selector.
  *
- * The wanted endpoints of an address family are grouped by the ports their pods have. Endpoints stay in the slice
- * where they are; what is new goes where a write is needed anyway, then where room is, then into new slices of at
- * most 100. So one pod's change costs one write. A Service without endpoints has one empty slice. Slices with
- * another managed-by label are not touched.
+ * The wanted endpoints of an address family are grouped by the ports their pods have. Endpoints
+ * stay in the slice where they are; what is new goes where a write is needed anyway, then where
+ * room is, then into new slices of at most 100. So one pod's change costs one write. A Service
+ * without endpoints has one empty slice. Slices with another managed-by label are not touched.
  *
  * Upstream: staging/src/k8s.io/endpointslice.
  */
@@ -91,8 +91,10 @@ static void add_wanted(struct work *w, const struct pod *pod, const char *family
     if (!address)
         return;
     cJSON *ports = pod_ports_json(pod, w->service, true);
-    w->wanted[w->wanted_count++] = (struct wanted){.family = family, .ports = print(ports),
-        .key = xstrdup(pod->meta.uid), .endpoint = endpoint_json(w, pod, address)};
+    w->wanted[w->wanted_count++] = (struct wanted){.family = family,
+        .ports = print(ports),
+        .key = xstrdup(pod->meta.uid),
+        .endpoint = endpoint_json(w, pod, address)};
     cJSON_Delete(ports);
 }
 
@@ -148,7 +150,8 @@ static struct slice *add_slice(struct work *w, struct slice slice)
 static void keep_slice(struct work *w, const struct endpoint_slice *object)
 {
     autojson cJSON *old = json_of_text(object->endpoints), *ports = json_of_text(object->ports);
-    struct slice slice = {.object = object, .family = object->address_type,
+    struct slice slice = {.object = object,
+        .family = object->address_type,
         .ports = cJSON_IsArray(ports) ? print(ports) : xstrdup("[]"),
         .endpoints = cJSON_CreateArray()};
     const cJSON *item;
@@ -191,7 +194,8 @@ static void place(struct work *w, struct wanted *wanted)
         }
     }
     if (!best)
-        best = add_slice(w, (struct slice){.family = wanted->family, .ports = xstrdup(wanted->ports),
+        best = add_slice(w, (struct slice){.family = wanted->family,
+                                .ports = xstrdup(wanted->ports),
                                 .endpoints = cJSON_CreateArray()});
     best->changed = true;
     cJSON_AddItemToArray(best->endpoints, steal(&wanted->endpoint));
@@ -216,8 +220,10 @@ static void ensure_placeholders(struct work *w)
         if (filled)
             continue;
         if (!any)
-            any = add_slice(w, (struct slice){.family = families[f], .ports = xstrdup("[]"),
-                                   .endpoints = cJSON_CreateArray(), .changed = true});
+            any = add_slice(w, (struct slice){.family = families[f],
+                                   .ports = xstrdup("[]"),
+                                   .endpoints = cJSON_CreateArray(),
+                                   .changed = true});
         any->placeholder = true;
         if (strcmp(any->ports, "[]")) {
             free(any->ports);
@@ -249,7 +255,8 @@ static cJSON *labels_json(const struct service *service)
 static int create_slice(struct work *w, const struct slice *s, struct error *err)
 {
     const struct service *service = w->service;
-    struct api_ref ref = {.group_version = "discovery.k8s.io/v1", .plural = "endpointslices",
+    struct api_ref ref = {.group_version = "discovery.k8s.io/v1",
+        .plural = "endpointslices",
         .namespace_ = service->meta.namespace_};
     autojson cJSON *object = json_make("{\"apiVersion\":\"discovery.k8s.io/v1\",\"kind\":"
                                        "\"EndpointSlice\",\"metadata\":{\"generateName\":\"%s-\","
@@ -266,8 +273,8 @@ static int create_slice(struct work *w, const struct slice *s, struct error *err
     int r = api_create(manager_client(w->c->m), &ref, object, &made, err);
     if (r < 0)
         return is_terminating_namespace(err) || r == -ERR_NOT_FOUND ? 0 : r;
-    return kind_wait_version(w->c->m, KIND_ENDPOINT_SLICE,
-        json_string_at(made, "metadata.resourceVersion"), err);
+    return kind_wait_version(
+        w->c->m, KIND_ENDPOINT_SLICE, json_string_at(made, "metadata.resourceVersion"), err);
 }
 
 static cJSON *labels_diff(const struct work *w, const struct slice *s)
@@ -341,13 +348,15 @@ static void work_done(struct work *w)
 
 static bool is_ours(const struct endpoint_slice *slice)
 {
-    return c_eq(string_map_get(&slice->meta.labels, MANAGED_BY), MANAGER) && !slice->meta.deletion_ns;
+    return c_eq(string_map_get(&slice->meta.labels, MANAGED_BY), MANAGER) &&
+           !slice->meta.deletion_ns;
 }
 
 /* The Service is gone (its slices go by their owner) or lost its selector (they go here). */
 static int drop_slices(struct controller *c, const char *key, struct error *err)
 {
-    auto_objects struct projected_array slices = kind_by(c->m, KIND_ENDPOINT_SLICE, INDEX_SERVICE, key);
+    auto_objects struct projected_array slices =
+        kind_by(c->m, KIND_ENDPOINT_SLICE, INDEX_SERVICE, key);
 
     for (size_t i = 0; i < slices.count; i++)
         if (is_ours(slices.objects[i]) &&
@@ -356,7 +365,8 @@ static int drop_slices(struct controller *c, const char *key, struct error *err)
     return 0;
 }
 
-static int reconcile(struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
+static int reconcile(
+    struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
 {
     auto_object const struct service *service = kind_get_key(c->m, KIND_SERVICE, key);
     struct work w = {.c = c, .service = service};
@@ -365,7 +375,8 @@ static int reconcile(struct controller *c, const char *key, int64_t *ret_again_n
         return drop_slices(c, key, err);
     if (service->meta.deletion_ns)
         return 0;
-    auto_objects struct projected_array slices = kind_by(c->m, KIND_ENDPOINT_SLICE, INDEX_SERVICE, key);
+    auto_objects struct projected_array slices =
+        kind_by(c->m, KIND_ENDPOINT_SLICE, INDEX_SERVICE, key);
     collect_wanted(&w);
     qsort(w.wanted, w.wanted_count, sizeof(*w.wanted), cmp_wanted);
     for (size_t i = 0; i < slices.count; i++)

@@ -37,11 +37,11 @@ static void work(void *arg)
     }
 }
 
-static size_t run(struct env *env, size_t base, size_t count, fanout_fn *fn, void *arg,
-    struct error *first_error)
+static size_t run(
+    struct env *env, size_t base, size_t count, fanout_fn *fn, void *arg, struct error *first_error)
 {
-    struct batch b = {.env = env, .fn = fn, .arg = arg, .base = base, .count = count,
-        .first_error = first_error};
+    struct batch b = {
+        .env = env, .fn = fn, .arg = arg, .base = base, .count = count, .first_error = first_error};
     struct task *tasks[FANOUT_TASKS - 1];
     size_t helpers = count > 1 ? count - 1 : 0;
 
@@ -62,8 +62,8 @@ size_t fanout(struct env *env, size_t count, fanout_fn *fn, void *arg, struct er
     return run(env, 0, count, fn, arg, first_error);
 }
 
-size_t fanout_slow_start(struct env *env, size_t count, fanout_fn *fn, void *arg,
-    struct error *first_error)
+size_t fanout_slow_start(
+    struct env *env, size_t count, fanout_fn *fn, void *arg, struct error *first_error)
 {
     size_t done = 0, size = 1;
 

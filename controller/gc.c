@@ -1,15 +1,17 @@
 /*
- * Controller "garbage-collector": deletes objects whose owners are all gone, and carries out the deletion policies
- * Foreground and Orphan.
+ * Controller "garbage-collector": deletes objects whose owners are all gone, and carries out the
+ * deletion policies Foreground and Orphan.
  *
- * Keys: "D group/version plural namespace name uid": look at a dependent; "O ...": an owner that is being deleted
- * waits for its dependents; "discover": read discovery again. ("-" stands for no namespace.)
+ * Keys: "D group/version plural namespace name uid": look at a dependent; "O ...": an owner that is
+ * being deleted waits for its dependents; "discover": read discovery again. ("-" stands for no
+ * namespace.)
  *
- * A dependent is judged by its ownerReferences: an owner is solid (exists, by uid), waiting (exists, being deleted in the
- * foreground) or dangling (absent, or another uid: looked up live, unless its deletion was seen). With a solid one left
- * only the other references are removed; without, the object is deleted, with uid and resourceVersion as
- * preconditions: what was judged is what goes. It never deletes an owner's object for lack of dependents, and never
- * judges by an owner's absence from a cache alone.
+ * A dependent is judged by its ownerReferences: an owner is solid (exists, by uid), waiting
+ * (exists, being deleted in the foreground) or dangling (absent, or another uid: looked up live,
+ * unless its deletion was seen). With a solid one left only the other references are removed;
+ * without, the object is deleted, with uid and resourceVersion as preconditions: what was judged is
+ * what goes. It never deletes an owner's object for lack of dependents, and never judges by an
+ * owner's absence from a cache alone.
  *
  * Upstream: pkg/controller/garbagecollector.
  */
@@ -76,8 +78,9 @@ static const struct object_meta *find_owner(struct controller *c, const struct o
 {
     if (!gc_graph_kind_of(graph(c), owner->api_version, owner->kind, ret_resource))
         return NULL;
-    const struct object_meta *found = gc_graph_find(graph(c), ret_resource->group_version,
-        ret_resource->plural, ret_resource->namespaced ? meta->namespace_ : "", owner->name, owner->uid);
+    const struct object_meta *found =
+        gc_graph_find(graph(c), ret_resource->group_version, ret_resource->plural,
+            ret_resource->namespaced ? meta->namespace_ : "", owner->name, owner->uid);
     if (!found)
         resource_copy_done(ret_resource);
     return found;
@@ -128,7 +131,8 @@ static bool is_doubtful(struct controller *c, const struct object_meta *meta)
     return false;
 }
 
-static void on_event(void *arg, struct gc_kind *kind, const void *old_object, const void *new_object)
+static void on_event(
+    void *arg, struct gc_kind *kind, const void *old_object, const void *new_object)
 {
     struct controller *c = arg;
     const struct object_meta *old = old_object, *now = new_object;
@@ -150,8 +154,8 @@ static void on_event(void *arg, struct gc_kind *kind, const void *old_object, co
         add_item(c, 'D', &kind->resource, now, DOUBT_NS);
 }
 
-static void on_shared_event(struct controller *c, enum kind kind, const void *old_object,
-    const void *new_object)
+static void on_shared_event(
+    struct controller *c, enum kind kind, const void *old_object, const void *new_object)
 {
     gc_graph_shared_event(graph(c), kind, old_object, new_object);
 }
@@ -176,17 +180,19 @@ static int owner_state(struct controller *c, const struct object_meta *meta,
     int state = -1;
     autojson cJSON *live = NULL;
     if (r.namespaced && !*meta->namespace_)
-        state = OWNER_SOLID; /* a cluster-scoped object can't have such an owner: not ours to judge */
+        state =
+            OWNER_SOLID; /* a cluster-scoped object can't have such an owner: not ours to judge */
     else if (gc_graph_is_absent(graph(c), namespace_, owner->uid))
         state = OWNER_DANGLING;
     auto_object const struct object_meta *cached =
-        state < 0 ? gc_graph_find(graph(c), r.group_version, r.plural, namespace_, owner->name, owner->uid)
+        state < 0 ? gc_graph_find(
+                        graph(c), r.group_version, r.plural, namespace_, owner->name, owner->uid)
                   : NULL;
     if (cached)
         state = waits_for_dependents(cached) ? OWNER_WAITING : OWNER_SOLID;
     if (state < 0) {
-        int got = discovery_get_metadata(manager_client(c->m), &r, *namespace_ ? namespace_ : NULL,
-            owner->name, &live, err);
+        int got = discovery_get_metadata(
+            manager_client(c->m), &r, *namespace_ ? namespace_ : NULL, owner->name, &live, err);
         if (got == -ERR_NOT_FOUND) {
             gc_graph_set_absent(graph(c), namespace_, owner->uid);
             state = OWNER_DANGLING;
@@ -209,13 +215,16 @@ static int owner_state(struct controller *c, const struct object_meta *meta,
 
 static struct api_ref item_ref(const struct item *item)
 {
-    return (struct api_ref){.group_version = item->group_version, .plural = item->plural,
-        .namespace_ = *item->namespace_ ? item->namespace_ : NULL, .name = item->name};
+    return (struct api_ref){.group_version = item->group_version,
+        .plural = item->plural,
+        .namespace_ = *item->namespace_ ? item->namespace_ : NULL,
+        .name = item->name};
 }
 
-/* A merge patch of metadata on the version that was judged. Gone is fine; a conflict comes back as such. */
-static int patch_metadata(struct controller *c, const struct item *item, const struct object_meta *meta,
-    const char *member, cJSON *take_value, struct error *err)
+/* A merge patch of metadata on the version that was judged. Gone is fine; a conflict comes back as
+ * such. */
+static int patch_metadata(struct controller *c, const struct item *item,
+    const struct object_meta *meta, const char *member, cJSON *take_value, struct error *err)
 {
     struct api_ref ref = item_ref(item);
     autojson cJSON *patch = cJSON_CreateObject();
@@ -244,8 +253,8 @@ static cJSON *owner_json(const struct owner_ref *owner, bool block)
     return json;
 }
 
-static int remove_finalizer(struct controller *c, const struct item *item, const struct object_meta *meta,
-    const char *name, struct error *err)
+static int remove_finalizer(struct controller *c, const struct item *item,
+    const struct object_meta *meta, const char *name, struct error *err)
 {
     cJSON *rest = cJSON_CreateArray();
 
@@ -255,12 +264,14 @@ static int remove_finalizer(struct controller *c, const struct item *item, const
     return patch_metadata(c, item, meta, "finalizers", rest, err);
 }
 
-static int delete_item(struct controller *c, const struct item *item, const struct object_meta *meta,
-    const char *propagation, struct error *err)
+static int delete_item(struct controller *c, const struct item *item,
+    const struct object_meta *meta, const char *propagation, struct error *err)
 {
     struct api_ref ref = item_ref(item);
-    struct api_delete_options options = {.uid = meta->uid, .resource_version = meta->resource_version,
-        .propagation = propagation, .grace_seconds = -1};
+    struct api_delete_options options = {.uid = meta->uid,
+        .resource_version = meta->resource_version,
+        .propagation = propagation,
+        .grace_seconds = -1};
     int r = api_delete(manager_client(c->m), &ref, &options, NULL, err);
 
     if (r == 0)
@@ -333,8 +344,8 @@ static int foreground(struct controller *c, const struct item *item, const struc
     return blocking ? 0 : remove_finalizer(c, item, meta, FOREGROUND, err);
 }
 
-static int remove_refs(struct controller *c, const struct item *item, const struct object_meta *meta,
-    const bool *drop, struct error *err)
+static int remove_refs(struct controller *c, const struct item *item,
+    const struct object_meta *meta, const bool *drop, struct error *err)
 {
     const struct owner_ref *owners = meta->owners.items;
     cJSON *rest = cJSON_CreateArray();
@@ -345,8 +356,8 @@ static int remove_refs(struct controller *c, const struct item *item, const stru
     return patch_metadata(c, item, meta, "ownerReferences", rest, err);
 }
 
-static int orphan_one(struct controller *c, const struct found *f, const char *owner_uid,
-    struct error *err)
+static int orphan_one(
+    struct controller *c, const struct found *f, const char *owner_uid, struct error *err)
 {
     const struct owner_ref *owners = f->meta->owners.items;
     struct item item = {NULL, f->resource.group_version, f->resource.plural, f->meta->namespace_,
@@ -379,8 +390,8 @@ static int orphan(struct controller *c, const struct item *item, const struct ob
     return any ? 0 : remove_finalizer(c, item, meta, ORPHAN, err);
 }
 
-static int process_owner(struct controller *c, const struct item *item, const struct object_meta *meta,
-    struct error *err)
+static int process_owner(struct controller *c, const struct item *item,
+    const struct object_meta *meta, struct error *err)
 {
     if (orphans_dependents(meta))
         return orphan(c, item, meta, err);
@@ -389,8 +400,10 @@ static int process_owner(struct controller *c, const struct item *item, const st
 
 /* --- dependents --- */
 
-/* A dependent that is itself waiting in the foreground: a cycle, which this object must not block. */
-static bool has_waiting_dependent(struct controller *c, const struct object_meta *meta, size_t *ret_count)
+/* A dependent that is itself waiting in the foreground: a cycle, which this object must not block.
+ */
+static bool has_waiting_dependent(
+    struct controller *c, const struct object_meta *meta, size_t *ret_count)
 {
     struct found_list list = {0};
     bool waiting = false;
@@ -403,8 +416,8 @@ static bool has_waiting_dependent(struct controller *c, const struct object_meta
     return waiting;
 }
 
-static int unblock_owners(struct controller *c, const struct item *item, const struct object_meta *meta,
-    struct error *err)
+static int unblock_owners(struct controller *c, const struct item *item,
+    const struct object_meta *meta, struct error *err)
 {
     const struct owner_ref *owners = meta->owners.items;
     cJSON *refs = cJSON_CreateArray();
@@ -426,7 +439,9 @@ static int delete_in_foreground(struct controller *c, const struct item *item,
     if (cycle) {
         int r = unblock_owners(c, item, meta, err);
         if (r <= 0) {
-            add_item(c, 'D', &(struct resource){(char *)item->group_version, (char *)item->plural, NULL, false, 0},
+            add_item(c, 'D',
+                &(struct resource){
+                    (char *)item->group_version, (char *)item->plural, NULL, false, 0},
                 meta, AGAIN_NS); /* with the version that the patch made */
             return r;
         }
@@ -479,11 +494,13 @@ static bool item_parse(const char *key, struct item *ret)
         free(text);
         return false;
     }
-    *ret = (struct item){text, parts[1], parts[2], strcmp(parts[3], "-") ? parts[3] : "", parts[4], parts[5]};
+    *ret = (struct item){
+        text, parts[1], parts[2], strcmp(parts[3], "-") ? parts[3] : "", parts[4], parts[5]};
     return true;
 }
 
-static int reconcile(struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
+static int reconcile(
+    struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
 {
     struct item item;
 
@@ -495,11 +512,12 @@ static int reconcile(struct controller *c, const char *key, int64_t *ret_again_n
     }
     if (!item_parse(key, &item))
         return 0;
-    auto_object const struct object_meta *meta = gc_graph_find(graph(c), item.group_version,
-        item.plural, item.namespace_, item.name, item.uid);
+    auto_object const struct object_meta *meta = gc_graph_find(
+        graph(c), item.group_version, item.plural, item.namespace_, item.name, item.uid);
     int r = 0;
     if (meta)
-        r = key[0] == 'O' ? process_owner(c, &item, meta, err) : process_dependent(c, &item, meta, err);
+        r = key[0] == 'O' ? process_owner(c, &item, meta, err)
+                          : process_dependent(c, &item, meta, err);
     free(item.text);
     return r;
 }

@@ -1,8 +1,8 @@
 /*
  * The garbage collector's view of the owner graph: see gc_graph.h.
  *
- * `lock` guards the array of kinds and the table of absent owners; it is held while an index is read, never
- * during an API call or a free of an informer (whose task may be waiting for it).
+ * `lock` guards the array of kinds and the table of absent owners; it is held while an index is
+ * read, never during an API call or a free of an informer (whose task may be waiting for it).
  */
 #include "controller/gc_graph.h"
 
@@ -27,7 +27,7 @@ struct gc_graph {
     struct gc_kind *kinds[KINDS_MAX];
     size_t count;
     int64_t started_ns; /* own informers run since; 0: not yet */
-    bool complete; /* gc_graph_synced said yes once */
+    bool complete;      /* gc_graph_synced said yes once */
     struct absent *absent;
 };
 
@@ -46,8 +46,8 @@ static void index_owner(const void *object, informer_emit_fn *emit, void *arg)
         emit(arg, owners[i].uid);
 }
 
-static const struct projection metadata_projection = {.size = sizeof(struct object_meta),
-    .no_annotations = true};
+static const struct projection metadata_projection = {
+    .size = sizeof(struct object_meta), .no_annotations = true};
 static const struct informer_index metadata_indexes[] = {{INDEX_OWNER, index_owner}};
 
 static void on_own_change(void *arg, const void *old_object, const void *new_object)
@@ -62,7 +62,8 @@ static struct informer *shared_informer(struct manager *m, const struct resource
     for (int k = 0; k < KIND_COUNT; k++) {
         const struct kind_info *info = &kinds[k];
         if (!strcmp(info->plural, r->plural) && !strcmp(info->group_version, r->group_version) &&
-            !info->namespace_ && !info->label_selector && !info->field_selector && manager_has(m, k))
+            !info->namespace_ && !info->label_selector && !info->field_selector &&
+            manager_has(m, k))
             return manager_informer(m, k);
     }
     return NULL;
@@ -80,11 +81,15 @@ static struct gc_kind *kind_new(struct gc_graph *g, const struct resource *r)
     kind->informer = shared_informer(g->c->m, r);
     if (!kind->informer) {
         kind->own = true;
-        kind->informer = informer_new(manager_client(g->c->m),
-            &(struct informer_config){.group_version = r->group_version, .plural = r->plural,
-                .metadata_only = true, .projection = &metadata_projection, .handler = on_own_change,
-                .arg = kind, .indexes = metadata_indexes,
-                .index_count = ARRAY_COUNT(metadata_indexes)});
+        kind->informer = informer_new(
+            manager_client(g->c->m), &(struct informer_config){.group_version = r->group_version,
+                                         .plural = r->plural,
+                                         .metadata_only = true,
+                                         .projection = &metadata_projection,
+                                         .handler = on_own_change,
+                                         .arg = kind,
+                                         .indexes = metadata_indexes,
+                                         .index_count = ARRAY_COUNT(metadata_indexes)});
     }
     return kind;
 }
@@ -204,8 +209,8 @@ void gc_graph_free(struct gc_graph *g)
     free(g);
 }
 
-void gc_graph_shared_event(struct gc_graph *g, enum kind kind, const void *old_object,
-    const void *new_object)
+void gc_graph_shared_event(
+    struct gc_graph *g, enum kind kind, const void *old_object, const void *new_object)
 {
     const struct kind_info *info = &kinds[kind];
 
@@ -213,7 +218,8 @@ void gc_graph_shared_event(struct gc_graph *g, enum kind kind, const void *old_o
     ssize_t i = index_of(g, info->group_version, info->plural);
     struct gc_kind *found = i >= 0 && !g->kinds[i]->own ? g->kinds[i] : NULL;
     env_unlock(g->env, &g->lock);
-    /* Shared kinds are never dropped, so the pointer stays good. A filtered informer is not the collector's. */
+    /* Shared kinds are never dropped, so the pointer stays good. A filtered informer is not the
+     * collector's. */
     if (found && found->informer == manager_informer(g->c->m, kind))
         g->on_event(g->arg, found, old_object, new_object);
 }
@@ -245,8 +251,8 @@ static size_t group_bytes(const char *api_version)
     return slash ? (size_t)(slash - api_version) : 0;
 }
 
-bool gc_graph_kind_of(struct gc_graph *g, const char *api_version, const char *kind,
-    struct resource *ret_copy)
+bool gc_graph_kind_of(
+    struct gc_graph *g, const char *api_version, const char *kind, struct resource *ret_copy)
 {
     size_t n = group_bytes(api_version);
     bool found = false;
@@ -267,8 +273,8 @@ bool gc_graph_kind_of(struct gc_graph *g, const char *api_version, const char *k
     return found;
 }
 
-const struct object_meta *gc_graph_find(struct gc_graph *g, const char *group_version, const char *plural,
-    const char *namespace_, const char *name, const char *uid)
+const struct object_meta *gc_graph_find(struct gc_graph *g, const char *group_version,
+    const char *plural, const char *namespace_, const char *name, const char *uid)
 {
     const struct object_meta *meta = NULL;
 
@@ -313,7 +319,8 @@ static struct absent *slot_of(struct gc_graph *g, const char *uid)
 
 void gc_graph_set_absent(struct gc_graph *g, const char *namespace_, const char *uid)
 {
-    if (strlen(uid) >= sizeof(g->absent->uid) || strlen(namespace_) >= sizeof(g->absent->namespace_))
+    if (strlen(uid) >= sizeof(g->absent->uid) ||
+        strlen(namespace_) >= sizeof(g->absent->namespace_))
         return;
     env_lock(g->env, &g->lock);
     struct absent *slot = slot_of(g, uid);

@@ -1,10 +1,11 @@
 /*
  * Controller "job": runs pods until enough of them succeeded.
  *
- * Each pod bears a finalizer, so that none is lost or counted twice: a finished pod's uid first goes into
- * status.uncountedTerminatedPods, then its finalizer is removed, and when the informer shows it without (or gone) the
- * uid turns into a number. A Job ends in two steps: SuccessCriteriaMet or FailureTarget at once, Complete or Failed when its
- * last pod is gone and counted. Indexed Jobs give each index its own pod.
+ * Each pod bears a finalizer, so that none is lost or counted twice: a finished pod's uid first
+ * goes into status.uncountedTerminatedPods, then its finalizer is removed, and when the informer
+ * shows it without (or gone) the uid turns into a number. A Job ends in two steps:
+ * SuccessCriteriaMet or FailureTarget at once, Complete or Failed when its last pod is gone and
+ * counted. Indexed Jobs give each index its own pod.
  *
  * Upstream: pkg/controller/job.
  */
@@ -30,7 +31,7 @@ struct run {
     cJSON *status; /* what it shall be */
     struct job_want want;
     struct job_facts facts;
-    struct index_set done; /* completed indexes */
+    struct index_set done;      /* completed indexes */
     const struct pod **release; /* finalizers to remove */
     size_t release_count;
 };
@@ -75,9 +76,9 @@ static bool has_condition(const cJSON *status, const char *type)
 {
     const cJSON *item;
 
-    cJSON_ArrayForEach(item, json_get(status, "conditions"))
-        if (c_eq(json_string(item, "type"), type) && c_eq(json_string(item, "status"), "True"))
-            return true;
+    cJSON_ArrayForEach(item,
+        json_get(status, "conditions")) if (c_eq(json_string(item, "type"), type) &&
+                                            c_eq(json_string(item, "status"), "True")) return true;
     return false;
 }
 
@@ -113,9 +114,8 @@ static bool list_has(const cJSON *list, const char *uid)
 {
     const cJSON *item;
 
-    cJSON_ArrayForEach(item, list)
-        if (cJSON_IsString(item) && !strcmp(item->valuestring, uid))
-            return true;
+    cJSON_ArrayForEach(
+        item, list) if (cJSON_IsString(item) && !strcmp(item->valuestring, uid)) return true;
     return false;
 }
 
@@ -187,7 +187,8 @@ static void look_at_pods(struct run *r)
     int64_t last_success = 0;
 
     for (size_t i = 0; i < r->pods.count; i++)
-        if (!strcmp(r->pods.pods[i]->phase, "Succeeded") && finished_ns(r->pods.pods[i]) > last_success)
+        if (!strcmp(r->pods.pods[i]->phase, "Succeeded") &&
+            finished_ns(r->pods.pods[i]) > last_success)
             last_success = finished_ns(r->pods.pods[i]);
     for (size_t i = 0; i < r->pods.count; i++) {
         const struct pod *pod = r->pods.pods[i];
@@ -204,7 +205,8 @@ static void look_at_pods(struct run *r)
                 f->last_failure_ns = finished_ns(pod);
         }
     }
-    f->succeeded = json_int64_at(r->status, "succeeded", 0) + cJSON_GetArraySize(uncounted(r, "succeeded"));
+    f->succeeded =
+        json_int64_at(r->status, "succeeded", 0) + cJSON_GetArraySize(uncounted(r, "succeeded"));
     f->failed = json_int64_at(r->status, "failed", 0) + cJSON_GetArraySize(uncounted(r, "failed"));
     if (is_indexed(r->job))
         f->succeeded = index_set_count(&r->done);
@@ -251,8 +253,9 @@ static void add_index_env(cJSON *spec)
                 json_set(container, "env", env);
             }
             cJSON_AddItemToArray(env,
-                json_make("{\"name\":\"JOB_COMPLETION_INDEX\",\"valueFrom\":{\"fieldRef\":{\"fieldPath\":"
-                          "\"metadata.labels['" INDEX_ANNOTATION "']\"}}}"));
+                json_make(
+                    "{\"name\":\"JOB_COMPLETION_INDEX\",\"valueFrom\":{\"fieldRef\":{\"fieldPath\":"
+                    "\"metadata.labels['" INDEX_ANNOTATION "']\"}}}"));
         }
 }
 
@@ -356,8 +359,8 @@ static int manage(struct run *r, const struct job_decision *d, struct error *err
 
 /* --- status --- */
 
-static void set_condition(struct run *r, const char *type, const char *status, const char *reason,
-    const char *message)
+static void set_condition(
+    struct run *r, const char *type, const char *status, const char *reason, const char *message)
 {
     char now[TIME_TEXT_BYTES];
     cJSON *conditions = json_get(r->status, "conditions"), *item;
@@ -399,7 +402,8 @@ static void set_end(struct run *r, const struct job_decision *d)
     bool complete = !strcmp(d->end, "Complete");
     bool counted = !uncounted(r, "succeeded")->child && !uncounted(r, "failed")->child;
 
-    set_condition(r, complete ? "SuccessCriteriaMet" : "FailureTarget", "True", d->reason, d->message);
+    set_condition(
+        r, complete ? "SuccessCriteriaMet" : "FailureTarget", "True", d->reason, d->message);
     if (!counted || r->facts.active > 0 || r->facts.terminating > 0)
         return;
     set_condition(r, d->end, "True", d->reason, d->message);
@@ -412,18 +416,21 @@ static void set_end(struct run *r, const struct job_decision *d)
 /* An end that was announced stays, whatever the pods say now. */
 static void keep_end(const cJSON *status, struct job_decision *d)
 {
-    static const char *const announced[][2] = {{"SuccessCriteriaMet", "Complete"}, {"FailureTarget", "Failed"}};
+    static const char *const announced[][2] = {
+        {"SuccessCriteriaMet", "Complete"}, {"FailureTarget", "Failed"}};
     const cJSON *item;
 
     for (size_t i = 0; i < ARRAY_COUNT(announced); i++)
-        cJSON_ArrayForEach(item, json_get(status, "conditions"))
-            if (c_eq(json_string(item, "type"), announced[i][0]) &&
-                c_eq(json_string(item, "status"), "True")) {
-                const char *reason = json_string(item, "reason"), *message = json_string(item, "message");
-                d->end = announced[i][1];
-                d->reason = reason ? reason : "";
-                d->message = message ? message : "";
-            }
+        cJSON_ArrayForEach(item,
+            json_get(status, "conditions")) if (c_eq(json_string(item, "type"), announced[i][0]) &&
+                                                c_eq(json_string(item, "status"), "True"))
+        {
+            const char *reason = json_string(item, "reason"),
+                       *message = json_string(item, "message");
+            d->end = announced[i][1];
+            d->reason = reason ? reason : "";
+            d->message = message ? message : "";
+        }
 }
 
 static void fill_counts(struct run *r)
@@ -452,7 +459,8 @@ static void fill_want(struct run *r)
 
     r->want = (struct job_want){.parallelism = job->parallelism.set ? job->parallelism.value : 1,
         .backoff_limit = job->backoff_limit.set ? job->backoff_limit.value : 6,
-        .completions = job->completions, .suspend = job->suspend,
+        .completions = job->completions,
+        .suspend = job->suspend,
         .restarts_in_place = c_eq(json_string_at(template, "spec.restartPolicy"), "OnFailure"),
         .active_deadline_ns = job->active_deadline_seconds.value * NS_PER_S};
 }
@@ -545,7 +553,8 @@ static int release_lone(struct controller *c, const char *key, struct error *err
     return release_pod(c, pod, err);
 }
 
-static int reconcile(struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
+static int reconcile(
+    struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
 {
     if (!strncmp(key, LONE_POD, sizeof(LONE_POD) - 1))
         return release_lone(c, key + sizeof(LONE_POD) - 1, err);

@@ -18,17 +18,17 @@ struct job_want {
 /* What there is. Counts include what is not yet counted in the status. */
 struct job_facts {
     int64_t active, ready, terminating, succeeded, failed;
-    int64_t restarts;       /* of the containers of active pods */
+    int64_t restarts; /* of the containers of active pods */
     int64_t started_ns, now_ns;
     int64_t last_failure_ns; /* 0: none */
     int64_t recent_failures; /* since the last success */
 };
 
 struct job_decision {
-    const char *end;    /* "Complete", "Failed", or NULL: go on */
+    const char *end; /* "Complete", "Failed", or NULL: go on */
     const char *reason, *message;
     int64_t want_active;
-    int64_t again_ns;   /* look again after this time; 0: no need */
+    int64_t again_ns; /* look again after this time; 0: no need */
 };
 
 struct job_decision job_decide(const struct job_want *want, const struct job_facts *facts);

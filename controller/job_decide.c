@@ -1,4 +1,5 @@
-/* The arithmetic of a Job: see job.h. Upstream: pkg/controller/job (syncJob, manageJob, backoff_utils). */
+/* The arithmetic of a Job: see job.h. Upstream: pkg/controller/job (syncJob, manageJob,
+ * backoff_utils). */
 #include "controller/job.h"
 
 #include "common/time.h"
@@ -48,7 +49,8 @@ static int64_t wanted_active(const struct job_want *w, const struct job_facts *f
 struct job_decision job_decide(const struct job_want *w, const struct job_facts *f)
 {
     struct job_decision d = {0};
-    int64_t deadline = w->active_deadline_ns && f->started_ns ? f->started_ns + w->active_deadline_ns : 0;
+    int64_t deadline =
+        w->active_deadline_ns && f->started_ns ? f->started_ns + w->active_deadline_ns : 0;
 
     if (exceeds_backoff_limit(w, f)) {
         d.end = "Failed";

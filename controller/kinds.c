@@ -5,14 +5,13 @@
  */
 #include "controller/kinds.h"
 
-#define FIELDS(name, ...)                                                                          \
-    static const struct projection_field name##_fields[] = {__VA_ARGS__};                         \
+#define FIELDS(name, ...)                                                 \
+    static const struct projection_field name##_fields[] = {__VA_ARGS__}; \
     static const struct projection name##_projection = PROJECTION(struct name, name##_fields)
 
 /* shared pieces */
 
-FIELDS(condition,
-    PROJECT(struct condition, type, "type", P_STRING),
+FIELDS(condition, PROJECT(struct condition, type, "type", P_STRING),
     PROJECT(struct condition, status, "status", P_STRING),
     PROJECT(struct condition, reason, "reason", P_STRING),
     PROJECT(struct condition, message, "message", P_STRING),
@@ -21,37 +20,26 @@ FIELDS(condition,
 
 /* pods */
 
-FIELDS(pod_condition,
-    PROJECT(struct pod_condition, type, "type", P_STRING),
+FIELDS(pod_condition, PROJECT(struct pod_condition, type, "type", P_STRING),
     PROJECT(struct pod_condition, status, "status", P_STRING),
     PROJECT(struct pod_condition, transition_ns, "lastTransitionTime", P_TIME));
-FIELDS(container_port,
-    PROJECT(struct container_port, name, "name", P_STRING),
+FIELDS(container_port, PROJECT(struct container_port, name, "name", P_STRING),
     PROJECT(struct container_port, protocol, "protocol", P_STRING),
     PROJECT(struct container_port, port, "containerPort", P_INT));
-FIELDS(pod_container,
-    PROJECT(struct pod_container, name, "name", P_STRING),
+FIELDS(pod_container, PROJECT(struct pod_container, name, "name", P_STRING),
     PROJECT_OF(struct pod_container, ports, "ports", P_LIST, &container_port_projection));
-FIELDS(pod_toleration,
-    PROJECT(struct pod_toleration, key, "key", P_STRING),
+FIELDS(pod_toleration, PROJECT(struct pod_toleration, key, "key", P_STRING),
     PROJECT(struct pod_toleration, operator_, "operator", P_STRING),
     PROJECT(struct pod_toleration, value, "value", P_STRING),
     PROJECT(struct pod_toleration, effect, "effect", P_STRING),
     PROJECT(struct pod_toleration, seconds, "tolerationSeconds", P_OPT_INT));
-FIELDS(pod_volume,
-    PROJECT(struct pod_volume, name, "name", P_STRING),
-    PROJECT(struct pod_volume, claim, "persistentVolumeClaim.claimName", P_STRING),
-    PROJECT(struct pod_volume, ephemeral, "ephemeral", P_PRESENT));
-FIELDS(container_status,
-    PROJECT(struct container_status, name, "name", P_STRING),
+FIELDS(container_status, PROJECT(struct container_status, name, "name", P_STRING),
     PROJECT(struct container_status, restarts, "restartCount", P_INT),
     PROJECT(struct container_status, terminated, "state.terminated", P_PRESENT),
     PROJECT(struct container_status, exit_code, "state.terminated.exitCode", P_INT),
     PROJECT(struct container_status, finished_ns, "state.terminated.finishedAt", P_TIME));
-FIELDS(pod_ip,
-    PROJECT(struct pod_ip, ip, "ip", P_STRING));
-FIELDS(pod,
-    PROJECT(struct pod, node_name, "spec.nodeName", P_STRING),
+FIELDS(pod_ip, PROJECT(struct pod_ip, ip, "ip", P_STRING));
+FIELDS(pod, PROJECT(struct pod, node_name, "spec.nodeName", P_STRING),
     PROJECT(struct pod, hostname, "spec.hostname", P_STRING),
     PROJECT(struct pod, subdomain, "spec.subdomain", P_STRING),
     PROJECT(struct pod, restart_policy, "spec.restartPolicy", P_STRING),
@@ -61,71 +49,60 @@ FIELDS(pod,
     PROJECT(struct pod, affinity, "spec.affinity", P_JSON),
     PROJECT_OF(struct pod, tolerations, "spec.tolerations", P_LIST, &pod_toleration_projection),
     PROJECT_OF(struct pod, containers, "spec.containers", P_LIST, &pod_container_projection),
-    PROJECT_OF(struct pod, volumes, "spec.volumes", P_LIST, &pod_volume_projection),
     PROJECT_OF(struct pod, ips, "status.podIPs", P_LIST, &pod_ip_projection),
     PROJECT_OF(struct pod, conditions, "status.conditions", P_LIST, &pod_condition_projection),
-    PROJECT_OF(struct pod, statuses, "status.containerStatuses", P_LIST, &container_status_projection),
+    PROJECT_OF(
+        struct pod, statuses, "status.containerStatuses", P_LIST, &container_status_projection),
     PROJECT(struct pod, start_ns, "status.startTime", P_TIME),
     PROJECT(struct pod, host_network, "spec.hostNetwork", P_BOOL));
 
 /* nodes and namespaces */
 
-FIELDS(node_taint,
-    PROJECT(struct node_taint, key, "key", P_STRING),
+FIELDS(node_taint, PROJECT(struct node_taint, key, "key", P_STRING),
     PROJECT(struct node_taint, value, "value", P_STRING),
     PROJECT(struct node_taint, effect, "effect", P_STRING),
     PROJECT(struct node_taint, added_ns, "timeAdded", P_TIME));
-FIELDS(node_address,
-    PROJECT(struct node_address, type, "type", P_STRING),
+FIELDS(node_address, PROJECT(struct node_address, type, "type", P_STRING),
     PROJECT(struct node_address, address, "address", P_STRING));
-FIELDS(node_condition,
-    PROJECT(struct node_condition, type, "type", P_STRING),
+FIELDS(node_condition, PROJECT(struct node_condition, type, "type", P_STRING),
     PROJECT(struct node_condition, status, "status", P_STRING),
     PROJECT(struct node_condition, reason, "reason", P_STRING),
     PROJECT(struct node_condition, message, "message", P_STRING),
     PROJECT(struct node_condition, heartbeat_ns, "lastHeartbeatTime", P_TIME),
     PROJECT(struct node_condition, transition_ns, "lastTransitionTime", P_TIME));
-FIELDS(node,
-    PROJECT(struct node, pod_cidr, "spec.podCIDR", P_STRING),
+FIELDS(node, PROJECT(struct node, pod_cidr, "spec.podCIDR", P_STRING),
     PROJECT(struct node, unschedulable, "spec.unschedulable", P_BOOL),
     PROJECT_OF(struct node, taints, "spec.taints", P_LIST, &node_taint_projection),
     PROJECT_OF(struct node, addresses, "status.addresses", P_LIST, &node_address_projection),
     PROJECT_OF(struct node, conditions, "status.conditions", P_LIST, &node_condition_projection));
-FIELDS(namespace,
-    PROJECT(struct namespace, finalizers, "spec.finalizers", P_STRINGS),
+FIELDS(namespace, PROJECT(struct namespace, finalizers, "spec.finalizers", P_STRINGS),
     PROJECT(struct namespace, phase, "status.phase", P_STRING),
     PROJECT_OF(struct namespace, conditions, "status.conditions", P_LIST, &condition_projection));
-FIELDS(node_lease,
-    PROJECT(struct node_lease, holder, "spec.holderIdentity", P_STRING),
+FIELDS(node_lease, PROJECT(struct node_lease, holder, "spec.holderIdentity", P_STRING),
     PROJECT(struct node_lease, renew_ns, "spec.renewTime", P_TIME));
 
 /* services */
 
-FIELDS(service_port,
-    PROJECT(struct service_port, name, "name", P_STRING),
+FIELDS(service_port, PROJECT(struct service_port, name, "name", P_STRING),
     PROJECT(struct service_port, protocol, "protocol", P_STRING),
     PROJECT(struct service_port, target, "targetPort", P_STRING),
     PROJECT(struct service_port, app_protocol, "appProtocol", P_STRING),
     PROJECT(struct service_port, port, "port", P_INT));
-FIELDS(service,
-    PROJECT(struct service, type, "spec.type", P_STRING),
+FIELDS(service, PROJECT(struct service, type, "spec.type", P_STRING),
     PROJECT(struct service, cluster_ip, "spec.clusterIP", P_STRING),
     PROJECT(struct service, selector, "spec.selector", P_MAP),
     PROJECT(struct service, has_selector, "spec.selector", P_PRESENT),
     PROJECT(struct service, publish_not_ready, "spec.publishNotReadyAddresses", P_BOOL),
     PROJECT_OF(struct service, ports, "spec.ports", P_LIST, &service_port_projection),
     PROJECT(struct service, families, "spec.ipFamilies", P_STRINGS));
-FIELDS(endpoints,
-    PROJECT(struct endpoints, subsets, "subsets", P_JSON));
-FIELDS(endpoint_slice,
-    PROJECT(struct endpoint_slice, address_type, "addressType", P_STRING),
+FIELDS(endpoints, PROJECT(struct endpoints, subsets, "subsets", P_JSON));
+FIELDS(endpoint_slice, PROJECT(struct endpoint_slice, address_type, "addressType", P_STRING),
     PROJECT(struct endpoint_slice, endpoints, "endpoints", P_JSON),
     PROJECT(struct endpoint_slice, ports, "ports", P_JSON));
 
 /* workloads */
 
-FIELDS(replica_set,
-    PROJECT(struct replica_set, replicas, "spec.replicas", P_OPT_INT),
+FIELDS(replica_set, PROJECT(struct replica_set, replicas, "spec.replicas", P_OPT_INT),
     PROJECT(struct replica_set, min_ready_seconds, "spec.minReadySeconds", P_INT),
     PROJECT(struct replica_set, selector, "spec.selector", P_JSON),
     PROJECT(struct replica_set, template, "spec.template", P_JSON),
@@ -135,27 +112,29 @@ FIELDS(replica_set,
     PROJECT(struct replica_set, status_available, "status.availableReplicas", P_INT),
     PROJECT(struct replica_set, observed_generation, "status.observedGeneration", P_INT),
     PROJECT_OF(struct replica_set, conditions, "status.conditions", P_LIST, &condition_projection));
-FIELDS(deployment,
-    PROJECT(struct deployment, replicas, "spec.replicas", P_OPT_INT),
+FIELDS(deployment, PROJECT(struct deployment, replicas, "spec.replicas", P_OPT_INT),
     PROJECT(struct deployment, revision_history_limit, "spec.revisionHistoryLimit", P_OPT_INT),
-    PROJECT(struct deployment, progress_deadline_seconds, "spec.progressDeadlineSeconds", P_OPT_INT),
+    PROJECT(
+        struct deployment, progress_deadline_seconds, "spec.progressDeadlineSeconds", P_OPT_INT),
     PROJECT(struct deployment, min_ready_seconds, "spec.minReadySeconds", P_INT),
     PROJECT(struct deployment, selector, "spec.selector", P_JSON),
     PROJECT(struct deployment, template, "spec.template", P_JSON),
     PROJECT(struct deployment, strategy, "spec.strategy.type", P_STRING),
     PROJECT(struct deployment, max_surge, "spec.strategy.rollingUpdate.maxSurge", P_STRING),
-    PROJECT(struct deployment, max_unavailable, "spec.strategy.rollingUpdate.maxUnavailable", P_STRING),
+    PROJECT(
+        struct deployment, max_unavailable, "spec.strategy.rollingUpdate.maxUnavailable", P_STRING),
     PROJECT(struct deployment, paused, "spec.paused", P_BOOL),
     PROJECT(struct deployment, status, "status", P_JSON),
     PROJECT(struct deployment, collision_count, "status.collisionCount", P_OPT_INT),
     PROJECT_OF(struct deployment, conditions, "status.conditions", P_LIST, &condition_projection),
     PROJECT(struct deployment, observed_generation, "status.observedGeneration", P_INT));
-FIELDS(stateful_set,
-    PROJECT(struct stateful_set, replicas, "spec.replicas", P_OPT_INT),
+FIELDS(stateful_set, PROJECT(struct stateful_set, replicas, "spec.replicas", P_OPT_INT),
     PROJECT(struct stateful_set, revision_history_limit, "spec.revisionHistoryLimit", P_OPT_INT),
     PROJECT(struct stateful_set, start_ordinal, "spec.ordinals.start", P_OPT_INT),
-    PROJECT(struct stateful_set, partition, "spec.updateStrategy.rollingUpdate.partition", P_OPT_INT),
-    PROJECT(struct stateful_set, max_unavailable, "spec.updateStrategy.rollingUpdate.maxUnavailable", P_STRING),
+    PROJECT(
+        struct stateful_set, partition, "spec.updateStrategy.rollingUpdate.partition", P_OPT_INT),
+    PROJECT(struct stateful_set, max_unavailable,
+        "spec.updateStrategy.rollingUpdate.maxUnavailable", P_STRING),
     PROJECT(struct stateful_set, min_ready_seconds, "spec.minReadySeconds", P_INT),
     PROJECT(struct stateful_set, selector, "spec.selector", P_JSON),
     PROJECT(struct stateful_set, template, "spec.template", P_JSON),
@@ -163,8 +142,10 @@ FIELDS(stateful_set,
     PROJECT(struct stateful_set, service_name, "spec.serviceName", P_STRING),
     PROJECT(struct stateful_set, pod_management, "spec.podManagementPolicy", P_STRING),
     PROJECT(struct stateful_set, strategy, "spec.updateStrategy.type", P_STRING),
-    PROJECT(struct stateful_set, when_deleted, "spec.persistentVolumeClaimRetentionPolicy.whenDeleted", P_STRING),
-    PROJECT(struct stateful_set, when_scaled, "spec.persistentVolumeClaimRetentionPolicy.whenScaled", P_STRING),
+    PROJECT(struct stateful_set, when_deleted,
+        "spec.persistentVolumeClaimRetentionPolicy.whenDeleted", P_STRING),
+    PROJECT(struct stateful_set, when_scaled,
+        "spec.persistentVolumeClaimRetentionPolicy.whenScaled", P_STRING),
     PROJECT(struct stateful_set, status, "status", P_JSON),
     PROJECT(struct stateful_set, current_revision, "status.currentRevision", P_STRING),
     PROJECT(struct stateful_set, update_revision, "status.updateRevision", P_STRING),
@@ -176,14 +157,13 @@ FIELDS(daemon_set,
     PROJECT(struct daemon_set, template, "spec.template", P_JSON),
     PROJECT(struct daemon_set, strategy, "spec.updateStrategy.type", P_STRING),
     PROJECT(struct daemon_set, max_surge, "spec.updateStrategy.rollingUpdate.maxSurge", P_STRING),
-    PROJECT(struct daemon_set, max_unavailable, "spec.updateStrategy.rollingUpdate.maxUnavailable", P_STRING),
+    PROJECT(struct daemon_set, max_unavailable, "spec.updateStrategy.rollingUpdate.maxUnavailable",
+        P_STRING),
     PROJECT(struct daemon_set, status, "status", P_JSON),
     PROJECT(struct daemon_set, collision_count, "status.collisionCount", P_OPT_INT));
-FIELDS(revision,
-    PROJECT(struct revision, revision, "revision", P_INT),
+FIELDS(revision, PROJECT(struct revision, revision, "revision", P_INT),
     PROJECT(struct revision, data, "data", P_JSON));
-FIELDS(job,
-    PROJECT(struct job, parallelism, "spec.parallelism", P_OPT_INT),
+FIELDS(job, PROJECT(struct job, parallelism, "spec.parallelism", P_OPT_INT),
     PROJECT(struct job, completions, "spec.completions", P_OPT_INT),
     PROJECT(struct job, backoff_limit, "spec.backoffLimit", P_OPT_INT),
     PROJECT(struct job, active_deadline_seconds, "spec.activeDeadlineSeconds", P_OPT_INT),
@@ -198,12 +178,12 @@ FIELDS(job,
 
 /* identity */
 
-static const struct projection service_account_projection = {.size = sizeof(struct service_account),
-    .no_annotations = true};
-FIELDS(root_ca,
-    PROJECT(struct root_ca, data, "data", P_MAP));
-FIELDS(csr,
-    PROJECT(struct csr, request, "spec.request", P_STRING),
+static const struct projection service_account_projection = {
+    .size = sizeof(struct service_account), .no_annotations = true};
+static const struct projection claim_projection = {
+    .size = sizeof(struct claim), .no_annotations = true};
+FIELDS(root_ca, PROJECT(struct root_ca, data, "data", P_MAP));
+FIELDS(csr, PROJECT(struct csr, request, "spec.request", P_STRING),
     PROJECT(struct csr, signer, "spec.signerName", P_STRING),
     PROJECT(struct csr, username, "spec.username", P_STRING),
     PROJECT(struct csr, groups, "spec.groups", P_STRINGS),
@@ -212,44 +192,10 @@ FIELDS(csr,
     PROJECT(struct csr, certificate, "status.certificate", P_STRING),
     PROJECT_OF(struct csr, conditions, "status.conditions", P_LIST, &condition_projection),
     PROJECT(struct csr, spec, "spec", P_JSON));
-FIELDS(bootstrap_token,
-    PROJECT(struct bootstrap_token, expiration, "data.expiration", P_STRING));
-FIELDS(token_secret,
-    PROJECT(struct token_secret, has_token, "data.token", P_PRESENT));
-FIELDS(cluster_role,
-    PROJECT(struct cluster_role, aggregation, "aggregationRule", P_JSON),
+FIELDS(bootstrap_token, PROJECT(struct bootstrap_token, expiration, "data.expiration", P_STRING));
+FIELDS(token_secret, PROJECT(struct token_secret, has_token, "data.token", P_PRESENT));
+FIELDS(cluster_role, PROJECT(struct cluster_role, aggregation, "aggregationRule", P_JSON),
     PROJECT(struct cluster_role, rules, "rules", P_JSON));
-
-/* storage */
-
-FIELDS(claim,
-    PROJECT(struct claim, has_class, "spec.storageClassName", P_PRESENT),
-    PROJECT(struct claim, class, "spec.storageClassName", P_STRING),
-    PROJECT(struct claim, volume, "spec.volumeName", P_STRING),
-    PROJECT(struct claim, mode, "spec.volumeMode", P_STRING),
-    PROJECT(struct claim, phase, "status.phase", P_STRING),
-    PROJECT(struct claim, selector, "spec.selector", P_JSON),
-    PROJECT(struct claim, access, "spec.accessModes", P_STRINGS),
-    PROJECT(struct claim, request_bytes, "spec.resources.requests.storage", P_QUANTITY),
-    PROJECT(struct claim, request, "spec.resources.requests.storage", P_STRING));
-FIELDS(volume,
-    PROJECT(struct volume, class, "spec.storageClassName", P_STRING),
-    PROJECT(struct volume, mode, "spec.volumeMode", P_STRING),
-    PROJECT(struct volume, phase, "status.phase", P_STRING),
-    PROJECT(struct volume, reclaim, "spec.persistentVolumeReclaimPolicy", P_STRING),
-    PROJECT(struct volume, host_path, "spec.hostPath.path", P_STRING),
-    PROJECT(struct volume, claim_namespace, "spec.claimRef.namespace", P_STRING),
-    PROJECT(struct volume, claim_name, "spec.claimRef.name", P_STRING),
-    PROJECT(struct volume, claim_uid, "spec.claimRef.uid", P_STRING),
-    PROJECT(struct volume, has_claim, "spec.claimRef", P_PRESENT),
-    PROJECT(struct volume, access, "spec.accessModes", P_STRINGS),
-    PROJECT(struct volume, capacity_bytes, "spec.capacity.storage", P_QUANTITY),
-    PROJECT(struct volume, capacity, "spec.capacity.storage", P_STRING),
-    PROJECT(struct volume, node_affinity, "spec.nodeAffinity", P_JSON));
-FIELDS(storage_class,
-    PROJECT(struct storage_class, provisioner, "provisioner", P_STRING),
-    PROJECT(struct storage_class, reclaim, "reclaimPolicy", P_STRING),
-    PROJECT(struct storage_class, binding_mode, "volumeBindingMode", P_STRING));
 
 /* indexes */
 
@@ -283,16 +229,6 @@ static void index_pod_node(const void *object, informer_emit_fn *emit, void *arg
     emit(arg, ((const struct pod *)object)->node_name);
 }
 
-static void index_pod_claim(const void *object, informer_emit_fn *emit, void *arg)
-{
-    const struct pod *pod = object;
-    const struct pod_volume *volumes = pod->volumes.items;
-
-    for (size_t i = 0; i < pod->volumes.count; i++)
-        if (*volumes[i].claim)
-            emit_path(emit, arg, pod->meta.namespace_, volumes[i].claim);
-}
-
 static void index_service_selector(const void *object, informer_emit_fn *emit, void *arg)
 {
     const struct service *service = object;
@@ -300,7 +236,8 @@ static void index_service_selector(const void *object, informer_emit_fn *emit, v
 
     if (!service->has_selector || !service->selector.count)
         return;
-    snprintf(pair, sizeof(pair), "%s=%s", service->selector.pairs[0].key, service->selector.pairs[0].value);
+    snprintf(pair, sizeof(pair), "%s=%s", service->selector.pairs[0].key,
+        service->selector.pairs[0].value);
     emit_path(emit, arg, service->meta.namespace_, pair);
 }
 
@@ -313,18 +250,14 @@ static void index_slice_service(const void *object, informer_emit_fn *emit, void
         emit_path(emit, arg, meta->namespace_, service);
 }
 
-static void index_volume_claim(const void *object, informer_emit_fn *emit, void *arg)
-{
-    const struct volume *volume = object;
+#define BY_OWNER                 \
+    {                            \
+        INDEX_OWNER, index_owner \
+    }
+#define INDEXES(name, ...) \
+    static const struct informer_index name##_indexes[] = {BY_OWNER, ##__VA_ARGS__}
 
-    if (volume->has_claim)
-        emit_path(emit, arg, volume->claim_namespace, volume->claim_name);
-}
-
-#define BY_OWNER {INDEX_OWNER, index_owner}
-#define INDEXES(name, ...) static const struct informer_index name##_indexes[] = {BY_OWNER, ##__VA_ARGS__}
-
-INDEXES(pod, {INDEX_ORPHAN, index_orphan}, {INDEX_NODE, index_pod_node}, {INDEX_CLAIM, index_pod_claim});
+INDEXES(pod, {INDEX_ORPHAN, index_orphan}, {INDEX_NODE, index_pod_node});
 INDEXES(node);
 INDEXES(namespace);
 INDEXES(service, {INDEX_SELECTOR, index_service_selector});
@@ -344,14 +277,17 @@ INDEXES(bootstrap_token);
 INDEXES(token_secret);
 INDEXES(cluster_role);
 INDEXES(claim);
-INDEXES(volume, {INDEX_CLAIM, index_volume_claim});
-INDEXES(storage_class);
 
 const struct kind_info kinds[KIND_COUNT] = {
-#define KIND(id, gv, plural_, kind_, type, ns, labels, fields)                                    \
-    [KIND_##id] = {.group_version = gv, .plural = plural_, .kind = kind_,                         \
-        .projection = &type##_projection, .indexes = type##_indexes,                              \
-        .index_count = ARRAY_COUNT(type##_indexes), .namespace_ = ns, .label_selector = labels,   \
+#define KIND(id, gv, plural_, kind_, type, ns, labels, fields) \
+    [KIND_##id] = {.group_version = gv,                        \
+        .plural = plural_,                                     \
+        .kind = kind_,                                         \
+        .projection = &type##_projection,                      \
+        .indexes = type##_indexes,                             \
+        .index_count = ARRAY_COUNT(type##_indexes),            \
+        .namespace_ = ns,                                      \
+        .label_selector = labels,                              \
         .field_selector = fields},
 #include "controller/kinds.def"
 #undef KIND

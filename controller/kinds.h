@@ -1,10 +1,10 @@
 /*
- * The objects as the controllers see them: one struct a kind with only the fields some controller reads,
- * decoded by the projection of the same name. Absent strings are "", absent lists are empty. JSON texts are
- * NULL when absent.
+ * The objects as the controllers see them: one struct a kind with only the fields some controller
+ * reads, decoded by the projection of the same name. Absent strings are "", absent lists are empty.
+ * JSON texts are NULL when absent.
  *
- * The struct of each kind begins with `meta`, so a `const struct object_meta *` may point at any of them.
- * Threads: objects are immutable.
+ * The struct of each kind begins with `meta`, so a `const struct object_meta *` may point at any of
+ * them. Threads: objects are immutable.
  */
 #pragma once
 
@@ -28,12 +28,13 @@ struct kind_info {
 extern const struct kind_info kinds[KIND_COUNT];
 
 /* Indexes. All kinds have by_owner (every owner's uid). */
-#define INDEX_OWNER "owner"       /* uid of each owner */
-#define INDEX_ORPHAN "orphan"     /* namespace of objects without a controller; pods, ReplicaSets, revisions */
-#define INDEX_NODE "node"         /* pods by spec.nodeName, "" when unassigned */
-#define INDEX_SELECTOR "selector" /* services by "namespace/key=value" of one pair of their selector */
-#define INDEX_SERVICE "service"   /* endpoint slices by "namespace/service" of their label */
-#define INDEX_CLAIM "claim"       /* pods by "namespace/claim" they use; volumes by the claim they are bound to */
+#define INDEX_OWNER "owner" /* uid of each owner */
+#define INDEX_ORPHAN \
+    "orphan" /* namespace of objects without a controller; pods, ReplicaSets, revisions */
+#define INDEX_NODE "node" /* pods by spec.nodeName, "" when unassigned */
+#define INDEX_SELECTOR \
+    "selector" /* services by "namespace/key=value" of one pair of their selector */
+#define INDEX_SERVICE "service" /* endpoint slices by "namespace/service" of their label */
 
 struct condition {
     const char *type, *status, *reason, *message;
@@ -56,10 +57,6 @@ struct pod_toleration {
     const char *key, *operator_, *value, *effect;
     struct opt_int seconds;
 };
-struct pod_volume {
-    const char *name, *claim;
-    bool ephemeral;
-};
 struct container_status {
     const char *name;
     int64_t restarts;
@@ -77,7 +74,6 @@ struct pod {
     const char *affinity;              /* JSON */
     struct projected_list tolerations; /* struct pod_toleration */
     struct projected_list containers;  /* struct pod_container */
-    struct projected_list volumes;     /* struct pod_volume */
     struct projected_list ips;         /* struct pod_ip */
     struct projected_list conditions;  /* struct pod_condition */
     struct projected_list statuses;    /* struct container_status */
@@ -105,7 +101,8 @@ struct node {
     struct projected_list conditions; /* struct node_condition */
 };
 
-struct namespace {
+struct namespace
+{
     struct object_meta meta;
     struct string_list finalizers;
     const char *phase;
@@ -151,7 +148,7 @@ struct deployment {
     const char *selector, *template; /* JSON */
     const char *strategy, *max_surge, *max_unavailable;
     bool paused;
-    const char *status;               /* JSON, as it stands */
+    const char *status; /* JSON, as it stands */
     struct opt_int collision_count;
     struct projected_list conditions; /* struct condition */
     int64_t observed_generation;
@@ -234,24 +231,4 @@ struct cluster_role {
 
 struct claim {
     struct object_meta meta;
-    bool has_class;
-    const char *class, *volume, *mode, *phase;
-    const char *selector; /* JSON */
-    struct string_list access;
-    int64_t request_bytes;
-    const char *request; /* the quantity as written */
-};
-struct volume {
-    struct object_meta meta;
-    const char *class, *mode, *phase, *reclaim, *host_path;
-    const char *claim_namespace, *claim_name, *claim_uid;
-    bool has_claim;
-    struct string_list access;
-    int64_t capacity_bytes;
-    const char *capacity;      /* the quantity as written */
-    const char *node_affinity; /* JSON */
-};
-struct storage_class {
-    struct object_meta meta;
-    const char *provisioner, *reclaim, *binding_mode;
 };

@@ -1,8 +1,9 @@
 /*
  * skiff-controller-manager: flags, wiring, health pages.
  *
- * Order of the start: the pages are served at once (readyz says no); with --leader-elect wait for the lease;
- * then the controllers. Losing the lease ends the process: a restart is the clean way to drop work in flight.
+ * Order of the start: the pages are served at once (readyz says no); with --leader-elect wait for
+ * the lease; then the controllers. Losing the lease ends the process: a restart is the clean way to
+ * drop work in flight.
  */
 #include <stdio.h>
 #include <unistd.h>
@@ -22,8 +23,10 @@ struct config {
     struct manager_config manager;
 };
 
-#define FLAG(name, type, member, otherwise, argument, help)                                       \
-    {(name), (type), offsetof(struct config, member), (otherwise), (argument), (help)}
+#define FLAG(name, type, member, otherwise, argument, help)                              \
+    {                                                                                    \
+        (name), (type), offsetof(struct config, member), (otherwise), (argument), (help) \
+    }
 
 static const struct flag flags[] = {
     DAEMON_FLAGS(struct config, daemon),
@@ -34,21 +37,22 @@ static const struct flag flags[] = {
         "act only while holding the lease kube-system/kube-controller-manager"),
     FLAG("cluster-signing-cert-file", FLAG_STRING, manager.signing_cert_file, NULL, "FILE",
         "CA that signs approved CertificateSigningRequests"),
-    FLAG("cluster-signing-key-file", FLAG_STRING, manager.signing_key_file, NULL, "FILE", "its key"),
+    FLAG(
+        "cluster-signing-key-file", FLAG_STRING, manager.signing_key_file, NULL, "FILE", "its key"),
     FLAG("cluster-signing-duration", FLAG_DURATION, manager.signing_duration_ns, "8760h", "TIME",
         "longest validity of a signed certificate"),
     FLAG("root-ca-file", FLAG_STRING, manager.root_ca_file, NULL, "FILE",
         "CA published to pods in kube-root-ca.crt"),
-    FLAG("cluster-cidr", FLAG_STRING, manager.cluster_cidr, "10.244.0.0/16", "CIDR", "addresses of pods"),
+    FLAG("cluster-cidr", FLAG_STRING, manager.cluster_cidr, "10.244.0.0/16", "CIDR",
+        "addresses of pods"),
     FLAG("allocate-node-cidrs", FLAG_BOOL, manager.allocate_node_cidrs, "true", NULL,
         "give each node a part of --cluster-cidr"),
-    FLAG("node-cidr-mask-size", FLAG_INT, manager.node_mask_size, "24", "N", "size of a node's part"),
+    FLAG("node-cidr-mask-size", FLAG_INT, manager.node_mask_size, "24", "N",
+        "size of a node's part"),
     FLAG("node-monitor-grace-period", FLAG_DURATION, manager.node_grace_ns, "40s", "TIME",
         "silence after which a node counts as unreachable"),
     FLAG("terminated-pod-gc-threshold", FLAG_INT, manager.terminated_pod_threshold, "12500", "N",
         "finished pods that may stay before the oldest are deleted; 0 keeps all"),
-    FLAG("host-path-dir", FLAG_STRING, manager.host_path_dir, "/var/lib/skiff/volumes", "DIR",
-        "where volumes of class skiff-hostpath lie on their node; \"\" turns the provisioner off"),
 };
 
 static void on_lost(void *arg)
@@ -102,9 +106,10 @@ static void act(struct component *component, struct config *config, struct manag
     struct starter s = {.m = m, .env = component->env};
 
     if (config->leader_elect)
-        s.leader = leader_new(component->client,
-            &(struct leader_config){.namespace_ = "kube-system", .name = "kube-controller-manager",
-                .on_lost = on_lost});
+        s.leader =
+            leader_new(component->client, &(struct leader_config){.namespace_ = "kube-system",
+                                              .name = "kube-controller-manager",
+                                              .on_lost = on_lost});
     struct task *task = env_spawn(s.env, "start", start_manager, &s);
     daemon_wait();
     log_info("stopping", NULL);
@@ -139,12 +144,11 @@ int main(int argc, char **argv)
     if (first == FLAGS_HELP)
         return 0;
     if (first < 0 || first < argc) {
-        fprintf(stderr, "skiff-controller-manager: %s\n", first < 0 ? err.text : "takes no arguments");
+        fprintf(
+            stderr, "skiff-controller-manager: %s\n", first < 0 ? err.text : "takes no arguments");
         return 2;
     }
     split_controllers(&config);
-    if (config.manager.host_path_dir && !*config.manager.host_path_dir)
-        config.manager.host_path_dir = NULL;
     if (config.manager.terminated_pod_threshold == 0)
         config.manager.terminated_pod_threshold = -1;
     if (daemon_start(&config.daemon, &err) < 0 || run(&config, &err) < 0) {

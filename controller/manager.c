@@ -1,9 +1,11 @@
 /*
- * The controller manager: see manager.h. Which informers run follows from which controllers are on, and which kinds
- * the server offers: a controller one of whose kinds is missing stays off, with a line in the log.
+ * The controller manager: see manager.h. Which informers run follows from which controllers are on,
+ * and which kinds the server offers: a controller one of whose kinds is missing stays off, with a
+ * line in the log.
  *
- * Invariants: every queue exists before the first informer starts; workers start after all first lists, so
- * that no reconcile decides on half a picture. Freed in reverse: workers, informers, states.
+ * Invariants: every queue exists before the first informer starts; workers start after all first
+ * lists, so that no reconcile decides on half a picture. Freed in reverse: workers, informers,
+ * states.
  */
 #include "controller/manager.h"
 
@@ -78,8 +80,8 @@ const char *manager_unknown_controller(const struct manager_config *config)
     return NULL;
 }
 
-int manager_new(struct api_client *client, const struct manager_config *config, struct manager **ret,
-    struct error *err)
+int manager_new(struct api_client *client, const struct manager_config *config,
+    struct manager **ret, struct error *err)
 {
     const char *unknown = manager_unknown_controller(config);
 
@@ -99,7 +101,8 @@ int manager_new(struct api_client *client, const struct manager_config *config, 
     return 0;
 }
 
-/* All tasks end before anything is freed: event functions of one informer read the copies of others. */
+/* All tasks end before anything is freed: event functions of one informer read the copies of
+ * others. */
 static void stop_tasks(struct manager *m)
 {
     for (size_t i = 0; i < m->controller_count; i++)
@@ -158,8 +161,9 @@ static bool is_served(const struct discovery *d, const struct controller_info *i
     for (size_t i = 0; i < info->watch_count; i++) {
         const struct kind_info *kind = &kinds[info->watches[i].kind];
         if (!discovery_find(d, kind->group_version, kind->plural)) {
-            log_warning("the server does not serve a kind, leaving its controller off", "controller",
-                "%s", info->name, "kind", "%s/%s", kind->group_version, kind->kind, NULL);
+            log_warning("the server does not serve a kind, leaving its controller off",
+                "controller", "%s", info->name, "kind", "%s/%s", kind->group_version, kind->kind,
+                NULL);
             return false;
         }
     }
@@ -172,16 +176,22 @@ static void listen_to(struct controller *c, const struct controller_watch *watch
     const struct kind_info *kind = &kinds[watch->kind];
 
     if (!cache->informer)
-        cache->informer = informer_new(c->m->client,
-            &(struct informer_config){.group_version = kind->group_version, .plural = kind->plural,
-                .namespace_ = kind->namespace_, .label_selector = kind->label_selector,
-                .field_selector = kind->field_selector, .projection = kind->projection,
-                .handler = on_change, .arg = cache, .indexes = kind->indexes,
-                .index_count = kind->index_count});
+        cache->informer = informer_new(
+            c->m->client, &(struct informer_config){.group_version = kind->group_version,
+                              .plural = kind->plural,
+                              .namespace_ = kind->namespace_,
+                              .label_selector = kind->label_selector,
+                              .field_selector = kind->field_selector,
+                              .projection = kind->projection,
+                              .handler = on_change,
+                              .arg = cache,
+                              .indexes = kind->indexes,
+                              .index_count = kind->index_count});
     if (!watch->on_event)
         return;
     assert(cache->listener_count < LISTENERS_MAX);
-    cache->listeners[cache->listener_count++] = (struct listener){.controller = c, .on_event = watch->on_event};
+    cache->listeners[cache->listener_count++] =
+        (struct listener){.controller = c, .on_event = watch->on_event};
 }
 
 void manager_listen_all(struct controller *c, controller_kind_event_fn *on_event)
@@ -191,11 +201,13 @@ void manager_listen_all(struct controller *c, controller_kind_event_fn *on_event
         if (!cache->informer)
             continue;
         assert(cache->listener_count < LISTENERS_MAX);
-        cache->listeners[cache->listener_count++] = (struct listener){.controller = c, .on_kind_event = on_event};
+        cache->listeners[cache->listener_count++] =
+            (struct listener){.controller = c, .on_kind_event = on_event};
     }
 }
 
-static int controller_start(struct manager *m, const struct controller_info *info, struct error *err)
+static int controller_start(
+    struct manager *m, const struct controller_info *info, struct error *err)
 {
     struct controller *c = &m->controllers[m->controller_count];
 
@@ -222,7 +234,8 @@ static void on_change(void *arg, const void *old_object, const void *new_object)
         if (l->on_event)
             l->on_event(l->controller, old_object, new_object);
         else
-            l->on_kind_event(l->controller, (enum kind)(cache - cache->m->caches), old_object, new_object);
+            l->on_kind_event(
+                l->controller, (enum kind)(cache - cache->m->caches), old_object, new_object);
     }
     if (atomic_load(&cache->waiters) > 0) {
         env_lock(cache->m->env, &cache->m->lock);
@@ -236,10 +249,11 @@ static int reconcile_one(void *arg, const char *key, int64_t *ret_again_ns, stru
     struct controller *c = arg;
     int r = c->info->reconcile(c, key, ret_again_ns, err);
 
-    /* A conflict means that the facts moved on: an event is on its way, so this is no failure worth a warning. */
+    /* A conflict means that the facts moved on: an event is on its way, so this is no failure worth
+     * a warning. */
     if (r == -ERR_CONFLICT) {
-        log_debug("conflict, looking again", "controller", "%s", c->info->name, "key", "%s", key, "err",
-            "%s", err->text, NULL);
+        log_debug("conflict, looking again", "controller", "%s", c->info->name, "key", "%s", key,
+            "err", "%s", err->text, NULL);
         *ret_again_ns = env_jitter_ns(c->m->env, 5 * NS_PER_MS, 1.0);
         return 0;
     }
@@ -361,8 +375,8 @@ const void *kind_get_key(struct manager *m, enum kind kind, const char *key)
     return kind_get(m, kind, k.namespace_, k.name);
 }
 
-const void *kind_get_uid(struct manager *m, enum kind kind, const char *namespace_, const char *name,
-    const char *uid)
+const void *kind_get_uid(
+    struct manager *m, enum kind kind, const char *namespace_, const char *name, const char *uid)
 {
     const struct object_meta *meta = kind_get(m, kind, namespace_, name);
 
@@ -378,13 +392,14 @@ struct projected_array kind_list(struct manager *m, enum kind kind, const char *
     return informer_list(m->caches[kind].informer, namespace_or_null);
 }
 
-struct projected_array kind_by(struct manager *m, enum kind kind, const char *index, const char *key)
+struct projected_array kind_by(
+    struct manager *m, enum kind kind, const char *index, const char *key)
 {
     return informer_by_index(m->caches[kind].informer, index, key);
 }
 
-struct projected_array kind_by_path(struct manager *m, enum kind kind, const char *index,
-    const char *namespace_, const char *name)
+struct projected_array kind_by_path(
+    struct manager *m, enum kind kind, const char *index, const char *namespace_, const char *name)
 {
     char key[800];
 
@@ -392,13 +407,15 @@ struct projected_array kind_by_path(struct manager *m, enum kind kind, const cha
     return kind_by(m, kind, index, key);
 }
 
-int kind_wait_version(struct manager *m, enum kind kind, const char *resource_version, struct error *err)
+int kind_wait_version(
+    struct manager *m, enum kind kind, const char *resource_version, struct error *err)
 {
     if (!resource_version || !*resource_version ||
-        informer_wait_version(m->caches[kind].informer, resource_version, env_now_ns(m->env) + WAIT_NS))
+        informer_wait_version(
+            m->caches[kind].informer, resource_version, env_now_ns(m->env) + WAIT_NS))
         return 0;
-    return error_set(err, ERR_TIMEOUT, "the watch of %s does not show the last write yet",
-        kinds[kind].plural);
+    return error_set(
+        err, ERR_TIMEOUT, "the watch of %s does not show the last write yet", kinds[kind].plural);
 }
 
 static bool is_gone(struct manager *m, enum kind kind, const struct object_meta *meta)
@@ -408,8 +425,8 @@ static bool is_gone(struct manager *m, enum kind kind, const struct object_meta 
     return !now || now->deletion_ns;
 }
 
-int kind_wait_gone(struct manager *m, enum kind kind, const struct object_meta *const *metas, size_t count,
-    struct error *err)
+int kind_wait_gone(struct manager *m, enum kind kind, const struct object_meta *const *metas,
+    size_t count, struct error *err)
 {
     struct kind_cache *cache = &m->caches[kind];
     int64_t deadline = env_now_ns(m->env) + WAIT_NS;
@@ -429,8 +446,8 @@ int kind_wait_gone(struct manager *m, enum kind kind, const struct object_meta *
     atomic_fetch_sub(&cache->waiters, 1);
     if (gone == count)
         return 0;
-    return error_set(err, ERR_TIMEOUT, "the watch of %s does not show the last delete yet",
-        kinds[kind].plural);
+    return error_set(
+        err, ERR_TIMEOUT, "the watch of %s does not show the last delete yet", kinds[kind].plural);
 }
 
 /* --- queueing --- */
@@ -502,8 +519,12 @@ void controller_event(struct controller *c, enum kind kind, const struct object_
     vsnprintf(message, sizeof(message), format, args);
     va_end(args);
     events_emit(c->m->events,
-        &(struct event_ref){.api_version = kinds[kind].group_version, .kind = kinds[kind].kind,
-            .namespace_ = meta->namespace_, .name = meta->name, .uid = meta->uid,
-            .resource_version = meta->resource_version, .component = c->info->component},
+        &(struct event_ref){.api_version = kinds[kind].group_version,
+            .kind = kinds[kind].kind,
+            .namespace_ = meta->namespace_,
+            .name = meta->name,
+            .uid = meta->uid,
+            .resource_version = meta->resource_version,
+            .component = c->info->component},
         type, reason, "%s", message);
 }

@@ -1,12 +1,14 @@
 /*
- * The controller manager: shared informers, the controllers of controllers.c on their queues, one event recorder.
+ * The controller manager: shared informers, the controllers of controllers.c on their queues, one
+ * event recorder.
  *
  *     struct manager *m;
  *     if (manager_new(client, &config, &m, &err) < 0) ...
- *     if (manager_start(m, &err) < 0) ...      // returns when the informers are synced and the workers run
- *     manager_free(m);
+ *     if (manager_start(m, &err) < 0) ...      // returns when the informers are synced and the
+ * workers run manager_free(m);
  *
- * It is one struct: several can live in a process, and one can be dropped at any step. Borrows the client.
+ * It is one struct: several can live in a process, and one can be dropped at any step. Borrows the
+ * client.
  */
 #pragma once
 
@@ -23,13 +25,12 @@ struct manager_config {
     const char *cluster_cidr;
     int64_t node_mask_size; /* 0: 24 */
     bool allocate_node_cidrs;
-    int64_t node_grace_ns;  /* node-monitor-grace-period; 0: 40 s */
+    int64_t node_grace_ns;            /* node-monitor-grace-period; 0: 40 s */
     int64_t terminated_pod_threshold; /* 0: 12500; negative: off */
-    const char *host_path_dir; /* NULL: no provisioner */
 };
 
-int manager_new(struct api_client *client, const struct manager_config *config, struct manager **ret,
-    struct error *err);
+int manager_new(struct api_client *client, const struct manager_config *config,
+    struct manager **ret, struct error *err);
 int manager_start(struct manager *m, struct error *err);
 void manager_stop(struct manager *m); /* lets manager_start give up; may be called from any task */
 void manager_free(struct manager *m);

@@ -1,11 +1,13 @@
 /*
  * Controller "namespace": empties a namespace that is being deleted, then lets it go.
  *
- * Pods go first, and nothing else before the last one is gone, since they may need their Secrets and Services to end well.
- * Then every other namespaced kind that discovery names. What has finalizers is waited for. The five conditions tell
- * how far it is. At the end the finalizer "kubernetes" is taken out through /finalize.
+ * Pods go first, and nothing else before the last one is gone, since they may need their Secrets
+ * and Services to end well. Then every other namespaced kind that discovery names. What has
+ * finalizers is waited for. The five conditions tell how far it is. At the end the finalizer
+ * "kubernetes" is taken out through /finalize.
  *
- * It looks again when a pod of the namespace goes, and after a tenth of the time it has taken so far.
+ * It looks again when a pod of the namespace goes, and after a tenth of the time it has taken so
+ * far.
  *
  * Upstream: pkg/controller/namespace/deletion.
  */
@@ -63,7 +65,8 @@ static void count_finalizer(struct emptying *e, const char *name)
     e->finalizers[e->finalizer_count++] = (struct finalizer_count){xstrdup(name), 1};
 }
 
-static void add_failure(struct emptying *e, const struct resource *resource, const struct error *err)
+static void add_failure(
+    struct emptying *e, const struct resource *resource, const struct error *err)
 {
     if (e->failure.n)
         strbuf_addc(&e->failure, ", ");
@@ -80,9 +83,9 @@ static int64_t count_rest(struct emptying *e, const struct resource *resource, c
     cJSON_ArrayForEach(item, items)
     {
         n++;
-        cJSON_ArrayForEach(finalizer, json_path(item, "metadata.finalizers"))
-            if (cJSON_IsString(finalizer))
-                count_finalizer(e, finalizer->valuestring);
+        cJSON_ArrayForEach(
+            finalizer, json_path(item, "metadata.finalizers")) if (cJSON_IsString(finalizer))
+            count_finalizer(e, finalizer->valuestring);
     }
     if (n == 0)
         return 0;
@@ -93,16 +96,18 @@ static int64_t count_rest(struct emptying *e, const struct resource *resource, c
     return n;
 }
 
-static int delete_each(struct emptying *e, const struct resource *resource, const cJSON *items,
-    struct error *err)
+static int delete_each(
+    struct emptying *e, const struct resource *resource, const cJSON *items, struct error *err)
 {
     const cJSON *item;
     int result = 0;
 
     cJSON_ArrayForEach(item, items)
     {
-        struct api_ref ref = {.group_version = resource->group_version, .plural = resource->plural,
-            .namespace_ = e->name, .name = json_string_at(item, "metadata.name")};
+        struct api_ref ref = {.group_version = resource->group_version,
+            .plural = resource->plural,
+            .namespace_ = e->name,
+            .name = json_string_at(item, "metadata.name")};
         struct api_delete_options options = {.propagation = "Background", .grace_seconds = -1};
         int r = ref.name ? api_delete(manager_client(e->c->m), &ref, &options, NULL, err) : 0;
         if (r < 0 && r != -ERR_NOT_FOUND)
@@ -113,7 +118,8 @@ static int delete_each(struct emptying *e, const struct resource *resource, cons
 
 static int delete_collection(struct emptying *e, const struct resource *resource, struct error *err)
 {
-    struct api_ref ref = {.group_version = resource->group_version, .plural = resource->plural,
+    struct api_ref ref = {.group_version = resource->group_version,
+        .plural = resource->plural,
         .namespace_ = e->name};
     autojson cJSON *options = json_make("{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\","
                                         "\"propagationPolicy\":\"Background\"}");
@@ -152,7 +158,8 @@ static int64_t empty_kind(struct emptying *e, const struct resource *resource)
 
 static bool is_content(const struct resource *r)
 {
-    return r->namespaced && (r->verbs & (VERB_DELETE | VERB_DELETE_COLLECTION)) && (r->verbs & VERB_LIST);
+    return r->namespaced && (r->verbs & (VERB_DELETE | VERB_DELETE_COLLECTION)) &&
+           (r->verbs & VERB_LIST);
 }
 
 static void empty(struct emptying *e)
@@ -161,7 +168,8 @@ static void empty(struct emptying *e)
     struct error err;
 
     if (discovery_load(manager_client(e->c->m), &d, &err) < 0) {
-        strbuf_addf(&e->discovery_failure, "Discovery failed for some groups, 1 failing: %s", err.text);
+        strbuf_addf(
+            &e->discovery_failure, "Discovery failed for some groups, 1 failing: %s", err.text);
         return;
     }
     if (d.partial)
@@ -244,9 +252,10 @@ static int finalize(struct controller *c, const struct namespace *ns, struct err
         cJSON_Delete(kept);
         return live ? 0 : -(int)err->code;
     }
-    cJSON_ArrayForEach(item, json_path(live, "spec.finalizers"))
-        if (cJSON_IsString(item) && strcmp(item->valuestring, "kubernetes"))
-            cJSON_AddItemToArray(kept, cJSON_CreateString(item->valuestring));
+    cJSON_ArrayForEach(
+        item, json_path(live, "spec.finalizers")) if (cJSON_IsString(item) &&
+                                                      strcmp(item->valuestring, "kubernetes"))
+        cJSON_AddItemToArray(kept, cJSON_CreateString(item->valuestring));
     json_set_at(live, "spec.finalizers", kept);
     ref.subresource = "finalize";
     return api_update(manager_client(c->m), &ref, live, &result, err);
@@ -269,7 +278,8 @@ static int64_t retry_in(struct controller *c, const struct namespace *ns)
     return wait > AGAIN_MAX_NS ? AGAIN_MAX_NS : wait;
 }
 
-static int reconcile(struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
+static int reconcile(
+    struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
 {
     auto_object const struct namespace *ns = kind_get(c->m, KIND_NAMESPACE, "", key);
     struct emptying e;

@@ -1,8 +1,9 @@
 /*
- * Controller "node-ipam": gives every node a part of --cluster-cidr (spec.podCIDR), the first that is free.
+ * Controller "node-ipam": gives every node a part of --cluster-cidr (spec.podCIDR), the first that
+ * is free.
  *
- * What is taken is read from the nodes themselves at every allocation; one worker and a wait for its own writes
- * keep two nodes from getting the same part.
+ * What is taken is read from the nodes themselves at every allocation; one worker and a wait for
+ * its own writes keep two nodes from getting the same part.
  *
  * Upstream: pkg/controller/nodeipam (RangeAllocator).
  */
@@ -39,8 +40,8 @@ void cidr_print(const struct cidr *c, char *buf, size_t bytes)
         c->base & 255, c->bits);
 }
 
-bool cidr_allocate(const struct cidr *cluster, int node_bits, const struct cidr *taken, size_t count,
-    struct cidr *ret)
+bool cidr_allocate(const struct cidr *cluster, int node_bits, const struct cidr *taken,
+    size_t count, struct cidr *ret)
 {
     uint32_t parts = (uint32_t)1 << (node_bits - cluster->bits);
     uint32_t size_shift = (uint32_t)(32 - node_bits);
@@ -88,7 +89,8 @@ static int start(struct controller *c, struct error *err)
     if (bits < cluster->bits || bits > 30 || bits - cluster->bits > 16) {
         free(cluster);
         return error_set(err, ERR_USAGE,
-            "--node-cidr-mask-size %d does not fit into --cluster-cidr %s (at most 16 bits more, and at most 30)",
+            "--node-cidr-mask-size %d does not fit into --cluster-cidr %s (at most 16 bits more, "
+            "and at most 30)",
             bits, manager_config(c->m)->cluster_cidr);
     }
     return 0;
@@ -122,7 +124,8 @@ static bool find_free(struct controller *c, struct cidr *ret)
     return cidr_allocate(c->state, node_bits(c), taken, count, ret);
 }
 
-static int reconcile(struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
+static int reconcile(
+    struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
 {
     auto_object const struct node *node = kind_get(c->m, KIND_NODE, "", key);
     struct cidr free_part;

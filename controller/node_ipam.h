@@ -15,5 +15,5 @@ struct cidr {
 int cidr_parse(const char *text, struct cidr *ret, struct error *err);
 void cidr_print(const struct cidr *c, char *buf, size_t bytes);
 /* The first part of `node_bits` that overlaps none of `taken`; false when all are. */
-bool cidr_allocate(const struct cidr *cluster, int node_bits, const struct cidr *taken, size_t count,
-    struct cidr *ret);
+bool cidr_allocate(const struct cidr *cluster, int node_bits, const struct cidr *taken,
+    size_t count, struct cidr *ret);

@@ -1,14 +1,14 @@
 /*
  * Controller "node-lifecycle": notices nodes that fell silent, and turns conditions into taints.
  *
- * A node is alive while its Lease or its Ready heartbeat changes. When neither did for the grace period (40 s; a node
- * that never posted a status has 60 s) its conditions become Unknown and its pods not ready. Taints follow
- * the conditions: NoSchedule for each bad one, and NoExecute not-ready or unreachable, which
- * the taint eviction controller acts on. While no node at all is healthy, NoExecute taints are not added: then
- * it is more likely we who are cut off.
+ * A node is alive while its Lease or its Ready heartbeat changes. When neither did for the grace
+ * period (40 s; a node that never posted a status has 60 s) its conditions become Unknown and its
+ * pods not ready. Taints follow the conditions: NoSchedule for each bad one, and NoExecute
+ * not-ready or unreachable, which the taint eviction controller acts on. While no node at all is
+ * healthy, NoExecute taints are not added: then it is more likely we who are cut off.
  *
- * What it remembers is when it last heard of each node, by its own clock: a restart begins a new grace period.
- * Each node has one timer in the queue; a healthy node costs no API call.
+ * What it remembers is when it last heard of each node, by its own clock: a restart begins a new
+ * grace period. Each node has one timer in the queue; a healthy node costs no API call.
  *
  * Upstream: pkg/controller/nodelifecycle.
  */
@@ -132,8 +132,8 @@ static cJSON *condition_json(const struct node_condition *c, const char *status,
 
 static bool goes_unknown(const char *type)
 {
-    return !strcmp(type, "Ready") || !strcmp(type, "MemoryPressure") || !strcmp(type, "DiskPressure") ||
-           !strcmp(type, "PIDPressure");
+    return !strcmp(type, "Ready") || !strcmp(type, "MemoryPressure") ||
+           !strcmp(type, "DiskPressure") || !strcmp(type, "PIDPressure");
 }
 
 /* All of the node's conditions, the kubelet's own as Unknown. */
@@ -146,11 +146,10 @@ static cJSON *unknown_conditions(struct controller *c, const struct node *node)
 
     for (size_t i = 0; i < node->conditions.count; i++) {
         bool turn = goes_unknown(old[i].type) && strcmp(old[i].status, "Unknown");
-        cJSON_AddItemToArray(array,
-            turn ? condition_json(&old[i], "Unknown", "NodeStatusUnknown",
-                       "Kubelet stopped posting node status.", now)
-                 : condition_json(&old[i], old[i].status, old[i].reason, old[i].message,
-                       old[i].transition_ns));
+        cJSON_AddItemToArray(array, turn ? condition_json(&old[i], "Unknown", "NodeStatusUnknown",
+                                               "Kubelet stopped posting node status.", now)
+                                         : condition_json(&old[i], old[i].status, old[i].reason,
+                                               old[i].message, old[i].transition_ns));
     }
     for (size_t i = 0; i < ARRAY_COUNT(never); i++)
         if (!node_condition(node, never[i]))
@@ -169,12 +168,14 @@ static int mark_pod(struct controller *c, const struct pod *pod, struct error *e
     struct api_ref ref = object_api_ref(KIND_POD, &pod->meta, "status");
 
     time_print_s(env_wall_ns(manager_env(c->m)), now);
-    autojson cJSON *patch = json_make("{\"metadata\":{\"uid\":\"%s\"},\"status\":{\"conditions\":[{\"type\":"
-                                      "\"Ready\",\"status\":\"False\",\"lastTransitionTime\":\"%s\"}]}}",
-        pod->meta.uid, now);
+    autojson cJSON *patch =
+        json_make("{\"metadata\":{\"uid\":\"%s\"},\"status\":{\"conditions\":[{\"type\":"
+                  "\"Ready\",\"status\":\"False\",\"lastTransitionTime\":\"%s\"}]}}",
+            pod->meta.uid, now);
     int r = api_patch(manager_client(c->m), &ref, PATCH_STRATEGIC, patch, NULL, err);
     if (r == 0)
-        controller_event(c, KIND_POD, &pod->meta, EVENT_WARNING, "NodeNotReady", "Node is not ready");
+        controller_event(
+            c, KIND_POD, &pod->meta, EVENT_WARNING, "NodeNotReady", "Node is not ready");
     return r == -ERR_NOT_FOUND || r == -ERR_CONFLICT ? 0 : r;
 }
 
@@ -230,14 +231,16 @@ static int turn_unknown(struct controller *c, const struct node *node, struct er
     json_set_at(patch, "status.conditions", unknown_conditions(c, node));
     if (object_patch(c->m, KIND_NODE, &node->meta, "status", patch, err) < 0)
         return -(int)err->code;
-    log_warning("node fell silent, its conditions are Unknown now", "node", "%s", node->meta.name, NULL);
+    log_warning(
+        "node fell silent, its conditions are Unknown now", "node", "%s", node->meta.name, NULL);
     if (was_ready)
         controller_event(c, KIND_NODE, &node->meta, EVENT_NORMAL, "NodeNotReady",
             "Node %s status is now: NodeNotReady", node->meta.name);
     return 0;
 }
 
-static int reconcile(struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
+static int reconcile(
+    struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
 {
     auto_object const struct node *node = kind_get(c->m, KIND_NODE, "", key);
 

@@ -11,9 +11,8 @@ static bool list_has(const cJSON *values, const char *text)
 {
     const cJSON *item;
 
-    cJSON_ArrayForEach(item, values)
-        if (cJSON_IsString(item) && !strcmp(item->valuestring, text))
-            return true;
+    cJSON_ArrayForEach(
+        item, values) if (cJSON_IsString(item) && !strcmp(item->valuestring, text)) return true;
     return false;
 }
 
@@ -49,7 +48,8 @@ static bool expression_matches(const cJSON *expression, const char *value)
 
 static bool term_matches(const cJSON *term, const struct node *node)
 {
-    const cJSON *expressions = json_get(term, "matchExpressions"), *fields = json_get(term, "matchFields");
+    const cJSON *expressions = json_get(term, "matchExpressions"),
+                *fields = json_get(term, "matchFields");
     const cJSON *item;
 
     if ((!expressions || !expressions->child) && (!fields || !fields->child))
@@ -60,9 +60,8 @@ static bool term_matches(const cJSON *term, const struct node *node)
         if (!key || !expression_matches(item, string_map_get(&node->meta.labels, key)))
             return false;
     }
-    cJSON_ArrayForEach(item, fields)
-        if (!c_eq(json_string(item, "key"), "metadata.name") || !expression_matches(item, node->meta.name))
-            return false;
+    cJSON_ArrayForEach(item, fields) if (!c_eq(json_string(item, "key"), "metadata.name") ||
+                                         !expression_matches(item, node->meta.name)) return false;
     return true;
 }
 
@@ -75,14 +74,13 @@ bool node_matches_affinity(const cJSON *spec, const struct node *node)
 
     if (name && *name && strcmp(name, node->meta.name))
         return false;
-    cJSON_ArrayForEach(pair, json_get(spec, "nodeSelector"))
-        if (!c_eq(string_map_get(&node->meta.labels, pair->string), cJSON_GetStringValue(pair)))
-            return false;
+    cJSON_ArrayForEach(pair,
+        json_get(spec, "nodeSelector")) if (!c_eq(string_map_get(&node->meta.labels, pair->string),
+                                                cJSON_GetStringValue(pair))) return false;
     if (!required || cJSON_IsNull(required))
         return true;
-    cJSON_ArrayForEach(term, json_get(required, "nodeSelectorTerms"))
-        if (term_matches(term, node))
-            return true;
+    cJSON_ArrayForEach(
+        term, json_get(required, "nodeSelectorTerms")) if (term_matches(term, node)) return true;
     return false;
 }
 
@@ -94,8 +92,10 @@ static bool is_tolerated(const cJSON *tolerations, const struct node_taint *tain
     {
         const char *key = json_string(item, "key"), *operator_ = json_string(item, "operator");
         const char *value = json_string(item, "value"), *effect = json_string(item, "effect");
-        struct pod_toleration t = {.key = key ? key : "", .operator_ = operator_ ? operator_ : "",
-            .value = value ? value : "", .effect = effect ? effect : ""};
+        struct pod_toleration t = {.key = key ? key : "",
+            .operator_ = operator_ ? operator_ : "",
+            .value = value ? value : "",
+            .effect = effect ? effect : ""};
         if (toleration_matches(&t, taint))
             return true;
     }
@@ -160,11 +160,13 @@ void daemon_add_tolerations(cJSON *spec)
 
 void daemon_pin(cJSON *spec, const char *node_name)
 {
-    cJSON *required = json_make("{\"nodeSelectorTerms\":[{\"matchFields\":[{\"key\":\"metadata.name\","
-                                "\"operator\":\"In\",\"values\":[\"%s\"]}]}]}",
-        node_name);
+    cJSON *required =
+        json_make("{\"nodeSelectorTerms\":[{\"matchFields\":[{\"key\":\"metadata.name\","
+                  "\"operator\":\"In\",\"values\":[\"%s\"]}]}]}",
+            node_name);
 
-    json_set_at(spec, "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution", required);
+    json_set_at(
+        spec, "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution", required);
 }
 
 const char *daemon_pod_node(const char *node_name, const char *affinity, char *buf, size_t bytes)
@@ -180,10 +182,10 @@ const char *daemon_pod_node(const char *node_name, const char *affinity, char *b
         json_path(tree, "nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
     cJSON_ArrayForEach(term, json_get(required, "nodeSelectorTerms"))
         cJSON_ArrayForEach(field, json_get(term, "matchFields"))
-        {
-            const cJSON *values = json_get(field, "values");
-            if (c_eq(json_string(field, "key"), "metadata.name") && values && values->child)
-                snprintf(buf, bytes, "%s", cJSON_GetStringValue(values->child));
-        }
+    {
+        const cJSON *values = json_get(field, "values");
+        if (c_eq(json_string(field, "key"), "metadata.name") && values && values->child)
+            snprintf(buf, bytes, "%s", cJSON_GetStringValue(values->child));
+    }
     return buf;
 }

@@ -1,4 +1,5 @@
-/* Whether a pod's template may run on a node: nodeName, nodeSelector, required node affinity, taints. */
+/* Whether a pod's template may run on a node: nodeName, nodeSelector, required node affinity,
+ * taints. */
 #pragma once
 
 #include "controller/kinds.h"

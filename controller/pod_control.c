@@ -35,16 +35,16 @@ cJSON *pod_from_template(const cJSON *template, enum kind kind, const struct obj
     return pod;
 }
 
-int pod_create(struct controller *c, enum kind kind, const struct object_meta *owner, const cJSON *pod,
-    char **ret_version, struct error *err)
+int pod_create(struct controller *c, enum kind kind, const struct object_meta *owner,
+    const cJSON *pod, char **ret_version, struct error *err)
 {
     struct api_ref ref = {.group_version = "v1", .plural = "pods", .namespace_ = owner->namespace_};
     autojson cJSON *made = NULL;
 
     if (api_create(manager_client(c->m), &ref, pod, &made, err) < 0) {
         if (!is_terminating_namespace(err) && err->code != ERR_ALREADY_EXISTS)
-            controller_event(c, kind, owner, EVENT_WARNING, "FailedCreate", "Error creating: %s",
-                err->text);
+            controller_event(
+                c, kind, owner, EVENT_WARNING, "FailedCreate", "Error creating: %s", err->text);
         return -(int)err->code;
     }
     if (ret_version) {
@@ -60,10 +60,12 @@ int pod_delete(struct controller *c, enum kind kind, const struct object_meta *o
     const struct pod *pod, struct error *err)
 {
     if (object_delete(c->m, KIND_POD, &pod->meta, NULL, err) < 0) {
-        controller_event(c, kind, owner, EVENT_WARNING, "FailedDelete", "Error deleting: %s", err->text);
+        controller_event(
+            c, kind, owner, EVENT_WARNING, "FailedDelete", "Error deleting: %s", err->text);
         return -(int)err->code;
     }
-    controller_event(c, kind, owner, EVENT_NORMAL, "SuccessfulDelete", "Deleted pod: %s", pod->meta.name);
+    controller_event(
+        c, kind, owner, EVENT_NORMAL, "SuccessfulDelete", "Deleted pod: %s", pod->meta.name);
     return 0;
 }
 

@@ -1,9 +1,10 @@
 /*
  * Controller "pod-garbage-collector": removes pods that nobody else will.
  *
- * "node NAME": pods bound to a node that does not exist; it waits 40 s (the node may be on its way), then asks the API
- * server itself. "terminated": finished pods above the threshold, oldest first. Pods that finished are
- * otherwise left to their owners. A forced delete follows a Failed phase with the condition DisruptionTarget.
+ * "node NAME": pods bound to a node that does not exist; it waits 40 s (the node may be on its
+ * way), then asks the API server itself. "terminated": finished pods above the threshold, oldest
+ * first. Pods that finished are otherwise left to their owners. A forced delete follows a Failed
+ * phase with the condition DisruptionTarget.
  *
  * Upstream: pkg/controller/podgc.
  */
@@ -25,8 +26,8 @@ static int force_delete(struct controller *c, const struct pod *pod, struct erro
     return r == -ERR_NOT_FOUND || r == -ERR_CONFLICT ? 0 : r;
 }
 
-static int fail_and_delete(struct controller *c, const struct pod *pod, const char *message,
-    struct error *err)
+static int fail_and_delete(
+    struct controller *c, const struct pod *pod, const char *message, struct error *err)
 {
     char now[TIME_TEXT_BYTES];
     struct api_ref ref = object_api_ref(KIND_POD, &pod->meta, "status");
@@ -35,10 +36,11 @@ static int fail_and_delete(struct controller *c, const struct pod *pod, const ch
     log_info("collecting pod", "pod", "%s/%s", pod->meta.namespace_, pod->meta.name, "why", "%s",
         message, NULL);
     if (!pod_is_terminal(pod)) {
-        autojson cJSON *patch = json_make(
-            "{\"metadata\":{\"uid\":\"%s\"},\"status\":{\"phase\":\"Failed\",\"conditions\":[{\"type\":"
-            "\"DisruptionTarget\",\"status\":\"True\",\"reason\":\"DeletionByPodGC\",\"message\":\"%s\","
-            "\"lastTransitionTime\":\"%s\"}]}}",
+        autojson cJSON *patch = json_make("{\"metadata\":{\"uid\":\"%s\"},\"status\":{\"phase\":"
+                                          "\"Failed\",\"conditions\":[{\"type\":"
+                                          "\"DisruptionTarget\",\"status\":\"True\",\"reason\":"
+                                          "\"DeletionByPodGC\",\"message\":\"%s\","
+                                          "\"lastTransitionTime\":\"%s\"}]}}",
             pod->meta.uid, message, now);
         int r = api_patch(manager_client(c->m), &ref, PATCH_STRATEGIC, patch, NULL, err);
         if (r == -ERR_NOT_FOUND || r == -ERR_CONFLICT)
@@ -81,8 +83,8 @@ static int collect_node(struct controller *c, const char *name, struct error *er
         const struct pod *pod = pods.objects[i];
         if (node && !pod->meta.deletion_ns)
             continue;
-        if (fail_and_delete(c, pod, node ? "PodGC: node out of service" : "PodGC: node no longer exists",
-                err) < 0)
+        if (fail_and_delete(c, pod,
+                node ? "PodGC: node out of service" : "PodGC: node no longer exists", err) < 0)
             return -(int)err->code;
     }
     return 0;
@@ -117,7 +119,8 @@ static int collect_terminated(struct controller *c, struct error *err)
     return 0;
 }
 
-static int reconcile(struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
+static int reconcile(
+    struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
 {
     if (!strncmp(key, "node ", 5))
         return collect_node(c, key + 5, err);
@@ -148,7 +151,8 @@ static void on_pod(struct controller *c, const void *old_object, const void *new
         return;
     if (pod_is_terminal(now) && !(old && pod_is_terminal(old)))
         workqueue_add_after(c->queue, "terminated", TERMINATED_DELAY_NS);
-    if (!*now->node_name || (old && *old->node_name && !old->meta.deletion_ns == !now->meta.deletion_ns))
+    if (!*now->node_name ||
+        (old && *old->node_name && !old->meta.deletion_ns == !now->meta.deletion_ns))
         return;
     auto_object const struct node *node = kind_get(c->m, KIND_NODE, "", now->node_name);
     if (!node || is_out_of_service(node))

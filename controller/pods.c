@@ -1,8 +1,9 @@
 /*
  * Looking at pods, and claiming them: see pods.h.
  *
- * Ownership is by uid. Adopting needs a live look at the owner: the informer's copy may be of an object that was
- * deleted and made again under the same name, and adopting for a dead one would leave the pod to the collector.
+ * Ownership is by uid. Adopting needs a live look at the owner: the informer's copy may be of an
+ * object that was deleted and made again under the same name, and adopting for a dead one would
+ * leave the pod to the collector.
  *
  * Upstream: pkg/controller/controller_utils.go, controller_ref_manager.go, api/v1/pod.
  */
@@ -44,7 +45,8 @@ int64_t pod_ready_since_ns(const struct pod *pod)
     return pod_is_ready(pod) ? pod_condition(pod, "Ready")->transition_ns : 0;
 }
 
-bool pod_is_available(const struct pod *pod, int64_t min_ready_seconds, int64_t now_ns, int64_t *again_ns)
+bool pod_is_available(
+    const struct pod *pod, int64_t min_ready_seconds, int64_t now_ns, int64_t *again_ns)
 {
     if (!pod_is_ready(pod))
         return false;
@@ -74,11 +76,13 @@ int64_t pod_restarts(const struct pod *pod)
 
 static int64_t deletion_cost(const struct pod *pod)
 {
-    const char *text = string_map_get(&pod->meta.annotations, "controller.kubernetes.io/pod-deletion-cost");
+    const char *text =
+        string_map_get(&pod->meta.annotations, "controller.kubernetes.io/pod-deletion-cost");
     int64_t cost = 0;
     struct error err;
 
-    if (!text || str_parse_int64(str_of(text), &cost, &err) < 0 || cost > INT32_MAX || cost < INT32_MIN)
+    if (!text || str_parse_int64(str_of(text), &cost, &err) < 0 || cost > INT32_MAX ||
+        cost < INT32_MIN)
         return 0;
     return cost;
 }
@@ -95,8 +99,10 @@ static int order(int64_t a, int64_t b)
     return (a > b) - (a < b);
 }
 
-/* Younger first, where ages are compared by their binary logarithm; equal ones by uid. An unknown time is youngest. */
-static int cmp_age(int64_t a_ns, int64_t b_ns, int64_t now_ns, const struct pod *a, const struct pod *b)
+/* Younger first, where ages are compared by their binary logarithm; equal ones by uid. An unknown
+ * time is youngest. */
+static int cmp_age(
+    int64_t a_ns, int64_t b_ns, int64_t now_ns, const struct pod *a, const struct pod *b)
 {
     if (!a_ns || !b_ns)
         return order(a_ns != 0, b_ns != 0);
@@ -141,7 +147,8 @@ struct selector *selector_of_json(const char *text)
     struct selector *s = NULL;
     struct error err;
 
-    if (text && json_parse(str_of(text), &tree, &err) == 0 && selector_from_json(tree, &s, &err) == 0)
+    if (text && json_parse(str_of(text), &tree, &err) == 0 &&
+        selector_from_json(tree, &s, &err) == 0)
         return s;
     selector_from_json(NULL, &s, &err);
     return s;
@@ -182,8 +189,8 @@ static int may_adopt(struct claim_run *run, struct error *err)
     return run->may_adopt;
 }
 
-static int patch_refs(struct claim_run *run, const struct object_meta *meta, cJSON *take_ref,
-    struct error *err)
+static int patch_refs(
+    struct claim_run *run, const struct object_meta *meta, cJSON *take_ref, struct error *err)
 {
     autojson cJSON *patch = cJSON_CreateObject(), *result = NULL;
     cJSON *refs = cJSON_CreateArray();
@@ -197,7 +204,8 @@ static int patch_refs(struct claim_run *run, const struct object_meta *meta, cJS
         return 1; /* it is gone, or another owner was faster */
     if (r < 0)
         return r;
-    return kind_wait_version(run->c->m, run->kind, json_string_at(result, "metadata.resourceVersion"), err);
+    return kind_wait_version(
+        run->c->m, run->kind, json_string_at(result, "metadata.resourceVersion"), err);
 }
 
 static int adopt(struct claim_run *run, const struct object_meta *meta, struct error *err)
@@ -271,7 +279,8 @@ static int claim_all(struct claim_run *run, struct projected_array *ret, struct 
 }
 
 int pods_claim(struct controller *c, enum kind kind, const struct object_meta *owner,
-    const struct selector *selector, claim_filter_fn *filter, struct pod_list *ret, struct error *err)
+    const struct selector *selector, claim_filter_fn *filter, struct pod_list *ret,
+    struct error *err)
 {
     struct claim_run run = {c, kind, KIND_POD, owner, selector, filter, 0};
     struct projected_array array;
@@ -282,8 +291,8 @@ int pods_claim(struct controller *c, enum kind kind, const struct object_meta *o
     return 0;
 }
 
-int objects_claim(struct controller *c, enum kind kind, const struct object_meta *owner, enum kind of,
-    const struct selector *selector, struct projected_array *ret, struct error *err)
+int objects_claim(struct controller *c, enum kind kind, const struct object_meta *owner,
+    enum kind of, const struct selector *selector, struct projected_array *ret, struct error *err)
 {
     struct claim_run run = {c, kind, of, owner, selector, NULL, 0};
     return claim_all(&run, ret, err);
@@ -312,7 +321,8 @@ static bool same_labels(const struct string_map *a, const struct string_map *b)
     if (a->count != b->count)
         return false;
     for (size_t i = 0; i < a->count; i++)
-        if (strcmp(a->pairs[i].key, b->pairs[i].key) || strcmp(a->pairs[i].value, b->pairs[i].value))
+        if (strcmp(a->pairs[i].key, b->pairs[i].key) ||
+            strcmp(a->pairs[i].value, b->pairs[i].value))
             return false;
     return true;
 }

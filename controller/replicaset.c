@@ -1,10 +1,10 @@
 /*
  * Controller "replicaset": keeps spec.replicas active pods that match the selector.
  *
- * reconcile: claim the pods (adopt, release) - create what is missing in slow-start batches, or delete what is too
- * many in the order of pod_deletion_cmp - write the status from a second look. Both return when the
- * informer shows the result, so the next reconcile counts right. Very large steps are cut, so that a changed mind
- * (a new replica count) is noticed between two of them.
+ * reconcile: claim the pods (adopt, release) - create what is missing in slow-start batches, or
+ * delete what is too many in the order of pod_deletion_cmp - write the status from a second look.
+ * Both return when the informer shows the result, so the next reconcile counts right. Very large
+ * steps are cut, so that a changed mind (a new replica count) is noticed between two of them.
  *
  * Upstream: pkg/controller/replicaset.
  */
@@ -27,12 +27,14 @@ static bool is_owned_alike(const struct pod *old, const struct pod *now)
     return a && b && !strcmp(a->uid, b->uid);
 }
 
-/* A big set looks at its pods' news in batches: 1,000 pods turning ready are tens of status writes, not 1,000. */
+/* A big set looks at its pods' news in batches: 1,000 pods turning ready are tens of status writes,
+ * not 1,000. */
 static int64_t batch_delay_ns(struct controller *c, const struct pod *pod)
 {
     const struct owner_ref *owner = object_controller(&pod->meta);
     auto_object const struct replica_set *rs =
-        owner ? kind_get_uid(c->m, KIND_REPLICA_SET, pod->meta.namespace_, owner->name, owner->uid) : NULL;
+        owner ? kind_get_uid(c->m, KIND_REPLICA_SET, pod->meta.namespace_, owner->name, owner->uid)
+              : NULL;
     int64_t delay = rs && rs->status_replicas > 20 ? rs->status_replicas * NS_PER_MS / 10 : 0;
 
     return delay < BATCH_MAX_NS ? delay : BATCH_MAX_NS;
@@ -42,7 +44,8 @@ static void on_pod(struct controller *c, const void *old_object, const void *new
 {
     const struct pod *old = old_object, *now = new_object;
     const struct owner_ref *owner = now ? object_controller(&now->meta) : NULL;
-    int64_t delay = old && now && pod_is_active(old) && pod_is_active(now) ? batch_delay_ns(c, now) : 0;
+    int64_t delay =
+        old && now && pod_is_active(old) && pod_is_active(now) ? batch_delay_ns(c, now) : 0;
 
     if (delay && owner && is_owned_alike(old, now)) {
         autofree char *key = str_format("%s/%s", now->meta.namespace_, owner->name);
@@ -66,8 +69,8 @@ static struct pod_list only_active(const struct pod_list *all)
     return active;
 }
 
-static int claim_active(struct controller *c, const struct replica_set *rs, struct pod_list *ret,
-    struct error *err)
+static int claim_active(
+    struct controller *c, const struct replica_set *rs, struct pod_list *ret, struct error *err)
 {
     auto_selector struct selector *selector = selector_of_json(rs->selector);
     auto_pods struct pod_list all = {0};
@@ -82,9 +85,8 @@ static bool has_all_labels(const struct pod *pod, const cJSON *labels)
 {
     const cJSON *label;
 
-    cJSON_ArrayForEach(label, labels)
-        if (!c_eq(string_map_get(&pod->meta.labels, label->string), cJSON_GetStringValue(label)))
-            return false;
+    cJSON_ArrayForEach(label, labels) if (!c_eq(string_map_get(&pod->meta.labels, label->string),
+                                              cJSON_GetStringValue(label))) return false;
     return true;
 }
 
@@ -134,8 +136,8 @@ static int cmp_node(const void *a, const void *b)
 }
 
 /* The `count` pods that go first. */
-static const struct pod **choose_victims(struct controller *c, const struct replica_set *rs,
-    const struct pod_list *pods, size_t count)
+static const struct pod **choose_victims(
+    struct controller *c, const struct replica_set *rs, const struct pod_list *pods, size_t count)
 {
     autofree struct ranked_pod *ranked = xcalloc(pods->count + 1, sizeof(*ranked));
     const struct pod **victims = xcalloc(count + 1, sizeof(*victims));
@@ -198,14 +200,15 @@ static int write_status(struct controller *c, const struct replica_set *rs, cons
     cJSON *patch = json_make("{\"status\":{\"replicas\":%lld,\"fullyLabeledReplicas\":%lld,"
                              "\"readyReplicas\":%lld,\"availableReplicas\":%lld,"
                              "\"observedGeneration\":%lld}}",
-        (long long)n->replicas, (long long)n->labelled, (long long)n->ready, (long long)n->available,
-        (long long)rs->meta.generation);
+        (long long)n->replicas, (long long)n->labelled, (long long)n->ready,
+        (long long)n->available, (long long)rs->meta.generation);
     if (changed)
         json_set_at(patch, "status.conditions", steal(&conditions));
     return object_patch(c->m, KIND_REPLICA_SET, &rs->meta, "status", patch, err);
 }
 
-static int reconcile(struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
+static int reconcile(
+    struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
 {
     auto_object const struct replica_set *rs = kind_get_key(c->m, KIND_REPLICA_SET, key);
     if (!rs)

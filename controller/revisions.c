@@ -53,16 +53,18 @@ static bool has_data(const struct revision *r, const cJSON *data)
 static cJSON *build(enum kind kind, const struct object_meta *owner, const cJSON *data,
     const char *hash, int64_t number)
 {
-    cJSON *object = json_make("{\"apiVersion\":\"apps/v1\",\"kind\":\"ControllerRevision\",\"metadata\":{"
-                              "\"name\":\"%s-%s\",\"namespace\":\"%s\"},\"revision\":%lld}",
-        owner->name, hash, owner->namespace_, (long long)number);
+    cJSON *object =
+        json_make("{\"apiVersion\":\"apps/v1\",\"kind\":\"ControllerRevision\",\"metadata\":{"
+                  "\"name\":\"%s-%s\",\"namespace\":\"%s\"},\"revision\":%lld}",
+            owner->name, hash, owner->namespace_, (long long)number);
     const cJSON *labels = json_path(data, "spec.template.metadata.labels");
     cJSON *own_labels = labels ? cJSON_Duplicate(labels, true) : cJSON_CreateObject();
     cJSON *annotations = cJSON_CreateObject(), *owners = cJSON_CreateArray();
 
     json_set_string(own_labels, HASH_LABEL, hash);
     for (size_t i = 0; i < owner->annotations.count; i++)
-        json_set_string(annotations, owner->annotations.pairs[i].key, owner->annotations.pairs[i].value);
+        json_set_string(
+            annotations, owner->annotations.pairs[i].key, owner->annotations.pairs[i].value);
     cJSON_AddItemToArray(owners, controller_ref_json(kind, owner));
     json_set_at(object, "metadata.labels", own_labels);
     json_set_at(object, "metadata.annotations", annotations);
@@ -81,8 +83,10 @@ static void append(struct history *h, const void *take_revision)
 static int name_taken(struct controller *c, const struct object_meta *owner, const char *name,
     const cJSON *data, struct history *h, struct error *err)
 {
-    struct api_ref ref = {.group_version = "apps/v1", .plural = "controllerrevisions",
-        .namespace_ = owner->namespace_, .name = name};
+    struct api_ref ref = {.group_version = "apps/v1",
+        .plural = "controllerrevisions",
+        .namespace_ = owner->namespace_,
+        .name = name};
     autojson cJSON *live = NULL;
 
     if (api_get(manager_client(c->m), &ref, &live, err) < 0)
@@ -101,7 +105,8 @@ static int name_taken(struct controller *c, const struct object_meta *owner, con
 static int create(struct controller *c, enum kind kind, const struct object_meta *owner,
     const cJSON *data, int64_t number, struct history *h, struct error *err)
 {
-    struct api_ref ref = {.group_version = "apps/v1", .plural = "controllerrevisions",
+    struct api_ref ref = {.group_version = "apps/v1",
+        .plural = "controllerrevisions",
         .namespace_ = owner->namespace_};
 
     while (!h->update) {
@@ -124,8 +129,8 @@ static int create(struct controller *c, enum kind kind, const struct object_meta
     return 0;
 }
 
-static int renumber(struct controller *c, struct history *h, size_t index, int64_t number,
-    struct error *err)
+static int renumber(
+    struct controller *c, struct history *h, size_t index, int64_t number, struct error *err)
 {
     const struct revision *r = h->all.objects[index];
     const struct revision *fresh;

@@ -1,8 +1,9 @@
 /*
  * ControllerRevisions: the history of the pod templates of a StatefulSet or DaemonSet.
  *
- * A revision's data is the patch that brings a template back: {"spec": {"template": {..., "$patch": "replace"}}}.
- * An older revision that equals the present template gets the next number instead of a copy (rollback).
+ * A revision's data is the patch that brings a template back: {"spec": {"template": {..., "$patch":
+ * "replace"}}}. An older revision that equals the present template gets the next number instead of
+ * a copy (rollback).
  */
 #pragma once
 
@@ -16,10 +17,11 @@ struct history {
     int64_t collisions;            /* the owner's collisionCount, perhaps raised */
 };
 
-/* Claims the owner's revisions and finds, renumbers or makes the one of `template`. labels: those of the template. */
+/* Claims the owner's revisions and finds, renumbers or makes the one of `template`. labels: those
+ * of the template. */
 int history_load(struct controller *c, enum kind kind, const struct object_meta *owner,
-    const char *selector, const char *template, const struct opt_int *collisions, struct history *ret,
-    struct error *err);
+    const char *selector, const char *template, const struct opt_int *collisions,
+    struct history *ret, struct error *err);
 void revisions_done(struct history *h);
 const struct revision *history_find(const struct history *h, const char *name); /* or NULL */
 

@@ -1,6 +1,7 @@
 /*
- * Controller "root-ca-certificate-publisher": the ConfigMap kube-root-ca.crt in every namespace, so that pods can
- * verify the API server. It is made again when it is deleted and repaired when its content is changed.
+ * Controller "root-ca-certificate-publisher": the ConfigMap kube-root-ca.crt in every namespace, so
+ * that pods can verify the API server. It is made again when it is deleted and repaired when its
+ * content is changed.
  *
  * Keys are namespace names. Upstream: pkg/controller/certificates/rootcacertpublisher.
  */
@@ -75,7 +76,8 @@ static int repair(struct controller *c, const struct root_ca *map, struct error 
     return r == -ERR_NOT_FOUND ? 0 : r;
 }
 
-static int reconcile(struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
+static int reconcile(
+    struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
 {
     auto_object const struct namespace *ns = kind_get(c->m, KIND_NAMESPACE, "", key);
     auto_object const struct root_ca *map = kind_get(c->m, KIND_ROOT_CA, key, NAME);
@@ -85,13 +87,16 @@ static int reconcile(struct controller *c, const char *key, int64_t *ret_again_n
         return 0;
     if (map)
         return is_right(c, map) ? 0 : repair(c, map, err);
-    autojson cJSON *object = json_make(
-        "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"" NAME
-        "\",\"namespace\":\"%s\",\"annotations\":{\"kubernetes.io/description\":\"Contains a CA bundle "
-        "that can be used to verify the kube-apiserver when using internal endpoints such as the internal "
-        "service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of "
-        "Kubernetes clusters.\"}}}",
-        key);
+    autojson cJSON *object =
+        json_make("{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"" NAME
+                  "\",\"namespace\":\"%s\",\"annotations\":{\"kubernetes.io/"
+                  "description\":\"Contains a CA bundle "
+                  "that can be used to verify the kube-apiserver when using internal endpoints "
+                  "such as the internal "
+                  "service IP or kubernetes.default.svc. No other usage is guaranteed across "
+                  "distributions of "
+                  "Kubernetes clusters.\"}}}",
+            key);
     json_set(object, "data", data_json(c));
     int r = api_create(manager_client(c->m), &ref, object, NULL, err);
     if (r == -ERR_ALREADY_EXISTS || r == -ERR_NOT_FOUND || (r < 0 && is_terminating_namespace(err)))

@@ -1,5 +1,6 @@
 /*
- * Controller "serviceaccount": the ServiceAccount "default" in every namespace that is not being deleted.
+ * Controller "serviceaccount": the ServiceAccount "default" in every namespace that is not being
+ * deleted.
  *
  * Keys are namespace names. Upstream: pkg/controller/serviceaccount/serviceaccounts_controller.go.
  */
@@ -20,7 +21,8 @@ static void on_account(struct controller *c, const void *old_object, const void 
         workqueue_add(c->queue, old_meta->namespace_);
 }
 
-static int reconcile(struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
+static int reconcile(
+    struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
 {
     auto_object const struct namespace *ns = kind_get(c->m, KIND_NAMESPACE, "", key);
     auto_object const struct service_account *account =

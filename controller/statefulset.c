@@ -1,9 +1,9 @@
 /*
  * Controller "statefulset": pods with fixed names, started, stopped and updated in order.
  *
- * reconcile: claim the pods and the history - plan a round (statefulset_plan.c) - carry it out; each write is
- * seen by the informer before the status is counted. A pod's name is its identity: a pod is made only when no
- * object of its name is there, so two of one identity never exist.
+ * reconcile: claim the pods and the history - plan a round (statefulset_plan.c) - carry it out;
+ * each write is seen by the informer before the status is counted. A pod's name is its identity: a
+ * pod is made only when no object of its name is there, so two of one identity never exist.
  *
  * Upstream: pkg/controller/statefulset.
  */
@@ -57,12 +57,17 @@ static struct sts_view view_of(const struct round *r)
     autojson cJSON *status = json_of_text(set->status);
 
     return (struct sts_view){.replicas = set->replicas.set ? set->replicas.value : 1,
-        .start = set->start_ordinal.value, .partition = set->partition,
+        .start = set->start_ordinal.value,
+        .partition = set->partition,
         .parallel = !strcmp(set->pod_management, "Parallel"),
-        .on_delete = !strcmp(set->strategy, "OnDelete"), .deleting = set->meta.deletion_ns != 0,
-        .min_ready_seconds = set->min_ready_seconds, .now_ns = env_wall_ns(manager_env(r->c->m)),
-        .current_revision = r->current->meta.name, .update_revision = r->history.update->meta.name,
-        .current_replicas = json_int64_at(status, "currentReplicas", 0), .pods = r->pods.pods,
+        .on_delete = !strcmp(set->strategy, "OnDelete"),
+        .deleting = set->meta.deletion_ns != 0,
+        .min_ready_seconds = set->min_ready_seconds,
+        .now_ns = env_wall_ns(manager_env(r->c->m)),
+        .current_revision = r->current->meta.name,
+        .update_revision = r->history.update->meta.name,
+        .current_replicas = json_int64_at(status, "currentReplicas", 0),
+        .pods = r->pods.pods,
         .pod_count = r->pods.count};
 }
 
@@ -71,9 +76,11 @@ static struct sts_view view_of(const struct round *r)
 static int create_pod(struct round *r, const struct sts_step *step, struct error *err)
 {
     const struct stateful_set *set = r->set;
-    struct api_ref ref = {.group_version = "v1", .plural = "pods", .namespace_ = set->meta.namespace_};
-    autojson cJSON *pod =
-        sts_pod_json(set, step->updated ? r->history.update : r->current, step->ordinal), *made = NULL;
+    struct api_ref ref = {
+        .group_version = "v1", .plural = "pods", .namespace_ = set->meta.namespace_};
+    autojson cJSON *pod = sts_pod_json(
+                       set, step->updated ? r->history.update : r->current, step->ordinal),
+                   *made = NULL;
     const char *name = json_string_at(pod, "metadata.name");
 
     if (sts_claim_is_stale(r->c, set, step->ordinal))
@@ -84,12 +91,14 @@ static int create_pod(struct round *r, const struct sts_step *step, struct error
     if (result < 0) {
         if (result != -ERR_ALREADY_EXISTS && !is_terminating_namespace(err))
             controller_event(r->c, KIND_STATEFUL_SET, &set->meta, EVENT_WARNING, "FailedCreate",
-                "create Pod %s in StatefulSet %s failed error: %s", name, set->meta.name, err->text);
+                "create Pod %s in StatefulSet %s failed error: %s", name, set->meta.name,
+                err->text);
         return result;
     }
     controller_event(r->c, KIND_STATEFUL_SET, &set->meta, EVENT_NORMAL, "SuccessfulCreate",
         "create Pod %s in StatefulSet %s successful", name, set->meta.name);
-    return kind_wait_version(r->c->m, KIND_POD, json_string_at(made, "metadata.resourceVersion"), err);
+    return kind_wait_version(
+        r->c->m, KIND_POD, json_string_at(made, "metadata.resourceVersion"), err);
 }
 
 static int delete_pod(struct round *r, const struct sts_step *step, struct error *err)
@@ -99,7 +108,8 @@ static int delete_pod(struct round *r, const struct sts_step *step, struct error
 
     if (object_delete(r->c->m, KIND_POD, meta, NULL, err) < 0) {
         controller_event(r->c, KIND_STATEFUL_SET, &set->meta, EVENT_WARNING, "FailedDelete",
-            "delete Pod %s in StatefulSet %s failed error: %s", meta->name, set->meta.name, err->text);
+            "delete Pod %s in StatefulSet %s failed error: %s", meta->name, set->meta.name,
+            err->text);
         return -(int)err->code;
     }
     controller_event(r->c, KIND_STATEFUL_SET, &set->meta, EVENT_NORMAL, "SuccessfulDelete",
@@ -170,7 +180,8 @@ static int write_status(struct round *r, int64_t *again_ns, struct error *err)
     json_set_string(status, "currentRevision", current);
     json_set_string(status, "updateRevision", view.update_revision);
     json_set(status, "collisionCount", json_new_int64(r->history.collisions));
-    int result = object_status_write(r->c->m, KIND_STATEFUL_SET, &r->set->meta, r->set->status, status, err);
+    int result =
+        object_status_write(r->c->m, KIND_STATEFUL_SET, &r->set->meta, r->set->status, status, err);
     return result == -ERR_NOT_FOUND ? 0 : result;
 }
 
@@ -191,9 +202,8 @@ static int sync(struct round *r, int64_t *again_ns, struct error *err)
     const struct stateful_set *set = r->set;
     struct error acted;
 
-    if (claim(r, err) < 0 ||
-        history_load(r->c, KIND_STATEFUL_SET, &set->meta, set->selector, set->template,
-            &set->collision_count, &r->history, err) < 0)
+    if (claim(r, err) < 0 || history_load(r->c, KIND_STATEFUL_SET, &set->meta, set->selector,
+                                 set->template, &set->collision_count, &r->history, err) < 0)
         return -(int)err->code;
     r->current = history_find(&r->history, set->current_revision);
     if (!r->current)
@@ -208,7 +218,8 @@ static int sync(struct round *r, int64_t *again_ns, struct error *err)
     return history_truncate(r->c, &r->history, &set->revision_history_limit, is_live, r, err);
 }
 
-static int reconcile(struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
+static int reconcile(
+    struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
 {
     auto_object const struct stateful_set *set = kind_get_key(c->m, KIND_STATEFUL_SET, key);
     struct round r = {.c = c, .set = set};
@@ -228,7 +239,7 @@ const struct controller_info controller_statefulset = {
     .component = "statefulset-controller",
     .workers = 2,
     .watch_count = 4,
-    .watches = {{KIND_STATEFUL_SET, controller_on_object}, {KIND_POD, on_pod}, {KIND_REVISION, NULL},
-        {KIND_CLAIM, NULL}},
+    .watches = {{KIND_STATEFUL_SET, controller_on_object}, {KIND_POD, on_pod},
+        {KIND_REVISION, NULL}, {KIND_CLAIM, NULL}},
     .reconcile = reconcile,
 };

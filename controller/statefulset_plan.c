@@ -1,10 +1,11 @@
 /*
  * What a StatefulSet does next: see statefulset.h.
  *
- * Wanted ordinals are [start, start + replicas). In order, from the lowest: a finished pod is deleted (to be made
- * again), a missing one is made. OrderedReady stops at the first that is not running, ready and available.
- * Only then surplus pods go, from the highest, and only then pods of an old revision, from the highest down to the
- * partition, one at a time while all above are healthy. Parallel does all of a kind at once, but updates one at a time.
+ * Wanted ordinals are [start, start + replicas). In order, from the lowest: a finished pod is
+ * deleted (to be made again), a missing one is made. OrderedReady stops at the first that is not
+ * running, ready and available. Only then surplus pods go, from the highest, and only then pods of
+ * an old revision, from the highest down to the partition, one at a time while all above are
+ * healthy. Parallel does all of a kind at once, but updates one at a time.
  *
  * Upstream: stateful_set_control.go.
  */
@@ -39,7 +40,8 @@ static bool is_running_and_ready(const struct pod *pod)
 
 static bool is_available(const struct sts_view *v, const struct pod *pod, int64_t *again_ns)
 {
-    return is_running_and_ready(pod) && pod_is_available(pod, v->min_ready_seconds, v->now_ns, again_ns);
+    return is_running_and_ready(pod) &&
+           pod_is_available(pod, v->min_ready_seconds, v->now_ns, again_ns);
 }
 
 static bool is_healthy(const struct pod *pod)
@@ -69,12 +71,14 @@ static bool needs_current_revision(const struct sts_view *v, int64_t ordinal)
 }
 
 /* Wanted pods, lowest first. true: nothing further may happen in this round. */
-static bool plan_replicas(const struct sts_view *v, struct sts_step *steps, size_t *n, int64_t *again_ns)
+static bool plan_replicas(
+    const struct sts_view *v, struct sts_step *steps, size_t *n, int64_t *again_ns)
 {
     for (int64_t ordinal = v->start; ordinal < v->start + v->replicas; ordinal++) {
         const struct pod *pod = find(v, ordinal);
         if (!pod) {
-            steps[(*n)++] = (struct sts_step){.action = STS_CREATE, .ordinal = ordinal,
+            steps[(*n)++] = (struct sts_step){.action = STS_CREATE,
+                .ordinal = ordinal,
                 .updated = !needs_current_revision(v, ordinal)};
             if (!v->parallel)
                 return true;
@@ -124,7 +128,8 @@ static const struct pod *highest_condemned(const struct sts_view *v, int64_t bel
     return highest;
 }
 
-static bool plan_condemned(const struct sts_view *v, struct sts_step *steps, size_t *n, int64_t *again_ns)
+static bool plan_condemned(
+    const struct sts_view *v, struct sts_step *steps, size_t *n, int64_t *again_ns)
 {
     const struct pod *unhealthy = first_unhealthy(v), *pod;
     bool any = false;
@@ -138,14 +143,16 @@ static bool plan_condemned(const struct sts_view *v, struct sts_step *steps, siz
         }
         if (!v->parallel && pod != unhealthy && !is_available(v, pod, again_ns))
             return true;
-        steps[(*n)++] = (struct sts_step){.action = STS_DELETE, .ordinal = ordinal_of(pod), .pod = pod};
+        steps[(*n)++] =
+            (struct sts_step){.action = STS_DELETE, .ordinal = ordinal_of(pod), .pod = pod};
         if (!v->parallel)
             return true;
     }
     return any && v->parallel && *n > 0;
 }
 
-static void plan_update(const struct sts_view *v, struct sts_step *steps, size_t *n, int64_t *again_ns)
+static void plan_update(
+    const struct sts_view *v, struct sts_step *steps, size_t *n, int64_t *again_ns)
 {
     int64_t lowest = v->start + (v->partition.set ? v->partition.value : 0);
 

@@ -1,9 +1,10 @@
 /*
  * A StatefulSet's pods and their claims: see statefulset.h.
  *
- * Pod SET-N has the labels pod-name, pod-index and controller-revision-hash, hostname SET-N, subdomain serviceName, and for
- * each claim template T a volume T on the claim T-SET-N. Claims outlive the pod unless the retention policy
- * makes the set (whenDeleted) or the condemned pod (whenScaled) their owner.
+ * Pod SET-N has the labels pod-name, pod-index and controller-revision-hash, hostname SET-N,
+ * subdomain serviceName, and for each claim template T a volume T on the claim T-SET-N. Claims
+ * outlive the pod unless the retention policy makes the set (whenDeleted) or the condemned pod
+ * (whenScaled) their owner.
  */
 #include "common/log.h"
 #include "controller/pods.h"
@@ -86,7 +87,8 @@ static void add_volumes(const struct stateful_set *set, cJSON *spec, int64_t ord
     }
 }
 
-cJSON *sts_pod_json(const struct stateful_set *set, const struct revision *revision, int64_t ordinal)
+cJSON *sts_pod_json(
+    const struct stateful_set *set, const struct revision *revision, int64_t ordinal)
 {
     autojson cJSON *template = revision_template(revision);
     cJSON *pod = pod_from_template(template, KIND_STATEFUL_SET, &set->meta);
@@ -108,16 +110,16 @@ cJSON *sts_pod_json(const struct stateful_set *set, const struct revision *revis
     return pod;
 }
 
-int sts_restore_identity(struct controller *c, const struct stateful_set *set, const struct pod *pod,
-    struct error *err)
+int sts_restore_identity(
+    struct controller *c, const struct stateful_set *set, const struct pod *pod, struct error *err)
 {
     const char *dash = strrchr(pod->meta.name, '-');
 
     if (c_eq(string_map_get(&pod->meta.labels, POD_NAME_LABEL), pod->meta.name) &&
         (!dash || c_eq(string_map_get(&pod->meta.labels, POD_INDEX_LABEL), dash + 1)))
         return 0;
-    cJSON *patch = json_make("{\"metadata\":{\"labels\":{\"" POD_NAME_LABEL "\":\"%s\",\"" POD_INDEX_LABEL
-                             "\":\"%s\"}}}",
+    cJSON *patch = json_make("{\"metadata\":{\"labels\":{\"" POD_NAME_LABEL
+                             "\":\"%s\",\"" POD_INDEX_LABEL "\":\"%s\"}}}",
         pod->meta.name, dash ? dash + 1 : "");
     return object_patch(c->m, KIND_POD, &pod->meta, NULL, patch, err);
 }
@@ -137,9 +139,11 @@ static cJSON *owner_list(enum kind kind, const struct object_meta *owner)
 static int make_claim(struct controller *c, const struct stateful_set *set, const cJSON *template,
     const char *name, struct error *err)
 {
-    struct api_ref ref = {.group_version = "v1", .plural = "persistentvolumeclaims",
+    struct api_ref ref = {.group_version = "v1",
+        .plural = "persistentvolumeclaims",
         .namespace_ = set->meta.namespace_};
-    autojson cJSON *claim = cJSON_Duplicate(template, true), *selector = json_of_text(set->selector);
+    autojson cJSON *claim = cJSON_Duplicate(template, true),
+                   *selector = json_of_text(set->selector);
     autojson cJSON *made = NULL;
     cJSON *metadata = member(claim, "metadata"), *labels = member(metadata, "labels"), *label;
 
@@ -148,9 +152,8 @@ static int make_claim(struct controller *c, const struct stateful_set *set, cons
     json_remove(claim, "status");
     json_set_string(metadata, "name", name);
     json_set_string(metadata, "namespace", set->meta.namespace_);
-    cJSON_ArrayForEach(label, json_get(selector, "matchLabels"))
-        if (cJSON_IsString(label))
-            json_set_string(labels, label->string, label->valuestring);
+    cJSON_ArrayForEach(label, json_get(selector, "matchLabels")) if (cJSON_IsString(label))
+        json_set_string(labels, label->string, label->valuestring);
     if (!strcmp(set->when_deleted, "Delete"))
         json_set(metadata, "ownerReferences", owner_list(KIND_STATEFUL_SET, &set->meta));
     int r = api_create(manager_client(c->m), &ref, claim, &made, err);
@@ -163,14 +166,15 @@ static int make_claim(struct controller *c, const struct stateful_set *set, cons
     }
     controller_event(c, KIND_STATEFUL_SET, &set->meta, EVENT_NORMAL, "SuccessfulCreate",
         "create Claim %s in StatefulSet %s success", name, set->meta.name);
-    return kind_wait_version(c->m, KIND_CLAIM, json_string_at(made, "metadata.resourceVersion"), err);
+    return kind_wait_version(
+        c->m, KIND_CLAIM, json_string_at(made, "metadata.resourceVersion"), err);
 }
 
 typedef int claim_fn(struct controller *c, const struct stateful_set *set, const cJSON *template,
     const char *name, const struct claim *claim, void *arg, struct error *err);
 
-static int each_claim(struct controller *c, const struct stateful_set *set, int64_t ordinal, claim_fn *fn,
-    void *arg, struct error *err)
+static int each_claim(struct controller *c, const struct stateful_set *set, int64_t ordinal,
+    claim_fn *fn, void *arg, struct error *err)
 {
     autojson cJSON *templates = claim_templates(set);
     const cJSON *template;
@@ -197,8 +201,8 @@ static int make_missing(struct controller *c, const struct stateful_set *set, co
     return claim ? 0 : make_claim(c, set, template, name, err);
 }
 
-int sts_make_claims(struct controller *c, const struct stateful_set *set, int64_t ordinal,
-    struct error *err)
+int sts_make_claims(
+    struct controller *c, const struct stateful_set *set, int64_t ordinal, struct error *err)
 {
     return each_claim(c, set, ordinal, make_missing, NULL, err);
 }
@@ -229,7 +233,8 @@ static int retain(struct controller *c, const struct stateful_set *set, const cJ
 
     if (!claim)
         return 0;
-    bool has_set = owned_by(claim, set->meta.uid), has_pod = r->pod && owned_by(claim, r->pod->meta.uid);
+    bool has_set = owned_by(claim, set->meta.uid),
+         has_pod = r->pod && owned_by(claim, r->pod->meta.uid);
     if (has_set == by_set && has_pod == by_pod)
         return 0;
     if (by_pod)

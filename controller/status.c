@@ -12,13 +12,12 @@ cJSON *merge_diff(const cJSON *old, const cJSON *now)
         if (was && json_equal(was, item))
             continue;
         cJSON *sub = cJSON_IsObject(item) && cJSON_IsObject(was) ? merge_diff(was, item)
-                                                                  : cJSON_Duplicate(item, true);
+                                                                 : cJSON_Duplicate(item, true);
         if (sub)
             json_set(diff, item->string, sub);
     }
-    cJSON_ArrayForEach(item, old)
-        if (!json_get(now, item->string))
-            json_set(diff, item->string, cJSON_CreateNull());
+    cJSON_ArrayForEach(item, old) if (!json_get(now, item->string))
+        json_set(diff, item->string, cJSON_CreateNull());
     if (diff->child)
         return diff;
     cJSON_Delete(diff);
@@ -43,8 +42,8 @@ cJSON *json_of_text(const char *text)
     return tree;
 }
 
-int object_status_write(struct manager *m, enum kind kind, const struct object_meta *meta, const char *old,
-    const cJSON *now, struct error *err)
+int object_status_write(struct manager *m, enum kind kind, const struct object_meta *meta,
+    const char *old, const cJSON *now, struct error *err)
 {
     autojson cJSON *was = json_of_text(old);
     cJSON *diff = merge_diff(was, now);

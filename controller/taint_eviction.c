@@ -1,10 +1,10 @@
 /*
- * Controller "taint-eviction": deletes pods that do not tolerate a NoExecute taint of their node, at once or when
- * their tolerationSeconds are over.
+ * Controller "taint-eviction": deletes pods that do not tolerate a NoExecute taint of their node,
+ * at once or when their tolerationSeconds are over.
  *
- * The time runs from the taint's timeAdded, so that nothing need be remembered. The pod gets the condition
- * DisruptionTarget first, then an ordinary, graceful delete. Mirror pods of a node's own files are left alone:
- * their node would only make them again.
+ * The time runs from the taint's timeAdded, so that nothing need be remembered. The pod gets the
+ * condition DisruptionTarget first, then an ordinary, graceful delete. Mirror pods of a node's own
+ * files are left alone: their node would only make them again.
  *
  * Upstream: pkg/controller/tainteviction.
  */
@@ -25,7 +25,8 @@ bool toleration_matches(const struct pod_toleration *t, const struct node_taint 
 }
 
 /* When the pod must go because of this taint; INT64_MAX: never, 0: now. */
-static int64_t tolerated_until(const struct pod *pod, const struct node_taint *taint, int64_t now_ns)
+static int64_t tolerated_until(
+    const struct pod *pod, const struct node_taint *taint, int64_t now_ns)
 {
     const struct pod_toleration *tolerations = pod->tolerations.items;
     int64_t since = taint->added_ns ? taint->added_ns : now_ns, until = -1;
@@ -77,7 +78,8 @@ static int evict(struct controller *c, const struct pod *pod, struct error *err)
     return r < 0 ? r : object_delete(c->m, KIND_POD, &pod->meta, NULL, err);
 }
 
-static int reconcile(struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
+static int reconcile(
+    struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
 {
     auto_object const struct pod *pod = kind_get_key(c->m, KIND_POD, key);
     int64_t now = env_wall_ns(manager_env(c->m));
@@ -133,8 +135,9 @@ static void on_pod(struct controller *c, const void *old_object, const void *new
 {
     const struct pod *old = old_object, *now = new_object;
 
-    if (!now || !*now->node_name || (old && !strcmp(old->node_name, now->node_name) &&
-                                        old->tolerations.count == now->tolerations.count))
+    if (!now || !*now->node_name ||
+        (old && !strcmp(old->node_name, now->node_name) &&
+            old->tolerations.count == now->tolerations.count))
         return;
     auto_object const struct node *node = kind_get(c->m, KIND_NODE, "", now->node_name);
     if (node && has_no_execute(node))

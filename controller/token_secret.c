@@ -1,11 +1,14 @@
 /*
- * Controller "serviceaccount-token": fills Secrets of type kubernetes.io/service-account-token with a token of the account
- * that their annotation names, the CA and the namespace; deletes those whose account is gone.
+ * Controller "serviceaccount-token": fills Secrets of type kubernetes.io/service-account-token with
+ * a token of the account that their annotation names, the CA and the namespace; deletes those whose
+ * account is gone.
  *
- * The token comes from the API server's TokenRequest, bound to the Secret: it dies with it. It is valid for ten
- * years, since nothing renews what lies in a Secret; pods use projected tokens instead.
+ * The token comes from the API server's TokenRequest, bound to the Secret: it dies with it. It is
+ * valid for ten years, since nothing renews what lies in a Secret; pods use projected tokens
+ * instead.
  *
- * Upstream: pkg/controller/serviceaccount/tokens_controller.go (which signs by itself, without an end).
+ * Upstream: pkg/controller/serviceaccount/tokens_controller.go (which signs by itself, without an
+ * end).
  */
 #include "common/base64.h"
 #include "common/file.h"
@@ -32,16 +35,20 @@ static void add_data(cJSON *patch, const char *key, struct str value)
     strbuf_done(&text);
 }
 
-static int request_token(struct controller *c, const struct token_secret *secret, const char *account,
-    cJSON *patch, struct error *err)
+static int request_token(struct controller *c, const struct token_secret *secret,
+    const char *account, cJSON *patch, struct error *err)
 {
-    struct api_ref ref = {.group_version = "v1", .plural = "serviceaccounts",
-        .namespace_ = secret->meta.namespace_, .name = account, .subresource = "token"};
-    autojson cJSON *request = json_make("{\"apiVersion\":\"authentication.k8s.io/v1\",\"kind\":\"TokenRequest\","
-                                        "\"spec\":{\"audiences\":[],\"expirationSeconds\":" VALID_S
-                                        ",\"boundObjectRef\":{\"apiVersion\":\"v1\",\"kind\":\"Secret\","
-                                        "\"name\":\"%s\",\"uid\":\"%s\"}}}",
-        secret->meta.name, secret->meta.uid);
+    struct api_ref ref = {.group_version = "v1",
+        .plural = "serviceaccounts",
+        .namespace_ = secret->meta.namespace_,
+        .name = account,
+        .subresource = "token"};
+    autojson cJSON *request =
+        json_make("{\"apiVersion\":\"authentication.k8s.io/v1\",\"kind\":\"TokenRequest\","
+                  "\"spec\":{\"audiences\":[],\"expirationSeconds\":" VALID_S
+                  ",\"boundObjectRef\":{\"apiVersion\":\"v1\",\"kind\":\"Secret\","
+                  "\"name\":\"%s\",\"uid\":\"%s\"}}}",
+            secret->meta.name, secret->meta.uid);
     autojson cJSON *answer = NULL;
 
     if (api_call(manager_client(c->m), "POST", &ref, NULL, request, &answer, err) < 0)
@@ -82,7 +89,8 @@ static int fill(struct controller *c, const struct token_secret *secret,
     return r == -ERR_NOT_FOUND ? 0 : r;
 }
 
-static int reconcile(struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
+static int reconcile(
+    struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
 {
     auto_object const struct token_secret *secret = kind_get_key(c->m, KIND_TOKEN_SECRET, key);
     const char *name = secret ? string_map_get(&secret->meta.annotations, ACCOUNT_NAME) : NULL;
@@ -94,8 +102,10 @@ static int reconcile(struct controller *c, const char *key, int64_t *ret_again_n
         kind_get(c->m, KIND_SERVICE_ACCOUNT, secret->meta.namespace_, name);
     if (account && (!uid || !strcmp(uid, account->meta.uid)))
         return secret->has_token && uid ? 0 : fill(c, secret, account, err);
-    struct api_ref ref = {.group_version = "v1", .plural = "serviceaccounts",
-        .namespace_ = secret->meta.namespace_, .name = name};
+    struct api_ref ref = {.group_version = "v1",
+        .plural = "serviceaccounts",
+        .namespace_ = secret->meta.namespace_,
+        .name = name};
     autojson cJSON *live = NULL;
     int r = api_get(manager_client(c->m), &ref, &live, err);
     if (r < 0 && r != -ERR_NOT_FOUND)
@@ -112,7 +122,8 @@ static void on_account(struct controller *c, const void *old_object, const void 
 
     if (old_object && new_object)
         return;
-    auto_objects struct projected_array secrets = kind_list(c->m, KIND_TOKEN_SECRET, account->namespace_);
+    auto_objects struct projected_array secrets =
+        kind_list(c->m, KIND_TOKEN_SECRET, account->namespace_);
     for (size_t i = 0; i < secrets.count; i++) {
         const struct object_meta *secret = secrets.objects[i];
         if (c_eq(string_map_get(&secret->annotations, ACCOUNT_NAME), account->name))

@@ -1,13 +1,17 @@
 /*
- * Writes of the controllers: patches and deletes that name the very object and version they were decided on.
+ * Writes of the controllers: patches and deletes that name the very object and version they were
+ * decided on.
  */
 #include "common/log.h"
 #include "controller/controller.h"
 
-struct api_ref object_api_ref(enum kind kind, const struct object_meta *meta, const char *subresource)
+struct api_ref object_api_ref(
+    enum kind kind, const struct object_meta *meta, const char *subresource)
 {
-    return (struct api_ref){.group_version = kinds[kind].group_version, .plural = kinds[kind].plural,
-        .namespace_ = *meta->namespace_ ? meta->namespace_ : NULL, .name = meta->name,
+    return (struct api_ref){.group_version = kinds[kind].group_version,
+        .plural = kinds[kind].plural,
+        .namespace_ = *meta->namespace_ ? meta->namespace_ : NULL,
+        .name = meta->name,
         .subresource = subresource};
 }
 
@@ -30,8 +34,8 @@ int object_delete(struct manager *m, enum kind kind, const struct object_meta *m
     const char *propagation, struct error *err)
 {
     struct api_ref ref = object_api_ref(kind, meta, NULL);
-    struct api_delete_options options = {.uid = meta->uid, .propagation = propagation,
-        .grace_seconds = -1};
+    struct api_delete_options options = {
+        .uid = meta->uid, .propagation = propagation, .grace_seconds = -1};
     int r = api_delete(manager_client(m), &ref, &options, NULL, err);
 
     if (r == -ERR_NOT_FOUND || r == -ERR_CONFLICT) /* gone, or another object has the name now */

@@ -9,7 +9,8 @@ static const char *const nodes[] = {"system:nodes", NULL};
 static const char *const masters[] = {"system:masters", NULL};
 static const char *const names[] = {"DNS:n1", "IP:10.0.0.1", NULL};
 
-static const struct csr *make(const struct pki_subject *subject, const char *signer, const char *usages)
+static const struct csr *make(
+    const struct pki_subject *subject, const char *signer, const char *usages)
 {
     char *key = NULL, *pem = NULL;
     struct error err;
@@ -20,7 +21,8 @@ static const struct csr *make(const struct pki_subject *subject, const char *sig
     strbuf_init(&text, 0);
     base64_encode(str_of(pem), &text);
     const struct csr *csr = object_of(KIND_CSR,
-        "{\"metadata\":{\"name\":\"c\"},\"spec\":{\"request\":\"%s\",\"signerName\":\"%s\",\"username\":"
+        "{\"metadata\":{\"name\":\"c\"},\"spec\":{\"request\":\"%s\",\"signerName\":\"%s\","
+        "\"username\":"
         "\"system:node:n1\",\"usages\":%s}}",
         text.data, signer, usages);
     strbuf_done(&text);
@@ -55,7 +57,8 @@ static void test_rules(void)
     };
 
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
-        struct pki_subject subject = {.common_name = cases[i].name, .organizations = cases[i].organizations,
+        struct pki_subject subject = {.common_name = cases[i].name,
+            .organizations = cases[i].organizations,
             .alt_names = cases[i].alt_names};
         const struct csr *csr = make(&subject, cases[i].signer, cases[i].usages);
         struct pki_request request;
@@ -75,17 +78,21 @@ static void test_rules(void)
 
 static void test_addresses(void)
 {
-    struct pki_subject subject = {.common_name = "system:node:n1", .organizations = nodes, .alt_names = names};
+    struct pki_subject subject = {
+        .common_name = "system:node:n1", .organizations = nodes, .alt_names = names};
     const struct csr *csr = make(&subject, SIGNER_KUBELET_SERVING, SERVER);
-    const struct node *right = object_of(KIND_NODE,
-        "{\"metadata\":{\"name\":\"n1\"},\"status\":{\"addresses\":[{\"type\":\"InternalIP\",\"address\":\"10.0.0.1\"},"
-        "{\"type\":\"Hostname\",\"address\":\"n1\"}]}}");
-    const struct node *wrong = object_of(KIND_NODE,
-        "{\"metadata\":{\"name\":\"n1\"},\"status\":{\"addresses\":[{\"type\":\"InternalIP\",\"address\":\"10.0.0.2\"},"
-        "{\"type\":\"Hostname\",\"address\":\"n1\"}]}}");
-    const struct node *other = object_of(KIND_NODE,
-        "{\"metadata\":{\"name\":\"n2\"},\"status\":{\"addresses\":[{\"type\":\"InternalIP\",\"address\":\"10.0.0.1\"},"
-        "{\"type\":\"Hostname\",\"address\":\"n1\"}]}}");
+    const struct node *right =
+        object_of(KIND_NODE, "{\"metadata\":{\"name\":\"n1\"},\"status\":{\"addresses\":[{\"type\":"
+                             "\"InternalIP\",\"address\":\"10.0.0.1\"},"
+                             "{\"type\":\"Hostname\",\"address\":\"n1\"}]}}");
+    const struct node *wrong =
+        object_of(KIND_NODE, "{\"metadata\":{\"name\":\"n1\"},\"status\":{\"addresses\":[{\"type\":"
+                             "\"InternalIP\",\"address\":\"10.0.0.2\"},"
+                             "{\"type\":\"Hostname\",\"address\":\"n1\"}]}}");
+    const struct node *other =
+        object_of(KIND_NODE, "{\"metadata\":{\"name\":\"n2\"},\"status\":{\"addresses\":[{\"type\":"
+                             "\"InternalIP\",\"address\":\"10.0.0.1\"},"
+                             "{\"type\":\"Hostname\",\"address\":\"n1\"}]}}");
     struct pki_request request;
     struct error err;
     char *pem = NULL;

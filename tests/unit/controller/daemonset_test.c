@@ -6,8 +6,9 @@
 #include "tests/unit/controller/objects.h"
 
 /*
- * One word a node: '!' should not run, '?' may stay but not start; then a letter a pod: R ready and new, r ready and old, N new and not
- * ready, n old and not ready, T terminating, F failed. Result: "+i" create on node i, "-i" delete a pod of node i.
+ * One word a node: '!' should not run, '?' may stay but not start; then a letter a pod: R ready and
+ * new, r ready and old, N new and not ready, n old and not ready, T terminating, F failed. Result:
+ * "+i" create on node i, "-i" delete a pod of node i.
  */
 static const struct {
     const char *nodes;
@@ -34,7 +35,8 @@ static const struct {
 static const struct pod *pod_of(char letter, int number)
 {
     return object_of(KIND_POD,
-        "{\"metadata\":{\"name\":\"p%d\",%s\"labels\":{\"controller-revision-hash\":\"%s\"}},\"status\":{"
+        "{\"metadata\":{\"name\":\"p%d\",%s\"labels\":{\"controller-revision-hash\":\"%s\"}},"
+        "\"status\":{"
         "\"phase\":\"%s\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"%s\"}]}}",
         number, letter == 'T' ? "\"deletionTimestamp\":\"2026-01-01T00:00:00Z\"," : "",
         strchr("rn", letter) ? "old" : "new", letter == 'F' ? "Failed" : "Running",
@@ -48,14 +50,19 @@ static void run(size_t i, char *out, size_t bytes)
     const char *created[8];
     size_t node_count = 0, pod_count = 0, used = 0, owner[8];
     struct daemon_plan plan = {.create = created, .remove = removed};
-    struct daemon_update update = {.rolling = true, .max_unavailable = cases[i].unavailable,
-        .max_surge = cases[i].surge, .hash = "new", .now_ns = INT64_MAX / 2};
+    struct daemon_update update = {.rolling = true,
+        .max_unavailable = cases[i].unavailable,
+        .max_surge = cases[i].surge,
+        .hash = "new",
+        .now_ns = INT64_MAX / 2};
     static const char *const names[] = {"0", "1", "2", "3"};
 
     for (const char *p = cases[i].nodes; *p; node_count++) {
         struct daemon_node *n = &nodes[node_count];
-        *n = (struct daemon_node){.name = names[node_count], .should_run = *p != '!' && *p != '?',
-            .may_stay = *p != '!', .pods = &pods[pod_count]};
+        *n = (struct daemon_node){.name = names[node_count],
+            .should_run = *p != '!' && *p != '?',
+            .may_stay = *p != '!',
+            .pods = &pods[pod_count]};
         for (; *p && *p != ' '; p++)
             if (!strchr("!?_", *p)) {
                 owner[pod_count] = node_count;
@@ -72,7 +79,8 @@ static void run(size_t i, char *out, size_t bytes)
     for (size_t k = 0; k < plan.remove_count; k++)
         for (size_t p = 0; p < pod_count; p++)
             if (pods[p] == removed[k])
-                used += (size_t)snprintf(out + used, bytes - used, "%s-%zu", used ? " " : "", owner[p]);
+                used +=
+                    (size_t)snprintf(out + used, bytes - used, "%s-%zu", used ? " " : "", owner[p]);
     for (size_t k = 0; k < pod_count; k++)
         projected_unref(pods[k]);
 }
@@ -92,10 +100,12 @@ static void test_plans(void)
 
 static void test_match(void)
 {
-    const struct node *node = object_of(KIND_NODE,
-        "{\"metadata\":{\"name\":\"n1\",\"labels\":{\"zone\":\"a\",\"cpus\":\"8\"}},\"spec\":{\"taints\":["
-        "{\"key\":\"k\",\"value\":\"v\",\"effect\":\"NoSchedule\"},{\"key\":\"node.kubernetes.io/not-ready\","
-        "\"effect\":\"NoExecute\"}]}}");
+    const struct node *node =
+        object_of(KIND_NODE, "{\"metadata\":{\"name\":\"n1\",\"labels\":{\"zone\":\"a\",\"cpus\":"
+                             "\"8\"}},\"spec\":{\"taints\":["
+                             "{\"key\":\"k\",\"value\":\"v\",\"effect\":\"NoSchedule\"},{\"key\":"
+                             "\"node.kubernetes.io/not-ready\","
+                             "\"effect\":\"NoExecute\"}]}}");
     static const struct {
         const char *spec;
         bool affinity, schedule;
@@ -108,7 +118,8 @@ static void test_match(void)
         {"{\"nodeSelector\":{\"zone\":\"b\"}}", false, false},
         {"{\"nodeName\":\"n2\"}", false, false},
         {"{\"affinity\":{\"nodeAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":{"
-         "\"nodeSelectorTerms\":[{\"matchExpressions\":[{\"key\":\"cpus\",\"operator\":\"Gt\",\"values\":"
+         "\"nodeSelectorTerms\":[{\"matchExpressions\":[{\"key\":\"cpus\",\"operator\":\"Gt\","
+         "\"values\":"
          "[\"4\"]},{\"key\":\"gpu\",\"operator\":\"DoesNotExist\"}]}]}}}}",
             true, false},
         {"{\"affinity\":{\"nodeAffinity\":{\"requiredDuringSchedulingIgnoredDuringExecution\":{"

@@ -6,19 +6,26 @@
 
 static void test_ports(void)
 {
-    const struct pod *pod = object_of(KIND_POD,
-        "{\"metadata\":{\"name\":\"p\",\"labels\":{\"app\":\"x\",\"v\":\"1\"}},\"spec\":{\"containers\":[{\"name\":\"c\","
-        "\"ports\":[{\"name\":\"web\",\"containerPort\":8080,\"protocol\":\"TCP\"},{\"name\":\"web\","
-        "\"containerPort\":9090,\"protocol\":\"UDP\"}]}]},\"status\":{\"podIP\":\"10.0.0.1\",\"podIPs\":["
-        "{\"ip\":\"10.0.0.1\"},{\"ip\":\"fd00::1\"}]}}");
-    const struct service *service = object_of(KIND_SERVICE,
-        "{\"metadata\":{\"name\":\"s\"},\"spec\":{\"selector\":{\"app\":\"x\"},\"ports\":[{\"name\":\"a\",\"port\":80,"
-        "\"targetPort\":\"web\",\"protocol\":\"UDP\"},{\"name\":\"b\",\"port\":81,\"targetPort\":7000,\"protocol\":"
-        "\"TCP\"},{\"name\":\"c\",\"port\":82,\"protocol\":\"TCP\"},{\"name\":\"d\",\"port\":83,\"targetPort\":"
-        "\"missing\",\"protocol\":\"TCP\"}]}}");
+    const struct pod *pod =
+        object_of(KIND_POD, "{\"metadata\":{\"name\":\"p\",\"labels\":{\"app\":\"x\",\"v\":\"1\"}},"
+                            "\"spec\":{\"containers\":[{\"name\":\"c\","
+                            "\"ports\":[{\"name\":\"web\",\"containerPort\":8080,\"protocol\":"
+                            "\"TCP\"},{\"name\":\"web\","
+                            "\"containerPort\":9090,\"protocol\":\"UDP\"}]}]},\"status\":{"
+                            "\"podIP\":\"10.0.0.1\",\"podIPs\":["
+                            "{\"ip\":\"10.0.0.1\"},{\"ip\":\"fd00::1\"}]}}");
+    const struct service *service =
+        object_of(KIND_SERVICE, "{\"metadata\":{\"name\":\"s\"},\"spec\":{\"selector\":{\"app\":"
+                                "\"x\"},\"ports\":[{\"name\":\"a\",\"port\":80,"
+                                "\"targetPort\":\"web\",\"protocol\":\"UDP\"},{\"name\":\"b\","
+                                "\"port\":81,\"targetPort\":7000,\"protocol\":"
+                                "\"TCP\"},{\"name\":\"c\",\"port\":82,\"protocol\":\"TCP\"},{"
+                                "\"name\":\"d\",\"port\":83,\"targetPort\":"
+                                "\"missing\",\"protocol\":\"TCP\"}]}}");
     autojson cJSON *ports = pod_ports_json(pod, service, true);
-    autojson cJSON *want = json_make("[{\"name\":\"a\",\"port\":9090,\"protocol\":\"UDP\"},{\"name\":\"b\",\"port\":7000,"
-                                     "\"protocol\":\"TCP\"},{\"name\":\"c\",\"port\":82,\"protocol\":\"TCP\"}]");
+    autojson cJSON *want = json_make(
+        "[{\"name\":\"a\",\"port\":9090,\"protocol\":\"UDP\"},{\"name\":\"b\",\"port\":7000,"
+        "\"protocol\":\"TCP\"},{\"name\":\"c\",\"port\":82,\"protocol\":\"TCP\"}]");
 
     CU_ASSERT_TRUE(json_equal(ports, want));
     CU_ASSERT_TRUE(service_selects(service, pod));

@@ -16,20 +16,25 @@ static const struct {
     {"begins", 3, 2, 6, {0}, NULL, NULL, 2},
     {"no more than are left", 3, 2, 6, {.succeeded = 2, .active = 1}, NULL, NULL, 1},
     {"complete", 3, 2, 6, {.succeeded = 3}, "Complete", "CompletionsReached", 0},
-    {"work queue: first success stops new pods", -1, 4, 6, {.succeeded = 1, .active = 2}, NULL, NULL, 2},
+    {"work queue: first success stops new pods", -1, 4, 6, {.succeeded = 1, .active = 2}, NULL,
+        NULL, 2},
     {"work queue: all ended", -1, 4, 6, {.succeeded = 1}, "Complete", "CompletionsReached", 0},
     {"too many failures", 1, 1, 2, {.failed = 3}, "Failed", "BackoffLimitExceeded", 0},
     {"as many as the limit", 1, 1, 2, {.failed = 2}, NULL, NULL, 1},
-    {"waits after a failure", 1, 1, 6, {.failed = 1, .recent_failures = 1, .last_failure_ns = 95 * S, .now_ns = 100 * S}, NULL,
+    {"waits after a failure", 1, 1, 6,
+        {.failed = 1, .recent_failures = 1, .last_failure_ns = 95 * S, .now_ns = 100 * S}, NULL,
         NULL, 0},
-    {"waited", 1, 1, 6, {.failed = 1, .recent_failures = 1, .last_failure_ns = 90 * S, .now_ns = 100 * S}, NULL, NULL, 1},
+    {"waited", 1, 1, 6,
+        {.failed = 1, .recent_failures = 1, .last_failure_ns = 90 * S, .now_ns = 100 * S}, NULL,
+        NULL, 1},
     {"no completions wanted", 0, 1, 6, {0}, "Complete", "CompletionsReached", 0},
 };
 
 static void test_decide(void)
 {
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
-        struct job_want want = {.parallelism = cases[i].parallelism, .backoff_limit = cases[i].backoff_limit,
+        struct job_want want = {.parallelism = cases[i].parallelism,
+            .backoff_limit = cases[i].backoff_limit,
             .completions = {cases[i].completions, cases[i].completions >= 0}};
         struct job_decision d = job_decide(&want, &cases[i].facts);
         if (!c_eq(d.end, cases[i].end) || (d.end && !c_eq(d.reason, cases[i].reason)) ||
@@ -42,8 +47,11 @@ static void test_decide(void)
 
 static void test_deadline_and_restarts(void)
 {
-    struct job_want want = {.parallelism = 1, .backoff_limit = 3, .completions = {1, true},
-        .active_deadline_ns = 60 * S, .restarts_in_place = true};
+    struct job_want want = {.parallelism = 1,
+        .backoff_limit = 3,
+        .completions = {1, true},
+        .active_deadline_ns = 60 * S,
+        .restarts_in_place = true};
     struct job_facts facts = {.started_ns = 100 * S, .now_ns = 130 * S, .active = 1};
 
     CU_ASSERT_EQUAL(job_decide(&want, &facts).again_ns, 30 * S);
@@ -70,8 +78,8 @@ static void test_indexes(void)
     static const struct {
         const char *text, *printed;
         int64_t count;
-    } sets[] = {{"", "", 0}, {"0", "0", 1}, {"0-2,5", "0-2,5", 4}, {"3,4", "3,4", 2}, {"1,2,3", "1-3", 3},
-        {"8-20", "8,9", 2}, {"x,4", "4", 1}};
+    } sets[] = {{"", "", 0}, {"0", "0", 1}, {"0-2,5", "0-2,5", 4}, {"3,4", "3,4", 2},
+        {"1,2,3", "1-3", 3}, {"8-20", "8,9", 2}, {"x,4", "4", 1}};
 
     for (size_t i = 0; i < ARRAY_COUNT(sets); i++) {
         struct index_set s;

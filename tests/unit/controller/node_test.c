@@ -25,21 +25,26 @@ static char *taints_text(const char *node_json, bool may_evict)
 
 static void test_taints(void)
 {
-#define NODE(ready, spec) "{\"spec\":{" spec "},\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"" ready "\"}]}}"
+#define NODE(ready, spec)                                                                      \
+    "{\"spec\":{" spec "},\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"" ready \
+    "\"}]}}"
     static const struct {
         const char *node;
         bool may_evict;
         const char *want;
     } cases[] = {
         {NODE("True", ""), true, "same"},
-        {NODE("False", ""), true, "node.kubernetes.io/not-ready:NoSchedule node.kubernetes.io/not-ready:NoExecute "},
+        {NODE("False", ""), true,
+            "node.kubernetes.io/not-ready:NoSchedule node.kubernetes.io/not-ready:NoExecute "},
         {NODE("Unknown", ""), false, "node.kubernetes.io/unreachable:NoSchedule "},
         {NODE("True", "\"taints\":[{\"key\":\"x\",\"effect\":\"NoSchedule\"},{\"key\":"
                       "\"node.kubernetes.io/not-ready\",\"effect\":\"NoSchedule\"}]"),
             true, "x:NoSchedule "},
-        {NODE("True", "\"unschedulable\":true"), true, "node.kubernetes.io/unschedulable:NoSchedule "},
-        {NODE("False", "\"taints\":[{\"key\":\"node.kubernetes.io/not-ready\",\"effect\":\"NoSchedule\"},"
-                       "{\"key\":\"node.kubernetes.io/not-ready\",\"effect\":\"NoExecute\"}]"),
+        {NODE("True", "\"unschedulable\":true"), true,
+            "node.kubernetes.io/unschedulable:NoSchedule "},
+        {NODE("False",
+             "\"taints\":[{\"key\":\"node.kubernetes.io/not-ready\",\"effect\":\"NoSchedule\"},"
+             "{\"key\":\"node.kubernetes.io/not-ready\",\"effect\":\"NoExecute\"}]"),
             false, "same"},
         {"{}", true, "same"},
     };
@@ -53,9 +58,10 @@ static void test_taints(void)
 
 static void test_eviction(void)
 {
-    const struct node *node = object_of(KIND_NODE,
-        "{\"spec\":{\"taints\":[{\"key\":\"a\",\"effect\":\"NoExecute\",\"timeAdded\":\"1970-01-01T00:01:40Z\"},"
-        "{\"key\":\"b\",\"effect\":\"NoSchedule\"}]}}");
+    const struct node *node =
+        object_of(KIND_NODE, "{\"spec\":{\"taints\":[{\"key\":\"a\",\"effect\":\"NoExecute\","
+                             "\"timeAdded\":\"1970-01-01T00:01:40Z\"},"
+                             "{\"key\":\"b\",\"effect\":\"NoSchedule\"}]}}");
     static const struct {
         const char *tolerations;
         int64_t want;
@@ -65,12 +71,14 @@ static void test_eviction(void)
         {"[{\"key\":\"a\",\"operator\":\"Exists\",\"tolerationSeconds\":300}]", 400 * NS_PER_S},
         {"[{\"key\":\"a\",\"operator\":\"Exists\",\"tolerationSeconds\":0}]", 0},
         {"[{\"key\":\"a\",\"operator\":\"Exists\",\"effect\":\"NoSchedule\"}]", 0},
-        {"[{\"key\":\"a\",\"operator\":\"Exists\"},{\"key\":\"a\",\"operator\":\"Exists\",\"tolerationSeconds\":5}]",
+        {"[{\"key\":\"a\",\"operator\":\"Exists\"},{\"key\":\"a\",\"operator\":\"Exists\","
+         "\"tolerationSeconds\":5}]",
             105 * NS_PER_S},
     };
 
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
-        const struct pod *pod = object_of(KIND_POD, "{\"spec\":{\"tolerations\":%s}}", cases[i].tolerations);
+        const struct pod *pod =
+            object_of(KIND_POD, "{\"spec\":{\"tolerations\":%s}}", cases[i].tolerations);
         CU_ASSERT_EQUAL(eviction_time_ns(pod, node, 200 * NS_PER_S), cases[i].want);
         projected_unref(pod);
     }
@@ -89,7 +97,8 @@ static void test_cidr(void)
     cidr_print(&part, text, sizeof(text));
     CU_ASSERT_STRING_EQUAL(text, "10.244.0.0/24");
     CU_ASSERT_FATAL(cidr_parse("10.244.0.0/24", &taken[0], &err) == 0);
-    CU_ASSERT_FATAL(cidr_parse("10.244.2.0/23", &taken[1], &err) == 0); /* an earlier, larger part */
+    CU_ASSERT_FATAL(
+        cidr_parse("10.244.2.0/23", &taken[1], &err) == 0); /* an earlier, larger part */
     CU_ASSERT_FATAL(cidr_parse("10.244.1.128/25", &taken[2], &err) == 0);
     CU_ASSERT_TRUE(cidr_allocate(&cluster, 24, taken, 3, &part));
     cidr_print(&part, text, sizeof(text));

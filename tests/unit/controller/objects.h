@@ -3,4 +3,5 @@
 
 #include "controller/kinds.h"
 
-const void *object_of(enum kind kind, const char *format, ...) __attribute__((format(printf, 2, 3)));
+const void *object_of(enum kind kind, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));

@@ -8,7 +8,7 @@
 #define POD(name, more) "{\"metadata\":{\"name\":\"" name "\",\"uid\":\"" name "\"," more "}"
 #define CREATED(time) "\"creationTimestamp\":\"2026-01-01T" time "Z\""
 #define READY(time)                                                                              \
-    "\"status\":{\"phase\":\"Running\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\","   \
+    "\"status\":{\"phase\":\"Running\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"," \
     "\"lastTransitionTime\":\"2026-01-01T" time "Z\"}]}"
 #define ON_NODE "\"spec\":{\"nodeName\":\"n\"}"
 #define OLD CREATED("00:00:00")
@@ -26,14 +26,17 @@ static const struct {
     {"not ready before ready", POD("b", OLD "}," ON_NODE ",\"status\":{\"phase\":\"Running\"}"),
         POD("a", OLD "}," ON_NODE "," READY("00:00:10")), 0, 0},
     {"cheap before dear",
-        POD("b", OLD ",\"annotations\":{\"controller.kubernetes.io/pod-deletion-cost\":\"-5\"}}," ON_NODE
-                 "," READY("00:00:10")),
+        POD("b",
+            OLD ",\"annotations\":{\"controller.kubernetes.io/pod-deletion-cost\":\"-5\"}}," ON_NODE
+                "," READY("00:00:10")),
         POD("a", OLD "}," ON_NODE "," READY("00:00:10")), 0, 0},
     {"a cost that is no number counts as 0",
-        POD("a", OLD ",\"annotations\":{\"controller.kubernetes.io/pod-deletion-cost\":\"+x\"}}," ON_NODE
-                 "," READY("00:00:10")),
-        POD("b", OLD ",\"annotations\":{\"controller.kubernetes.io/pod-deletion-cost\":\"1\"}}," ON_NODE
-                 "," READY("00:00:10")),
+        POD("a",
+            OLD ",\"annotations\":{\"controller.kubernetes.io/pod-deletion-cost\":\"+x\"}}," ON_NODE
+                "," READY("00:00:10")),
+        POD("b",
+            OLD ",\"annotations\":{\"controller.kubernetes.io/pod-deletion-cost\":\"1\"}}," ON_NODE
+                "," READY("00:00:10")),
         0, 0},
     {"doubled up before alone", POD("b", OLD "}," ON_NODE "," READY("00:00:10")),
         POD("a", OLD "}," ON_NODE "," READY("00:00:10")), 3, 1},
@@ -42,10 +45,12 @@ static const struct {
     {"ready times of one magnitude: by uid", POD("a", OLD "}," ON_NODE "," READY("00:00:10")),
         POD("b", OLD "}," ON_NODE "," READY("00:00:20")), 0, 0},
     {"many restarts first",
-        POD("b", OLD "}," ON_NODE ",\"status\":{\"phase\":\"Running\",\"containerStatuses\":[{\"name\":"
-                     "\"x\",\"restartCount\":7}]}"),
-        POD("a", OLD "}," ON_NODE ",\"status\":{\"phase\":\"Running\",\"containerStatuses\":[{\"name\":"
-                     "\"x\",\"restartCount\":1}]}"),
+        POD("b",
+            OLD "}," ON_NODE ",\"status\":{\"phase\":\"Running\",\"containerStatuses\":[{\"name\":"
+                "\"x\",\"restartCount\":7}]}"),
+        POD("a",
+            OLD "}," ON_NODE ",\"status\":{\"phase\":\"Running\",\"containerStatuses\":[{\"name\":"
+                "\"x\",\"restartCount\":1}]}"),
         0, 0},
     {"young before old",
         POD("b", CREATED("11:59:59") "}," ON_NODE ",\"status\":{\"phase\":\"Running\"}"),

@@ -64,11 +64,13 @@ static void test_scale_down(void)
     CU_ASSERT_EQUAL(waiting[0].replicas, 8);
 }
 
-/* Simulates a rollout in which every pod becomes available at once; checks the limits at each step. */
+/* Simulates a rollout in which every pod becomes available at once; checks the limits at each step.
+ */
 static void roll(int64_t replicas, const char *surge, const char *unavailable)
 {
     struct plan p = plan(replicas, surge, unavailable);
-    struct set sets[] = {{.name = "old", .replicas = replicas, .available = replicas}, {.name = "new"}};
+    struct set sets[] = {
+        {.name = "old", .replicas = replicas, .available = replicas}, {.name = "new"}};
 
     for (int step = 0; step < 200 && (sets[0].replicas || sets[1].replicas != replicas); step++) {
         int64_t size = plan_new_size(&p, sets, 2, &sets[1]);
@@ -76,8 +78,9 @@ static void roll(int64_t replicas, const char *surge, const char *unavailable)
             plan_scale_down(&p, sets, 2, 1);
         sets[1].replicas = size;
         CU_ASSERT_TRUE(sets[0].replicas + sets[1].replicas <= replicas + p.max_surge);
-        int64_t available = (sets[0].available < sets[0].replicas ? sets[0].available : sets[0].replicas) +
-                            sets[1].available;
+        int64_t available =
+            (sets[0].available < sets[0].replicas ? sets[0].available : sets[0].replicas) +
+            sets[1].available;
         CU_ASSERT_TRUE(available >= replicas - p.max_unavailable);
         sets[0].available = sets[0].replicas;
         sets[1].available = sets[1].replicas;
@@ -123,8 +126,9 @@ static void test_hash(void)
     CU_ASSERT_STRING_EQUAL(a, b);
     deployment_hash("{\"y\":{\"a\":1,\"b\":2},\"x\":1}", &collision, b, sizeof(b));
     CU_ASSERT_STRING_NOT_EQUAL(a, b);
-    CU_ASSERT_TRUE(templates_equal("{\"metadata\":{\"labels\":{\"a\":\"b\",\"pod-template-hash\":\"1\"}}}",
-        "{\"metadata\":{\"labels\":{\"a\":\"b\"}}}"));
+    CU_ASSERT_TRUE(
+        templates_equal("{\"metadata\":{\"labels\":{\"a\":\"b\",\"pod-template-hash\":\"1\"}}}",
+            "{\"metadata\":{\"labels\":{\"a\":\"b\"}}}"));
     CU_ASSERT_FALSE(templates_equal("{\"spec\":{\"x\":1}}", "{\"spec\":{\"x\":2}}"));
 }
 

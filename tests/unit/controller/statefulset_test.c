@@ -7,8 +7,9 @@
 #define PODS_MAX 8
 
 /*
- * One letter a pod from ordinal 0: R running and ready, r the same of the old revision, N not ready, P pending, T terminating, F failed, "-" none.
- * Steps: "+2" create of the update revision, "*2" of the current one, "-1" delete.
+ * One letter a pod from ordinal 0: R running and ready, r the same of the old revision, N not
+ * ready, P pending, T terminating, F failed, "-" none. Steps: "+2" create of the update revision,
+ * "*2" of the current one, "-1" delete.
  */
 static const struct {
     const char *pods;
@@ -51,11 +52,15 @@ static const struct pod *pod_of(char letter, int ordinal)
     bool running = strchr("RrNT", letter) != NULL, ready = strchr("Rr", letter) != NULL;
 
     return object_of(KIND_POD,
-        "{\"metadata\":{\"name\":\"web-%d\",\"uid\":\"%d\",%s\"labels\":{\"controller-revision-hash\":\"%s\"}},"
+        "{\"metadata\":{\"name\":\"web-%d\",\"uid\":\"%d\",%s\"labels\":{\"controller-revision-"
+        "hash\":\"%s\"}},"
         "\"status\":{\"phase\":\"%s\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"%s\","
         "\"lastTransitionTime\":\"2026-01-01T00:00:00Z\"}]}}",
         ordinal, ordinal, letter == 'T' ? "\"deletionTimestamp\":\"2026-01-01T00:00:00Z\"," : "",
-        letter == 'r' ? "old" : "new", letter == 'F' ? "Failed" : running ? "Running" : "Pending",
+        letter == 'r' ? "old" : "new",
+        letter == 'F' ? "Failed"
+        : running     ? "Running"
+                      : "Pending",
         ready ? "True" : "False");
 }
 
@@ -63,9 +68,14 @@ static void run(size_t i, char *out, size_t bytes)
 {
     const struct pod *pods[PODS_MAX];
     struct sts_step steps[2 * PODS_MAX];
-    struct sts_view v = {.replicas = cases[i].replicas, .partition = {0, true}, .pods = pods,
-        .parallel = strchr(cases[i].how, 'p') != NULL, .on_delete = strchr(cases[i].how, 'd') != NULL,
-        .current_revision = "old", .update_revision = "new", .now_ns = INT64_MAX / 2};
+    struct sts_view v = {.replicas = cases[i].replicas,
+        .partition = {0, true},
+        .pods = pods,
+        .parallel = strchr(cases[i].how, 'p') != NULL,
+        .on_delete = strchr(cases[i].how, 'd') != NULL,
+        .current_revision = "old",
+        .update_revision = "new",
+        .now_ns = INT64_MAX / 2};
     int64_t again = 0;
     size_t used = 0;
 
@@ -78,7 +88,9 @@ static void run(size_t i, char *out, size_t bytes)
     out[0] = '\0';
     for (size_t k = 0; k < n; k++)
         used += (size_t)snprintf(out + used, bytes - used, "%s%c%lld", k ? " " : "",
-            steps[k].action == STS_DELETE ? '-' : steps[k].updated ? '+' : '*',
+            steps[k].action == STS_DELETE ? '-'
+            : steps[k].updated            ? '+'
+                                          : '*',
             (long long)steps[k].ordinal);
     for (size_t k = 0; k < v.pod_count; k++)
         projected_unref(pods[k]);
@@ -111,14 +123,18 @@ static void test_ordinals(void)
 static void test_pod(void)
 {
     const struct stateful_set *set = object_of(KIND_STATEFUL_SET,
-        "{\"metadata\":{\"name\":\"db\",\"namespace\":\"n\",\"uid\":\"u\"},\"spec\":{\"serviceName\":\"s\","
+        "{\"metadata\":{\"name\":\"db\",\"namespace\":\"n\",\"uid\":\"u\"},\"spec\":{"
+        "\"serviceName\":\"s\","
         "\"volumeClaimTemplates\":[{\"metadata\":{\"name\":\"data\"}}]}}");
-    const struct revision *revision = object_of(KIND_REVISION,
-        "{\"metadata\":{\"name\":\"db-x\"},\"revision\":1,\"data\":{\"spec\":{\"template\":{\"$patch\":"
-        "\"replace\",\"metadata\":{\"labels\":{\"a\":\"b\"}},\"spec\":{\"containers\":[],\"volumes\":["
-        "{\"name\":\"data\",\"emptyDir\":{}},{\"name\":\"other\"}]}}}}}");
+    const struct revision *revision =
+        object_of(KIND_REVISION, "{\"metadata\":{\"name\":\"db-x\"},\"revision\":1,\"data\":{"
+                                 "\"spec\":{\"template\":{\"$patch\":"
+                                 "\"replace\",\"metadata\":{\"labels\":{\"a\":\"b\"}},\"spec\":{"
+                                 "\"containers\":[],\"volumes\":["
+                                 "{\"name\":\"data\",\"emptyDir\":{}},{\"name\":\"other\"}]}}}}}");
     cJSON *pod = sts_pod_json(set, revision, 3);
-    const cJSON *labels = json_path(pod, "metadata.labels"), *volumes = json_path(pod, "spec.volumes");
+    const cJSON *labels = json_path(pod, "metadata.labels"),
+                *volumes = json_path(pod, "spec.volumes");
 
     CU_ASSERT_STRING_EQUAL(json_string_at(pod, "metadata.name"), "db-3");
     CU_ASSERT_PTR_NULL(json_path(pod, "metadata.generateName"));
@@ -129,7 +145,8 @@ static void test_pod(void)
     CU_ASSERT_STRING_EQUAL(json_string(labels, "controller-revision-hash"), "db-x");
     CU_ASSERT_STRING_EQUAL(json_string(labels, "a"), "b");
     CU_ASSERT_EQUAL(cJSON_GetArraySize(volumes), 2);
-    CU_ASSERT_STRING_EQUAL(json_string_at(cJSON_GetArrayItem(volumes, 1), "persistentVolumeClaim.claimName"),
+    CU_ASSERT_STRING_EQUAL(
+        json_string_at(cJSON_GetArrayItem(volumes, 1), "persistentVolumeClaim.claimName"),
         "data-db-3");
     cJSON_Delete(pod);
     projected_unref(set);

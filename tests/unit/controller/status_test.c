@@ -36,11 +36,11 @@ static void test_conditions(void)
     CU_ASSERT_TRUE(conditions_set(list, "A", "True", "r", "m", 1000000000, 0));
     CU_ASSERT_FALSE(conditions_set(list, "A", "True", "r", "m", 2000000000, 0));
     CU_ASSERT_TRUE(conditions_set(list, "A", "True", "r", "other", 2000000000, 0));
-    CU_ASSERT_STRING_EQUAL(json_string(conditions_get(list, "A"), "lastTransitionTime"),
-        "1970-01-01T00:00:01Z");
+    CU_ASSERT_STRING_EQUAL(
+        json_string(conditions_get(list, "A"), "lastTransitionTime"), "1970-01-01T00:00:01Z");
     CU_ASSERT_TRUE(conditions_set(list, "A", "False", "r", "other", 2000000000, 0));
-    CU_ASSERT_STRING_EQUAL(json_string(conditions_get(list, "A"), "lastTransitionTime"),
-        "1970-01-01T00:00:02Z");
+    CU_ASSERT_STRING_EQUAL(
+        json_string(conditions_get(list, "A"), "lastTransitionTime"), "1970-01-01T00:00:02Z");
     CU_ASSERT_FALSE(conditions_remove(list, "B"));
     CU_ASSERT_TRUE(conditions_remove(list, "A"));
     CU_ASSERT_PTR_NULL(list->child);
