@@ -18,6 +18,7 @@ struct config {
     struct kubelet_config kubelet;
 };
 
+#define STOP_SECONDS 5
 #define OF(member) offsetof(struct config, kubelet.member)
 
 static const struct flag flags[] = {
@@ -125,6 +126,8 @@ static int run_agent(struct env *env, const struct kubelet_config *c, const char
     if (r == 0) {
         daemon_ready();
         log_info("stopping", "signal", "%d", daemon_wait(), NULL);
+        /* A call that Docker or the API never answers must not hold up the end: nothing is lost by a hard one. */
+        alarm(STOP_SECONDS);
     }
     if (agent)
         agent_free(agent);
