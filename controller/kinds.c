@@ -35,16 +35,12 @@ FIELDS(pod_toleration, PROJECT(struct pod_toleration, key, "key", P_STRING),
     PROJECT(struct pod_toleration, seconds, "tolerationSeconds", P_OPT_INT));
 FIELDS(container_status, PROJECT(struct container_status, name, "name", P_STRING),
     PROJECT(struct container_status, restarts, "restartCount", P_INT),
-    PROJECT(struct container_status, terminated, "state.terminated", P_PRESENT),
-    PROJECT(struct container_status, exit_code, "state.terminated.exitCode", P_INT),
     PROJECT(struct container_status, finished_ns, "state.terminated.finishedAt", P_TIME));
 FIELDS(pod_ip, PROJECT(struct pod_ip, ip, "ip", P_STRING));
 FIELDS(pod, PROJECT(struct pod, node_name, "spec.nodeName", P_STRING),
     PROJECT(struct pod, hostname, "spec.hostname", P_STRING),
     PROJECT(struct pod, subdomain, "spec.subdomain", P_STRING),
-    PROJECT(struct pod, restart_policy, "spec.restartPolicy", P_STRING),
     PROJECT(struct pod, phase, "status.phase", P_STRING),
-    PROJECT(struct pod, reason, "status.reason", P_STRING),
     PROJECT(struct pod, pod_ip, "status.podIP", P_STRING),
     PROJECT(struct pod, affinity, "spec.affinity", P_JSON),
     PROJECT_OF(struct pod, tolerations, "spec.tolerations", P_LIST, &pod_toleration_projection),
@@ -52,9 +48,7 @@ FIELDS(pod, PROJECT(struct pod, node_name, "spec.nodeName", P_STRING),
     PROJECT_OF(struct pod, ips, "status.podIPs", P_LIST, &pod_ip_projection),
     PROJECT_OF(struct pod, conditions, "status.conditions", P_LIST, &pod_condition_projection),
     PROJECT_OF(
-        struct pod, statuses, "status.containerStatuses", P_LIST, &container_status_projection),
-    PROJECT(struct pod, start_ns, "status.startTime", P_TIME),
-    PROJECT(struct pod, host_network, "spec.hostNetwork", P_BOOL));
+        struct pod, statuses, "status.containerStatuses", P_LIST, &container_status_projection));
 
 /* nodes and namespaces */
 
@@ -78,8 +72,7 @@ FIELDS(node, PROJECT(struct node, pod_cidr, "spec.podCIDR", P_STRING),
 FIELDS(namespace, PROJECT(struct namespace, finalizers, "spec.finalizers", P_STRINGS),
     PROJECT(struct namespace, phase, "status.phase", P_STRING),
     PROJECT_OF(struct namespace, conditions, "status.conditions", P_LIST, &condition_projection));
-FIELDS(node_lease, PROJECT(struct node_lease, holder, "spec.holderIdentity", P_STRING),
-    PROJECT(struct node_lease, renew_ns, "spec.renewTime", P_TIME));
+FIELDS(node_lease, PROJECT(struct node_lease, renew_ns, "spec.renewTime", P_TIME));
 
 /* services */
 
@@ -169,7 +162,6 @@ FIELDS(job, PROJECT(struct job, parallelism, "spec.parallelism", P_OPT_INT),
     PROJECT(struct job, active_deadline_seconds, "spec.activeDeadlineSeconds", P_OPT_INT),
     PROJECT(struct job, ttl_seconds, "spec.ttlSecondsAfterFinished", P_OPT_INT),
     PROJECT(struct job, suspend, "spec.suspend", P_BOOL),
-    PROJECT(struct job, manual_selector, "spec.manualSelector", P_BOOL),
     PROJECT(struct job, completion_mode, "spec.completionMode", P_STRING),
     PROJECT(struct job, managed_by, "spec.managedBy", P_STRING),
     PROJECT(struct job, selector, "spec.selector", P_JSON),

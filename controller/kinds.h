@@ -60,8 +60,6 @@ struct pod_toleration {
 struct container_status {
     const char *name;
     int64_t restarts;
-    bool terminated;
-    int64_t exit_code;
     int64_t finished_ns;
 };
 struct pod_ip {
@@ -69,16 +67,14 @@ struct pod_ip {
 };
 struct pod {
     struct object_meta meta;
-    const char *node_name, *hostname, *subdomain, *restart_policy;
-    const char *phase, *reason, *pod_ip;
+    const char *node_name, *hostname, *subdomain;
+    const char *phase, *pod_ip;
     const char *affinity;              /* JSON */
     struct projected_list tolerations; /* struct pod_toleration */
     struct projected_list containers;  /* struct pod_container */
     struct projected_list ips;         /* struct pod_ip */
     struct projected_list conditions;  /* struct pod_condition */
     struct projected_list statuses;    /* struct container_status */
-    int64_t start_ns;
-    bool host_network;
 };
 
 struct node_taint {
@@ -185,7 +181,7 @@ struct revision {
 struct job {
     struct object_meta meta;
     struct opt_int parallelism, completions, backoff_limit, active_deadline_seconds, ttl_seconds;
-    bool suspend, manual_selector;
+    bool suspend;
     const char *completion_mode, *managed_by;
     const char *selector, *template; /* JSON */
     const char *status;              /* JSON, as it stands */
@@ -200,7 +196,6 @@ struct root_ca {
 };
 struct node_lease {
     struct object_meta meta;
-    const char *holder;
     int64_t renew_ns;
 };
 

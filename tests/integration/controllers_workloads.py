@@ -116,9 +116,10 @@ def stateful_sets(c):
            status(c, "statefulsets", "db").get("readyReplicas") == 3)
     equal("... and keeps the current revision", [c.get(PODS + "/db-%d" % i)["spec"]["containers"][0]["image"]
                                                   for i in range(3)], ["x:1", "x:1", "x:2"])
+    uid = c.get(PODS + "/db-0")["metadata"]["uid"]
     c.delete(PODS + "/db-0")
-    c.wait("a deleted pod comes back", lambda: status(c, "statefulsets", "db").get("readyReplicas") == 3 and
-           c.get(PODS + "/db-0"))
+    c.wait("a deleted pod comes back", lambda: c.get(PODS + "/db-0")["metadata"]["uid"] != uid and status(
+        c, "statefulsets", "db").get("readyReplicas") == 3)
     equal("... with the old image", c.get(PODS + "/db-0")["spec"]["containers"][0]["image"], "x:1")
     c.patch(APPS + "statefulsets/db", {"spec": {"updateStrategy": {"rollingUpdate": {"partition": 0}}}})
     c.wait("without partition all are updated", lambda: status(c, "statefulsets", "db")["currentRevision"] == status(
