@@ -284,14 +284,14 @@ static int name_taken(struct rollout *r, const char *name, struct error *err)
     const struct kind_info *info = &kinds[KIND_REPLICA_SET];
     auto_object const struct replica_set *rs = projected_new(info->projection, live);
     if (is_controlled_by(&rs->meta, &r->d->meta) && templates_equal(rs->template, r->d->template))
-        return error_set(err, ERR_CONFLICT, "replica set %s is already there", name);
+        return error_set(err, ERR_UNAVAILABLE, "replica set %s is already there", name);
     cJSON *status = cJSON_Duplicate(r->status, true);
     json_set(status, "collisionCount", json_new_int64(r->d->collision_count.value + 1));
     log_info("hash collision, raising collisionCount", "deployment", "%s/%s", r->d->meta.namespace_,
         r->d->meta.name, NULL);
     if (deployment_write_status(r, status, NULL, err) < 0)
         return -(int)err->code;
-    return error_set(err, ERR_CONFLICT, "replica set %s belongs to another template", name);
+    return error_set(err, ERR_UNAVAILABLE, "replica set %s belongs to another template", name);
 }
 
 static int creation_failed(struct rollout *r, const char *name, struct error *err)
@@ -342,7 +342,7 @@ static int create_new_set(struct rollout *r, struct error *err)
     snprintf(text, sizeof(text), "%lld", (long long)revision);
     if (!new_set(r))
         return error_set(
-            err, ERR_CONFLICT, "replica set %s differs from the template it was made of", name);
+            err, ERR_UNAVAILABLE, "replica set %s differs from the template it was made of", name);
     return note_revision(
         r, text, "NewReplicaSetCreated", "Created new replica set \"%s\"", true, err);
 }

@@ -140,7 +140,7 @@ static int renumber(
         return -(int)err->code;
     fresh = kind_get_uid(c->m, KIND_REVISION, r->meta.namespace_, r->meta.name, r->meta.uid);
     if (!fresh)
-        return error_set(err, ERR_CONFLICT, "controller revision %s is gone", r->meta.name);
+        return error_set(err, ERR_UNAVAILABLE, "controller revision %s is gone", r->meta.name);
     projected_unref(r);
     h->all.objects[index] = fresh;
     h->update = fresh;

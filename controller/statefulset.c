@@ -73,6 +73,13 @@ static struct sts_view view_of(const struct round *r)
 
 /* --- steps --- */
 
+/* Somebody else's pod has the name: the set can't go on, and its user must be told. */
+static bool is_foreign(struct round *r, const char *name)
+{
+    auto_object const struct pod *pod = kind_get(r->c->m, KIND_POD, r->set->meta.namespace_, name);
+    return pod && !is_controlled_by(&pod->meta, &r->set->meta);
+}
+
 static int create_pod(struct round *r, const struct sts_step *step, struct error *err)
 {
     const struct stateful_set *set = r->set;
@@ -89,7 +96,8 @@ static int create_pod(struct round *r, const struct sts_step *step, struct error
         return -(int)err->code;
     int result = api_create(manager_client(r->c->m), &ref, pod, &made, err);
     if (result < 0) {
-        if (result != -ERR_ALREADY_EXISTS && !is_terminating_namespace(err))
+        if ((result != -ERR_ALREADY_EXISTS || is_foreign(r, name)) &&
+            !is_terminating_namespace(err))
             controller_event(r->c, KIND_STATEFUL_SET, &set->meta, EVENT_WARNING, "FailedCreate",
                 "create Pod %s in StatefulSet %s failed error: %s", name, set->meta.name,
                 err->text);
