@@ -25,6 +25,15 @@ class Cluster:
                              directory=self.dir)
 
     def __enter__(self):
+        try:
+            return self.start()
+        except BaseException:
+            for one in [*self.daemons.values(), self.server.process]:
+                if one:
+                    one.kill()
+            raise
+
+    def start(self):
         s = self.server.__enter__()
         run_quiet("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
                   self.dir + "/ca.key", "-out", self.dir + "/ca.crt", "-days", "2", "-subj", "/CN=test")
