@@ -13,7 +13,7 @@
 #include "scheduler/scheduler.h"
 
 /* About how many steps lie between two kills. */
-#define KILL_EVERY 6000
+#define KILL_EVERY 700
 
 static struct api_client *client_of(struct cluster *c, struct sim_process *p, const char *name, const char *group)
 {
@@ -50,7 +50,8 @@ static void start_apiserver(struct cluster *c, struct sim_process *p)
 
 static void start_controllers(struct cluster *c, struct sim_process *p)
 {
-    static const char *const names[] = {"deployment-controller", "replicaset-controller", "serviceaccount-controller"};
+    static const char *const names[] = {"deployment-controller", "replicaset-controller", "serviceaccount-controller",
+        "node-lifecycle-controller"};
     struct manager_config *config = xcalloc(1, sizeof(*config));
     struct manager *m;
     struct error err;
@@ -166,7 +167,7 @@ void cluster_start(struct cluster *c, struct sim *sim, int kills)
     *c = (struct cluster){.sim = sim, .net = {.sim = sim}, .disk = disk_new(sim), .kills_left = kills,
         .components = {{"apiserver", start_apiserver}, {"controllers", start_controllers},
             {"scheduler", start_scheduler}, {"kubelet", start_kubelet}}};
-    c->next_kill = 2000 + sim_below(sim, KILL_EVERY);
+    c->next_kill = 500 + sim_below(sim, KILL_EVERY);
     sim_on_step(sim, on_step, c);
     env_spawn(&sim_root(sim)->env, "supervise", supervise, c);
 }

@@ -25,6 +25,7 @@ struct wire {
     /* the server's side */
     struct request *request;
     bool woken, has_head, ended, broken, closed;
+    bool streaming; /* the client reads as it comes: what waits for it is bounded */
     int status;
     struct strbuf head, data;
 };
@@ -57,7 +58,7 @@ static bool server_may_go_on(void *arg)
 static bool has_room(void *arg)
 {
     const struct wire *w = arg;
-    return w->data.n < WINDOW_BYTES || w->closed || w->client_process->dead;
+    return !w->streaming || w->data.n < WINDOW_BYTES || w->closed || w->client_process->dead;
 }
 
 static bool is_abandoned(const struct wire *w)
@@ -110,7 +111,8 @@ static void send_head(struct wire *w)
 
 static void send_body(struct wire *w)
 {
-    for (;;) {
+    strbuf_add(&w->data, w->request->response_body);
+    while (w->request->body_next) {
         w->woken = false;
         enum body_result result = request_body(w->request, &w->data);
         if (result == BODY_END)
@@ -231,6 +233,7 @@ static int sim_open(struct http_client *client, const struct http_request *r, st
     struct wire *w = dial(client, r, err);
     if (!w)
         return -(int)err->code;
+    w->streaming = true;
     sim_wait(net->sim, head_is_there, w, sim_now_ns(net->sim) + 30 * NS_PER_S);
     if (check_end(w, r, w->has_head, err) < 0) {
         w->closed = true;
@@ -239,6 +242,7 @@ static int sim_open(struct http_client *client, const struct http_request *r, st
     head->status = w->status;
     strbuf_add(&head->head, strbuf_str(&w->head));
     if (w->status / 100 != 2) {
+        w->streaming = false;
         sim_wait(net->sim, answer_is_there, w, sim_now_ns(net->sim) + 30 * NS_PER_S);
         strbuf_add(&head->body, strbuf_str(&w->data));
         w->closed = true;
