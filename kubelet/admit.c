@@ -1,6 +1,6 @@
 /*
- * Can this node run the pod at all? Asked once, before anything is made; a refusal is final (phase Failed), so that
- * the pod's controller makes another elsewhere.
+ * Can this node run the pod at all? Asked once, before anything is made; a refusal is final (phase
+ * Failed), so that the pod's controller makes another elsewhere.
  *
  * Upstream: kubelet lifecycle/predicate.go, sysctl/allowlist.go.
  */
@@ -59,13 +59,15 @@ static int check_selector(struct sync *s, char **ret_reason, char **ret_message)
 
     if (!node)
         return 0; /* the scheduler has looked */
-    cJSON_ArrayForEach(wanted, json_get(s->spec, "nodeSelector"))
-        fits = fits && c_eq(string_map_get(&node->meta.labels, wanted->string), cJSON_GetStringValue(wanted));
+    cJSON_ArrayForEach(wanted, json_get(s->spec, "nodeSelector")) fits =
+        fits &&
+        c_eq(string_map_get(&node->meta.labels, wanted->string), cJSON_GetStringValue(wanted));
     projected_unref(node);
     if (fits)
         return 0;
     return refuse(ret_reason, ret_message, "NodeAffinity",
-        xstrdup("Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"));
+        xstrdup("Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node "
+                "affinity/selector"));
 }
 
 /* A host port of this pod that another pod of the node holds. */
@@ -85,10 +87,13 @@ static bool ports_clash(const cJSON *ours, const cJSON *theirs)
             {
                 cJSON_ArrayForEach(p2, json_get(c2, "ports"))
                 {
-                    const char *protocol2 = json_string(p2, "protocol"), *ip2 = json_string(p2, "hostIP");
-                    bool any = !ip || !ip[0] || !ip2 || !ip2[0] || c_eq(ip, "0.0.0.0") || c_eq(ip2, "0.0.0.0");
+                    const char *protocol2 = json_string(p2, "protocol"),
+                               *ip2 = json_string(p2, "hostIP");
+                    bool any = !ip || !ip[0] || !ip2 || !ip2[0] || c_eq(ip, "0.0.0.0") ||
+                               c_eq(ip2, "0.0.0.0");
                     if (json_int64_at(p2, "hostPort", 0) == port &&
-                        c_eq(protocol ? protocol : "TCP", protocol2 ? protocol2 : "TCP") && (any || c_eq(ip, ip2)))
+                        c_eq(protocol ? protocol : "TCP", protocol2 ? protocol2 : "TCP") &&
+                        (any || c_eq(ip, ip2)))
                         return true;
                 }
             }
@@ -112,7 +117,8 @@ static bool has_host_ports(const cJSON *spec)
     return false;
 }
 
-/* Marks the pod as admitted under the same lock that the search is made with: of two that clash one is in time. */
+/* Marks the pod as admitted under the same lock that the search is made with: of two that clash one
+ * is in time. */
 static int check_ports(struct sync *s, char **ret_reason, char **ret_message)
 {
     struct pod_record *other, *next;
@@ -144,7 +150,8 @@ static int check_ports(struct sync *s, char **ret_reason, char **ret_message)
     if (!clash)
         return 0;
     return refuse(ret_reason, ret_message, "NodePorts",
-        xstrdup("Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod "
+        xstrdup("Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for "
+                "the requested pod "
                 "ports"));
 }
 

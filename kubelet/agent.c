@@ -1,8 +1,9 @@
 /*
  * The agent: wiring of a kubelet process. See agent.h.
  *
- * Order of a start: nodes are registered and their Leases run at once; pods are looked at only when the runtime has
- * answered and its containers are known, because a kubelet that knows nothing of them would start them twice.
+ * Order of a start: nodes are registered and their Leases run at once; pods are looked at only when
+ * the runtime has answered and its containers are known, because a kubelet that knows nothing of
+ * them would start them twice.
  */
 #include "kubelet/agent.h"
 
@@ -145,7 +146,8 @@ static void on_pod(void *arg, const void *old_object, const void *new_object)
     struct kubelet *node = node_of(agent, pod->node_name);
     if (!node)
         return;
-    struct pod_record *record = record_of(agent, node, pod->meta.uid, pod->meta.namespace_, pod->meta.name);
+    struct pod_record *record =
+        record_of(agent, node, pod->meta.uid, pod->meta.namespace_, pod->meta.name);
     take_view(record, pod, true);
     record_wake(record);
     record_unref(record);
@@ -160,7 +162,8 @@ static void on_pods_synced(void *arg)
     env_unlock(agent->env, &agent->lock);
 }
 
-/* Somebody (the node lifecycle controller, while we were not heard) gave up on us: say that we are here. */
+/* Somebody (the node lifecycle controller, while we were not heard) gave up on us: say that we are
+ * here. */
 static void check_own(struct agent *agent, const struct node_view *node)
 {
     const struct node_condition_view *conditions = node->conditions.items;
@@ -175,10 +178,12 @@ static void on_node(void *arg, const void *old_object, const void *new_object)
 {
     struct agent *agent = arg;
     const struct node_view *old = old_object, *new = new_object;
-    const struct node_address_view *a = old ? old->addresses.items : NULL, *b = new ? new->addresses.items : NULL;
-    bool same = old && new && c_eq(old->pod_cidr, new->pod_cidr) && old->addresses.count == new->addresses.count;
+    const struct node_address_view *a = old ? old->addresses.items : NULL,
+                                   *b = new ? new->addresses.items : NULL;
+    bool same = old && new &&c_eq(old->pod_cidr, new->pod_cidr) &&
+                old->addresses.count == new->addresses.count;
 
-    if (new && c_eq(new->meta.name, agent->kubelets->name))
+    if (new &&c_eq(new->meta.name, agent->kubelets->name))
         check_own(agent, new);
     for (size_t i = 0; same && i < old->addresses.count; i++)
         same = c_eq(a[i].address, b[i].address);
@@ -186,7 +191,8 @@ static void on_node(void *arg, const void *old_object, const void *new_object)
         workqueue_add(agent->node_queue, agent->kubelets->name);
 }
 
-/* The network is looked at only once all nodes are known, and the first list's changes are told before that. */
+/* The network is looked at only once all nodes are known, and the first list's changes are told
+ * before that. */
 static void on_nodes_synced(void *arg)
 {
     struct agent *agent = arg;
@@ -200,11 +206,12 @@ static void wake_all(struct agent *agent)
 
     env_lock(agent->env, &agent->lock);
     HASH_ITER(hh, agent->records, record, next)
-        record_wake(record);
+    record_wake(record);
     env_unlock(agent->env, &agent->lock);
 }
 
-/* Whether the runtime answered just now. A short absence (a restart of it) does not make the node NotReady. */
+/* Whether the runtime answered just now. A short absence (a restart of it) does not make the node
+ * NotReady. */
 static void runtime_state(struct agent *agent, bool answers, const char *why)
 {
     env_lock(agent->env, &agent->lock);
@@ -216,8 +223,8 @@ static void runtime_state(struct agent *agent, bool answers, const char *why)
     } else if (!agent->runtime_lost_ns) {
         agent->runtime_lost_ns = env_now_ns(agent->env);
     }
-    snprintf(agent->runtime_error, sizeof(agent->runtime_error), "%.*s", (int)sizeof(agent->runtime_error) - 1,
-        why ? why : "");
+    snprintf(agent->runtime_error, sizeof(agent->runtime_error), "%.*s",
+        (int)sizeof(agent->runtime_error) - 1, why ? why : "");
     env_unlock(agent->env, &agent->lock);
     if (!returned)
         return;
@@ -234,7 +241,8 @@ static void on_runtime_lost(void *arg)
     /* The auditor's work, ahead of its time. */
     int r = runtime_cache_audit(agent->cache, true, &err);
     if (r < 0)
-        log_warning("docker's containers cannot be listed, retrying", "error", "%s", err.text, NULL);
+        log_warning(
+            "docker's containers cannot be listed, retrying", "error", "%s", err.text, NULL);
     runtime_state(agent, r == 0, r < 0 ? err.text : NULL);
 }
 
@@ -260,7 +268,8 @@ static void starter_run(void *arg)
     workqueue_run(agent->pod_queue, POD_WORKERS, pod_sync, agent);
 }
 
-/* The slow net below the events: lists containers, looks for orphans, notices when the runtime is gone. */
+/* The slow net below the events: lists containers, looks for orphans, notices when the runtime is
+ * gone. */
 static void auditor_run(void *arg)
 {
     struct agent *agent = arg;
@@ -305,14 +314,18 @@ static void certs_run(void *arg)
         int64_t left = certs_renew_after_ns(agent);
         int64_t longest = 24 * 3600 * NS_PER_S;
 
-        if (agent_sleep(agent, left > longest ? longest : left > SERVING_RETRY_NS ? left : SERVING_RETRY_NS))
+        if (agent_sleep(agent, left > longest            ? longest
+                               : left > SERVING_RETRY_NS ? left
+                                                         : SERVING_RETRY_NS))
             return;
         if (certs_renew(agent, agent->kubelets, &err) < 0)
-            log_warning("client certificate cannot be renewed, retrying", "error", "%s", err.text, NULL);
+            log_warning(
+                "client certificate cannot be renewed, retrying", "error", "%s", err.text, NULL);
         if (agent->config->tls_cert_file || left > longest)
             continue;
         if (certs_serving(agent, agent->kubelets, &err) < 0) {
-            log_warning("serving certificate cannot be renewed, retrying", "error", "%s", err.text, NULL);
+            log_warning(
+                "serving certificate cannot be renewed, retrying", "error", "%s", err.text, NULL);
             continue;
         }
         server_stop(agent);
@@ -323,8 +336,10 @@ static void certs_run(void *arg)
 
 static int new_prober(struct agent *agent, struct error *err)
 {
-    struct http_client_config config = {.base_url = "http://127.0.0.1", .insecure_skip_verify = true,
-        .user_agent = "kube-probe/1.34", .connections_max = 1};
+    struct http_client_config config = {.base_url = "http://127.0.0.1",
+        .insecure_skip_verify = true,
+        .user_agent = "kube-probe/1.34",
+        .connections_max = 1};
 
     return http_client_new(agent->env, &config, &agent->prober, err);
 }
@@ -378,14 +393,24 @@ static void start_informers(struct agent *a)
     bool alone = HASH_COUNT(a->kubelets) == 1;
     autofree char *selector = alone ? str_format("spec.nodeName=%s", a->kubelets->name) : NULL;
 
-    a->pods = informer_new(a->api, &(struct informer_config){.group_version = "v1", .plural = "pods",
-        .field_selector = selector, .projection = &kubelet_pod_projection, .handler = on_pod,
-        .on_synced = on_pods_synced, .arg = a});
+    a->pods = informer_new(a->api, &(struct informer_config){.group_version = "v1",
+                                       .plural = "pods",
+                                       .field_selector = selector,
+                                       .projection = &kubelet_pod_projection,
+                                       .handler = on_pod,
+                                       .on_synced = on_pods_synced,
+                                       .arg = a});
     if (!a->runtime->pretends) {
-        a->services = informer_new(a->api, &(struct informer_config){.group_version = "v1", .plural = "services",
-            .projection = &kubelet_service_projection, .arg = a});
-        a->nodes = informer_new(a->api, &(struct informer_config){.group_version = "v1", .plural = "nodes",
-            .projection = &kubelet_node_projection, .handler = on_node, .on_synced = on_nodes_synced, .arg = a});
+        a->services = informer_new(a->api, &(struct informer_config){.group_version = "v1",
+                                               .plural = "services",
+                                               .projection = &kubelet_service_projection,
+                                               .arg = a});
+        a->nodes = informer_new(a->api, &(struct informer_config){.group_version = "v1",
+                                            .plural = "nodes",
+                                            .projection = &kubelet_node_projection,
+                                            .handler = on_node,
+                                            .on_synced = on_nodes_synced,
+                                            .arg = a});
         informer_start(a->services);
         informer_start(a->nodes);
     }
@@ -465,8 +490,8 @@ static void stop_tasks(struct agent *a)
 /* Containers run on: a kubelet that ends takes nothing with it. */
 void agent_free(struct agent *a)
 {
-    struct workqueue **queues[] = {
-        &a->pod_queue, &a->probe_queue, &a->pull_queue, &a->status_queue, &a->node_queue, &a->lease_queue};
+    struct workqueue **queues[] = {&a->pod_queue, &a->probe_queue, &a->pull_queue, &a->status_queue,
+        &a->node_queue, &a->lease_queue};
     struct informer **informers[] = {&a->pods, &a->services, &a->nodes};
 
     stop_tasks(a);

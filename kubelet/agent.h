@@ -1,18 +1,21 @@
 /*
  * The kubelet's inside: one agent a process, one kubelet a node, one record a pod.
  *
- * An *agent* owns what is shared: API client, informers, queues, the runtime's cache. A *kubelet* is one node: its
- * Node object, Lease and addresses. The real kubelet has one of them, a hollow process many; a node costs no
- * task, no connection and no informer of its own. A *pod_record* is what is remembered about a pod between two looks at
- * it: everything in it can be rebuilt from Docker's labels and the API.
+ * An *agent* owns what is shared: API client, informers, queues, the runtime's cache. A *kubelet*
+ * is one node: its Node object, Lease and addresses. The real kubelet has one of them, a hollow
+ * process many; a node costs no task, no connection and no informer of its own. A *pod_record* is
+ * what is remembered about a pod between two looks at it: everything in it can be rebuilt from
+ * Docker's labels and the API.
  *
  *     informer, Docker's events, timers, probes -> pod_queue (key: uid)
  *     pod_queue    pod_sync():    one look, the next steps, "wake me in N" (pod_sync.c)
- *     status_queue status_write(): what pod_sync computed goes to the API; the final DELETE (status_write.c)
- *     pull_queue   image_pull_run(), probe_queue probe_run(), lease_queue and node_queue (node.c)
+ *     status_queue status_write(): what pod_sync computed goes to the API; the final DELETE
+ * (status_write.c) pull_queue   image_pull_run(), probe_queue probe_run(), lease_queue and
+ * node_queue (node.c)
  *
- * Locks: agent.lock guards the tables of records and nodes; record.lock guards the fields so marked. A record's other
- * fields belong to the worker that has its key. record.lock may be taken under agent.lock, not the reverse.
+ * Locks: agent.lock guards the tables of records and nodes; record.lock guards the fields so
+ * marked. A record's other fields belong to the worker that has its key. record.lock may be taken
+ * under agent.lock, not the reverse.
  */
 #pragma once
 
@@ -79,7 +82,8 @@ struct container_record {
     /* Restart back-off: wall-clock end of the last run that was counted, and the delay in force. */
     int64_t backoff_ns, backoff_updated_ns;
     bool backoff_told; /* the event of this waiting was sent */
-    /* Why it is not running; reason "" when nothing is wrong. Message of the last failed attempt. */
+    /* Why it is not running; reason "" when nothing is wrong. Message of the last failed attempt.
+     */
     char *waiting_reason, *waiting_message;
     /* Image */
     struct work pull;
@@ -89,11 +93,12 @@ struct container_record {
     /* Stopping */
     enum stop_phase stop;
     char *stop_id;
-    int64_t stop_deadline_ns; /* monotonic */
-    bool kill_for_restart;    /* unhealthy or changed: start again when it has ended */
+    int64_t stop_deadline_ns;          /* monotonic */
+    bool kill_for_restart;             /* unhealthy or changed: start again when it has ended */
     struct probe *probes[PROBE_KINDS]; /* list guarded by record.lock */
-    bool ready, started;      /* of the API's last word, until a probe says otherwise (after a restart of ours) */
-    char *trusted_id;         /* container id those two are about */
+    bool ready, started; /* of the API's last word, until a probe says otherwise (after a restart of
+                            ours) */
+    char *trusted_id;    /* container id those two are about */
 };
 
 /* Where a volume of the pod lies on the host, once it is set up. */
@@ -129,14 +134,14 @@ struct pod_record {
     size_t volume_count;
     struct volume_token *tokens;
     size_t token_count;
-    int64_t retry_ns;      /* back-off of volumes and sandbox, doubled by each failure */
+    int64_t retry_ns; /* back-off of volumes and sandbox, doubled by each failure */
     int64_t retry_at_ns;
     int64_t runtime_returns; /* of the agent, when retry_* was set */
-    bool admitted; /* written under agent.lock: admission of others looks at it */
+    bool admitted;           /* written under agent.lock: admission of others looks at it */
     bool rejected, volumes_up;
-    bool down;             /* everything is stopped and taken down */
+    bool down;                         /* everything is stopped and taken down */
     char pod_ip[64], pod_ip_other[64]; /* written under lock: probes read them */
-    char *network_sandbox; /* sandbox id that pod_ip belongs to */
+    char *network_sandbox;             /* sandbox id that pod_ip belongs to */
     /* guarded by lock: for the status writer */
     cJSON *wanted_status;
     char *written_status; /* text of the status as the API last returned it to us */
@@ -154,13 +159,13 @@ struct kubelet {
     char *pod_cidr;
     struct resource_pair allocatable;
     bool registered, adopted; /* adopted: the object was there before this process */
-    uint32_t status_hash; /* of what was last written, without heartbeat times */
-    bool report;          /* write the status even when it has not changed */
-    int64_t renewed_ns;   /* last renewal of the Lease */
+    uint32_t status_hash;     /* of what was last written, without heartbeat times */
+    bool report;              /* write the status even when it has not changed */
+    int64_t renewed_ns;       /* last renewal of the Lease */
     int64_t last_written_ns;
-    char *conditions;     /* JSON text, as last written: times of transitions */
+    char *conditions; /* JSON text, as last written: times of transitions */
     char *lease_version, *uid;
-    char *network_state;  /* what host_* was last called with; NULL: never */
+    char *network_state; /* what host_* was last called with; NULL: never */
 };
 
 struct agent {
@@ -173,7 +178,8 @@ struct agent {
     struct objects *objects;
     struct runtime_cache *cache;
     struct informer *pods, *services, *nodes;
-    struct workqueue *pod_queue, *status_queue, *probe_queue, *pull_queue, *lease_queue, *node_queue;
+    struct workqueue *pod_queue, *status_queue, *probe_queue, *pull_queue, *lease_queue,
+        *node_queue;
     struct node_facts facts;
     int64_t started_ns;
     struct lock lock;
@@ -186,9 +192,9 @@ struct agent {
     char runtime_error[256];    /* why not; guarded by lock */
     bool stopping;              /* guarded by lock */
     struct task *starter, *auditor, *certs;
-    struct cond wake;           /* stopping changed */
-    struct short_task *tasks;   /* joined when a later one begins; guarded by lock */
-    struct http_client *prober; /* of httpGet actions */
+    struct cond wake;                 /* stopping changed */
+    struct short_task *tasks;         /* joined when a later one begins; guarded by lock */
+    struct http_client *prober;       /* of httpGet actions */
     char *serving_cert, *serving_key; /* files */
     struct delegated_auth *auth;
     struct httpd *httpd;
@@ -209,12 +215,13 @@ void agent_task_begin(struct agent *agent, const char *name, task_fn *fn, void *
 
 /* pod_record.c */
 struct pod_record *record_find(struct agent *agent, const char *uid); /* referenced, or NULL */
-struct pod_record *record_of(struct agent *agent, struct kubelet *node, const char *uid, const char *namespace_,
-    const char *name); /* found or made; referenced */
+struct pod_record *record_of(struct agent *agent, struct kubelet *node, const char *uid,
+    const char *namespace_, const char *name); /* found or made; referenced */
 void record_unref(struct pod_record *record);
 void record_forget(struct pod_record *record); /* takes it out of the table */
 struct container_record *record_container(struct pod_record *record, const char *name);
-const struct pod_view *record_view(struct pod_record *record, bool *ret_in_api); /* referenced, or NULL */
+const struct pod_view *record_view(
+    struct pod_record *record, bool *ret_in_api); /* referenced, or NULL */
 void record_wake(struct pod_record *record);
 void container_waiting(struct container_record *c, const char *reason, const char *message);
 /* lock held by the caller */
@@ -227,19 +234,22 @@ int pod_sync(void *agent, const char *uid, int64_t *ret_again_ns, struct error *
 int status_write(void *agent, const char *uid, int64_t *ret_again_ns, struct error *err);
 
 /* Events about a pod; container NULL: about the pod as a whole. */
-void pod_event(struct pod_record *record, const cJSON *spec, const char *container, const char *type,
-    const char *reason, const char *format, ...) __attribute__((format(printf, 6, 7)));
+void pod_event(struct pod_record *record, const cJSON *spec, const char *container,
+    const char *type, const char *reason, const char *format, ...)
+    __attribute__((format(printf, 6, 7)));
 
 /* runtime_cache.c: what the runtime reported, by pod. */
 struct runtime_cache *runtime_cache_new(struct agent *agent);
 void runtime_cache_free(struct runtime_cache *cache);
-/* Everything of the pod, each inspected since the last event about it. References for the caller. */
-int runtime_cache_pod(struct runtime_cache *cache, const char *uid, struct container_list *ret, struct error *err);
+/* Everything of the pod, each inspected since the last event about it. References for the caller.
+ */
+int runtime_cache_pod(
+    struct runtime_cache *cache, const char *uid, struct container_list *ret, struct error *err);
 /* Something was done to the container: look at it again at the next runtime_cache_pod. */
 void runtime_cache_touch(struct runtime_cache *cache, const char *uid, const char *id);
 /* Inspects now and stores. ERR_NOT_FOUND takes it out. */
-int runtime_cache_refresh(struct runtime_cache *cache, const char *uid, const char *id, struct container_info **ret,
-    struct error *err);
+int runtime_cache_refresh(struct runtime_cache *cache, const char *uid, const char *id,
+    struct container_info **ret, struct error *err);
 void runtime_cache_drop(struct runtime_cache *cache, const char *uid, const char *id);
 /* Lists everything, marks what differs and wakes its pods. all: mark everything. */
 int runtime_cache_audit(struct runtime_cache *cache, bool all, struct error *err);
@@ -255,15 +265,16 @@ struct shared_tree {
 struct objects *objects_new(struct api_client *api);
 void objects_free(struct objects *objects);
 /* Fetched after not_before_ns (monotonic). */
-int objects_get(struct objects *objects, const char *plural, const char *namespace_, const char *name,
-    int64_t not_before_ns, struct shared_tree **ret, struct error *err);
+int objects_get(struct objects *objects, const char *plural, const char *namespace_,
+    const char *name, int64_t not_before_ns, struct shared_tree **ret, struct error *err);
 void shared_tree_unref(struct shared_tree *tree);
 
 /* images.c */
-/* Looks for a container's image and pulls it by policy in the background. 0: *ret is there; -ERR_TIMEOUT: on its way (the
- * pod is woken); else waiting_reason and waiting_message are set. */
+/* Looks for a container's image and pulls it by policy in the background. 0: *ret is there;
+ * -ERR_TIMEOUT: on its way (the pod is woken); else waiting_reason and waiting_message are set. */
 struct sync;
-int image_ensure(struct sync *s, struct container_record *c, const cJSON *container, struct image_info *ret);
+int image_ensure(
+    struct sync *s, struct container_record *c, const cJSON *container, struct image_info *ret);
 reconcile_fn image_pull_run;
 
 /* probes.c */
@@ -281,11 +292,13 @@ int probes_unhealthy(struct pod_record *record, struct container_record *c);
 reconcile_fn probe_run;
 
 /* hooks.c: lifecycle hooks run on tasks of their own; the pod is woken at their end. */
-void hook_start(struct sync *s, struct container_record *c, struct work *work, const cJSON *container,
-    const cJSON *handler, const struct container_info *running, const char *name, int64_t timeout_ns);
+void hook_start(struct sync *s, struct container_record *c, struct work *work,
+    const cJSON *container, const cJSON *handler, const struct container_info *running,
+    const char *name, int64_t timeout_ns);
 /* One httpGet, tcpSocket or exec action, for hooks and probes. 0: success; else why in err. */
-int handler_run(struct pod_record *record, const cJSON *container, const cJSON *handler, const char *container_id,
-    const char *pod_ip, int64_t timeout_ns, struct strbuf *output, struct error *err);
+int handler_run(struct pod_record *record, const cJSON *container, const cJSON *handler,
+    const char *container_id, const char *pod_ip, int64_t timeout_ns, struct strbuf *output,
+    struct error *err);
 
 /* node.c, node_status.c, node_network.c, lease.c */
 reconcile_fn node_sync;
@@ -297,9 +310,12 @@ cJSON *node_status(struct kubelet *node, const cJSON *old_conditions);
 void node_network_sync(struct kubelet *node);
 
 /* certs.c, server.c, orphans.c, cleanup.c */
-int certs_bootstrap(struct env *env, const struct kubelet_config *config, const char *node_name, struct error *err);
-int certs_serving(struct agent *agent, struct kubelet *node, struct error *err); /* blocks until signed */
-int certs_renew(struct agent *agent, struct kubelet *node, struct error *err); /* the client's, when it is time */
+int certs_bootstrap(
+    struct env *env, const struct kubelet_config *config, const char *node_name, struct error *err);
+int certs_serving(
+    struct agent *agent, struct kubelet *node, struct error *err); /* blocks until signed */
+int certs_renew(struct agent *agent, struct kubelet *node,
+    struct error *err); /* the client's, when it is time */
 int64_t certs_renew_after_ns(struct agent *agent);
 int server_start(struct agent *agent, struct error *err);
 void server_stop(struct agent *agent);

@@ -1,10 +1,12 @@
 /*
  * The kubelet's certificates, from CertificateSigningRequests.
  *
- * Bootstrap: with --bootstrap-kubeconfig and no usable --kubeconfig, a key is made, a client certificate for
- * system:node:NAME is asked for with the bootstrap credentials, and the kubeconfig is written. Serving: without
- * --tls-cert-file, a certificate for the node's name and address is asked for as the node itself. Both are
- * renewed when a fifth of their life is left. Files: ROOT/pki/kubelet-{client,server}.{crt,key}.
+ * Bootstrap: with --bootstrap-kubeconfig and no usable --kubeconfig, a key is made, a client
+ * certificate for system:node:NAME is asked for with the bootstrap credentials, and the kubeconfig
+ * is written. Serving: without
+ * --tls-cert-file, a certificate for the node's name and address is asked for as the node itself.
+ * Both are renewed when a fifth of their life is left. Files:
+ * ROOT/pki/kubelet-{client,server}.{crt,key}.
  *
  * Upstream: pkg/kubelet/certificate/bootstrap, client-go/util/certificate.
  */
@@ -29,14 +31,17 @@ struct wish {
     const char *cert_path, *key_path;
 };
 
-static int post(struct api_client *api, const struct wish *wish, const char *csr_pem, char **ret_name,
-    struct error *err)
+static int post(struct api_client *api, const struct wish *wish, const char *csr_pem,
+    char **ret_name, struct error *err)
 {
-    struct api_ref ref = {.group_version = "certificates.k8s.io/v1", .plural = "certificatesigningrequests"};
-    autojson cJSON *answer = NULL, *body = json_make("{\"apiVersion\":\"certificates.k8s.io/v1\","
-                                                     "\"kind\":\"CertificateSigningRequest\",\"metadata\":{\"generateName\":"
-                                                     "\"csr-\"},\"spec\":{\"usages\":[\"digital signature\",\"%s\"]}}",
-                              wish->ip ? "server auth" : "client auth");
+    struct api_ref ref = {
+        .group_version = "certificates.k8s.io/v1", .plural = "certificatesigningrequests"};
+    autojson cJSON *answer = NULL,
+                   *body = json_make(
+                       "{\"apiVersion\":\"certificates.k8s.io/v1\","
+                       "\"kind\":\"CertificateSigningRequest\",\"metadata\":{\"generateName\":"
+                       "\"csr-\"},\"spec\":{\"usages\":[\"digital signature\",\"%s\"]}}",
+                       wish->ip ? "server auth" : "client auth");
     autostrbuf struct strbuf encoded = STRBUF_EMPTY;
 
     strbuf_init(&encoded, 0);
@@ -53,10 +58,12 @@ static int post(struct api_client *api, const struct wish *wish, const char *csr
 }
 
 /* 1: issued; 0: not yet. */
-static int look(struct api_client *api, const char *name, struct strbuf *ret_cert, struct error *err)
+static int look(
+    struct api_client *api, const char *name, struct strbuf *ret_cert, struct error *err)
 {
-    struct api_ref ref = {
-        .group_version = "certificates.k8s.io/v1", .plural = "certificatesigningrequests", .name = name};
+    struct api_ref ref = {.group_version = "certificates.k8s.io/v1",
+        .plural = "certificatesigningrequests",
+        .name = name};
     autojson cJSON *request = NULL;
     const cJSON *condition;
 
@@ -64,9 +71,11 @@ static int look(struct api_client *api, const char *name, struct strbuf *ret_cer
         return -err->code;
     cJSON_ArrayForEach(condition, json_path(request, "status.conditions"))
     {
-        const char *type = json_string(condition, "type"), *message = json_string(condition, "message");
+        const char *type = json_string(condition, "type"),
+                   *message = json_string(condition, "message");
         if (c_eq(type, "Denied") || c_eq(type, "Failed"))
-            return error_set(err, ERR_FORBIDDEN, "signing request %s: %s: %s", name, type, message ? message : "");
+            return error_set(err, ERR_FORBIDDEN, "signing request %s: %s: %s", name, type,
+                message ? message : "");
     }
     const char *cert = json_string_at(request, "status.certificate");
     if (!cert || !cert[0])
@@ -75,14 +84,19 @@ static int look(struct api_client *api, const char *name, struct strbuf *ret_cer
 }
 
 /* Blocks until the certificate is issued (and written with its key), refused, or `stop` says so. */
-static int obtain(struct env *env, struct api_client *api, const struct wish *wish, struct agent *agent,
-    struct error *err)
+static int obtain(struct env *env, struct api_client *api, const struct wish *wish,
+    struct agent *agent, struct error *err)
 {
-    autofree char *key = NULL, *csr = NULL, *name = NULL, *common_name = str_format("system:node:%s", wish->node_name);
-    autofree char *dns = str_format("DNS:%s", wish->node_name), *ip = str_format("IP:%s", wish->ip ? wish->ip : "");
-    const char *const organizations[] = {"system:nodes", NULL}, *const alt_names[] = {dns, ip, NULL};
-    struct pki_subject subject = {.common_name = common_name, .organizations = organizations,
-        .alt_names = wish->ip ? alt_names : NULL, .usage = wish->ip ? PKI_SERVER : PKI_CLIENT};
+    autofree char *key = NULL, *csr = NULL, *name = NULL,
+                  *common_name = str_format("system:node:%s", wish->node_name);
+    autofree char *dns = str_format("DNS:%s", wish->node_name),
+                  *ip = str_format("IP:%s", wish->ip ? wish->ip : "");
+    const char *const organizations[] = {"system:nodes", NULL}, *const alt_names[] = {
+                                                                    dns, ip, NULL};
+    struct pki_subject subject = {.common_name = common_name,
+        .organizations = organizations,
+        .alt_names = wish->ip ? alt_names : NULL,
+        .usage = wish->ip ? PKI_SERVER : PKI_CLIENT};
     int64_t deadline_ns = env_now_ns(env) + WAIT_MAX_NS;
     autostrbuf struct strbuf cert = STRBUF_EMPTY;
     int r = 0;
@@ -110,7 +124,8 @@ static int obtain(struct env *env, struct api_client *api, const struct wish *wi
     return 0;
 }
 
-/* Time until a fifth of the life is left (30 days are taken for the life of one that is older); <= 0: renew. */
+/* Time until a fifth of the life is left (30 days are taken for the life of one that is older); <=
+ * 0: renew. */
 static int64_t left_ns(struct env *env, const char *cert_path)
 {
     autostrbuf struct strbuf pem = STRBUF_EMPTY;
@@ -118,7 +133,8 @@ static int64_t left_ns(struct env *env, const char *cert_path)
     int64_t end_ns;
 
     strbuf_init(&pem, 0);
-    if (file_read(cert_path, FILE_MAX_BYTES, &pem, &err) < 0 || pki_cert_expiry(pem.data, &end_ns, &err) < 0)
+    if (file_read(cert_path, FILE_MAX_BYTES, &pem, &err) < 0 ||
+        pki_cert_expiry(pem.data, &end_ns, &err) < 0)
         return 0;
     int64_t left = end_ns - env_wall_ns(env);
     return left > 30 * 24 * 3600 * NS_PER_S ? left / 5 * 4 : left - 3600 * NS_PER_S;
@@ -141,10 +157,11 @@ static int read_ca(const struct kubeconfig *k, struct strbuf *out, struct error 
 static int write_kubeconfig(const struct kubelet_config *config, const struct kubeconfig *bootstrap,
     const char *cert_path, const char *key_path, struct error *err)
 {
-    autojson cJSON *tree = json_make("{\"apiVersion\":\"v1\",\"kind\":\"Config\",\"clusters\":[{\"name\":\"default\","
-                                     "\"cluster\":{}}],\"contexts\":[{\"name\":\"default\",\"context\":{\"cluster\":"
-                                     "\"default\",\"user\":\"default\"}}],\"current-context\":\"default\",\"users\":[{"
-                                     "\"name\":\"default\",\"user\":{}}]}");
+    autojson cJSON *tree =
+        json_make("{\"apiVersion\":\"v1\",\"kind\":\"Config\",\"clusters\":[{\"name\":\"default\","
+                  "\"cluster\":{}}],\"contexts\":[{\"name\":\"default\",\"context\":{\"cluster\":"
+                  "\"default\",\"user\":\"default\"}}],\"current-context\":\"default\",\"users\":[{"
+                  "\"name\":\"default\",\"user\":{}}]}");
     cJSON *cluster = json_get(cJSON_GetArrayItem(json_get(tree, "clusters"), 0), "cluster");
     cJSON *user = json_get(cJSON_GetArrayItem(json_get(tree, "users"), 0), "user");
     autostrbuf struct strbuf ca = STRBUF_EMPTY, encoded = STRBUF_EMPTY, text = STRBUF_EMPTY;
@@ -194,12 +211,16 @@ static int bootstrap(struct env *env, const struct kubelet_config *config, const
     return r;
 }
 
-int certs_bootstrap(struct env *env, const struct kubelet_config *config, const char *node_name, struct error *err)
+int certs_bootstrap(
+    struct env *env, const struct kubelet_config *config, const char *node_name, struct error *err)
 {
-    autofree char *cert = pki_path(config, "kubelet-client.crt"), *key = pki_path(config, "kubelet-client.key");
+    autofree char *cert = pki_path(config, "kubelet-client.crt"),
+                  *key = pki_path(config, "kubelet-client.key");
     autofree char *folder = pki_path(config, "");
-    struct wish wish = {.node_name = node_name, .signer = "kubernetes.io/kube-apiserver-client-kubelet",
-        .cert_path = cert, .key_path = key};
+    struct wish wish = {.node_name = node_name,
+        .signer = "kubernetes.io/kube-apiserver-client-kubelet",
+        .cert_path = cert,
+        .key_path = key};
 
     if (!config->bootstrap_kubeconfig || !config->bootstrap_kubeconfig[0])
         return 0;
@@ -214,19 +235,25 @@ int certs_bootstrap(struct env *env, const struct kubelet_config *config, const 
 int certs_serving(struct agent *agent, struct kubelet *node, struct error *err)
 {
     const struct kubelet_config *config = agent->config;
-    autofree char *cert = pki_path(config, "kubelet-server.crt"), *key = pki_path(config, "kubelet-server.key");
+    autofree char *cert = pki_path(config, "kubelet-server.crt"),
+                  *key = pki_path(config, "kubelet-server.key");
     autofree char *folder = pki_path(config, "");
-    struct wish wish = {.node_name = node->name, .signer = "kubernetes.io/kubelet-serving", .ip = node->ip,
-        .cert_path = cert, .key_path = key};
+    struct wish wish = {.node_name = node->name,
+        .signer = "kubernetes.io/kubelet-serving",
+        .ip = node->ip,
+        .cert_path = cert,
+        .key_path = key};
 
     if (config->tls_cert_file && config->tls_cert_file[0]) {
         agent->serving_cert = xstrdup(config->tls_cert_file);
-        agent->serving_key = xstrdup(config->tls_private_key_file ? config->tls_private_key_file : "");
+        agent->serving_key =
+            xstrdup(config->tls_private_key_file ? config->tls_private_key_file : "");
         return 0;
     }
     if (file_make_dirs(folder, 0700, err) < 0)
         return -err->code;
-    if ((!file_exists(key) || left_ns(agent->env, cert) <= 0) && obtain(agent->env, agent->api, &wish, agent, err) < 0)
+    if ((!file_exists(key) || left_ns(agent->env, cert) <= 0) &&
+        obtain(agent->env, agent->api, &wish, agent, err) < 0)
         return error_wrap(err, "serving certificate");
     free(agent->serving_cert);
     free(agent->serving_key);
@@ -250,9 +277,12 @@ int64_t certs_renew_after_ns(struct agent *agent)
 int certs_renew(struct agent *agent, struct kubelet *node, struct error *err)
 {
     const struct kubelet_config *config = agent->config;
-    autofree char *cert = pki_path(config, "kubelet-client.crt"), *key = pki_path(config, "kubelet-client.key");
-    struct wish wish = {.node_name = node->name, .signer = "kubernetes.io/kube-apiserver-client-kubelet",
-        .cert_path = cert, .key_path = key};
+    autofree char *cert = pki_path(config, "kubelet-client.crt"),
+                  *key = pki_path(config, "kubelet-client.key");
+    struct wish wish = {.node_name = node->name,
+        .signer = "kubernetes.io/kube-apiserver-client-kubelet",
+        .cert_path = cert,
+        .key_path = key};
 
     if (!file_exists(cert) || left_ns(agent->env, cert) > 0)
         return 0;

@@ -1,8 +1,9 @@
 /*
- * `skiff-kubelet --cleanup`: takes away what a kubelet of this cluster and node has made on the host, for `skiffctl
- * down`. Containers by our labels (network first, then the container), mounts, the pods' folders, routes, the nftables
- * table, the rules in DOCKER-USER, the bridge, the pause image. Nothing that lacks our label or name is touched;
- * running it again finds nothing and succeeds.
+ * `skiff-kubelet --cleanup`: takes away what a kubelet of this cluster and node has made on the
+ * host, for `skiffctl down`. Containers by our labels (network first, then the container), mounts,
+ * the pods' folders, routes, the nftables table, the rules in DOCKER-USER, the bridge, the pause
+ * image. Nothing that lacks our label or name is touched; running it again finds nothing and
+ * succeeds.
  */
 #include "kubelet/agent.h"
 
@@ -12,19 +13,23 @@
 #include "kubelet/files.h"
 #include "kubelet/network/host.h"
 
-static int remove_container(struct runtime *rt, const struct container_info *info, struct error *err)
+static int remove_container(
+    struct runtime *rt, const struct container_info *info, struct error *err)
 {
     struct container_info *whole = NULL;
 
     if (container_is_sandbox(info)) {
         if (rt->ops->inspect(rt, info->id, &whole, err) < 0)
             return err->code == ERR_NOT_FOUND ? 0 : -err->code;
-        struct pod_network net = {.uid = info->uid, .namespace_ = info->namespace_, .pod = info->pod,
-            .sandbox_id = info->id, .pid = whole->pid};
+        struct pod_network net = {.uid = info->uid,
+            .namespace_ = info->namespace_,
+            .pod = info->pod,
+            .sandbox_id = info->id,
+            .pid = whole->pid};
         struct error why;
         if (rt->ops->network_down(rt, &net, &why) < 0)
-            log_warning("network of a pod cannot be taken down, its container is removed anyway", "pod", "%s/%s",
-                info->namespace_, info->pod, "error", "%s", why.text, NULL);
+            log_warning("network of a pod cannot be taken down, its container is removed anyway",
+                "pod", "%s/%s", info->namespace_, info->pod, "error", "%s", why.text, NULL);
         container_info_unref(whole);
     }
     return rt->ops->remove(rt, info->id, err);
@@ -39,7 +44,8 @@ static int remove_containers(struct runtime *rt, struct error *err)
     /* Containers before the sandboxes that they joined. */
     for (int sandboxes = 0; sandboxes < 2; sandboxes++)
         for (size_t i = 0; i < list.count; i++)
-            if (container_is_sandbox(list.items[i]) == (sandboxes == 1) && remove_container(rt, list.items[i], err) < 0)
+            if (container_is_sandbox(list.items[i]) == (sandboxes == 1) &&
+                remove_container(rt, list.items[i], err) < 0)
                 result = -(int)err->code;
     container_list_done(&list);
     return result;

@@ -1,9 +1,11 @@
 /*
- * From a container of the API to the body of Docker's create call: command, environment, resources, security.
+ * From a container of the API to the body of Docker's create call: command, environment, resources,
+ * security.
  *
  * What Docker cannot do is an error here (CreateContainerConfigError), never silently left out.
  *
- * Upstream: kuberuntime_container.go generateContainerConfig, security_context.go, cri-dockerd's helpers.
+ * Upstream: kuberuntime_container.go generateContainerConfig, security_context.go, cri-dockerd's
+ * helpers.
  */
 #include "kubelet/sync.h"
 
@@ -22,7 +24,8 @@ static const cJSON *security(const cJSON *spec, const cJSON *container, const ch
     return own ? own : json_get(json_get(spec, "securityContext"), name);
 }
 
-static int get_object(void *arg, const char *plural, const char *name, const cJSON **ret, struct error *err)
+static int get_object(
+    void *arg, const char *plural, const char *name, const cJSON **ret, struct error *err)
 {
     struct sync *s = arg;
     struct shared_tree *tree = NULL;
@@ -46,13 +49,19 @@ static void fill_facts(struct sync *s)
     env_lock(s->agent->env, &s->node->lock);
     struct resource_pair node = s->node->allocatable;
     env_unlock(s->agent->env, &s->node->lock);
-    s->facts = (struct pod_facts){.pod = s->pod, .spec = s->spec, .node_name = s->node->name,
-        .host_ip = s->node->ip, .pod_ip = s->record->pod_ip, .pod_ip_other = s->record->pod_ip_other,
-        .node = node, .get_object = get_object, .arg = s};
+    s->facts = (struct pod_facts){.pod = s->pod,
+        .spec = s->spec,
+        .node_name = s->node->name,
+        .host_ip = s->node->ip,
+        .pod_ip = s->record->pod_ip,
+        .pod_ip_other = s->record->pod_ip_other,
+        .node = node,
+        .get_object = get_object,
+        .arg = s};
 }
 
-static int build_env(struct sync *s, const cJSON *container, struct env_list *services, struct env_list *ret,
-    struct error *err)
+static int build_env(struct sync *s, const cJSON *container, struct env_list *services,
+    struct env_list *ret, struct error *err)
 {
     if (s->agent->services) {
         if (!informer_synced(s->agent->services))
@@ -74,12 +83,14 @@ static cJSON *expand_list(struct sync *s, const cJSON *list, const struct env_li
     cJSON_ArrayForEach(item, list)
     {
         if (cJSON_IsString(item))
-            cJSON_AddItemToArray(out, cJSON_CreateString(expand(s->arena, item->valuestring, env, NULL)));
+            cJSON_AddItemToArray(
+                out, cJSON_CreateString(expand(s->arena, item->valuestring, env, NULL)));
     }
     return out;
 }
 
-static void add_command(struct sync *s, const cJSON *container, const struct env_list *env, cJSON *body)
+static void add_command(
+    struct sync *s, const cJSON *container, const struct env_list *env, cJSON *body)
 {
     const cJSON *command = json_get(container, "command"), *args = json_get(container, "args");
 
@@ -111,7 +122,8 @@ static void put_oom_score(struct sync *s, cJSON *host, int64_t score)
 
 static void add_resources(struct sync *s, const cJSON *container, cJSON *host)
 {
-    struct resource_pair requests = container_requests(container), limits = container_limits(container);
+    struct resource_pair requests = container_requests(container),
+                         limits = container_limits(container);
     const char *qos = pod_qos(s->spec);
     int64_t priority = json_int64_at(s->spec, "priority", 0);
 
@@ -125,11 +137,12 @@ static void add_resources(struct sync *s, const cJSON *container, cJSON *host)
         json_set(host, "MemorySwap", json_new_int64(limits.memory_bytes)); /* no swap besides */
     }
     put_oom_score(s, host,
-        oom_score_adj(qos, priority >= 2000000000, requests.memory_bytes, s->agent->facts.memory_bytes));
+        oom_score_adj(
+            qos, priority >= 2000000000, requests.memory_bytes, s->agent->facts.memory_bytes));
 }
 
-static int check_non_root(const cJSON *spec, const cJSON *container, const struct image_info *image,
-    struct error *err)
+static int check_non_root(
+    const cJSON *spec, const cJSON *container, const struct image_info *image, struct error *err)
 {
     int64_t user;
     const char *of_image = image->user ? image->user : "";
@@ -142,17 +155,19 @@ static int check_non_root(const cJSON *spec, const cJSON *container, const struc
         return 0;
     }
     if (!of_image[0] || (of_image[0] == '0' && (!of_image[1] || of_image[1] == ':')))
-        return error_set(err, ERR_BAD_REQUEST, "container has runAsNonRoot and image will run as root");
+        return error_set(
+            err, ERR_BAD_REQUEST, "container has runAsNonRoot and image will run as root");
     for (const char *p = of_image; *p && *p != ':'; p++)
         if (!isdigit((unsigned char)*p))
             return error_set(err, ERR_BAD_REQUEST,
-                "container has runAsNonRoot and image has non-numeric user (%s), cannot verify user is non-root",
+                "container has runAsNonRoot and image has non-numeric user (%s), cannot verify "
+                "user is non-root",
                 of_image);
     return 0;
 }
 
-static int add_user(struct arena *arena, const cJSON *spec, const cJSON *container, const struct image_info *image, cJSON *body,
-    cJSON *host, struct error *err)
+static int add_user(struct arena *arena, const cJSON *spec, const cJSON *container,
+    const struct image_info *image, cJSON *body, cJSON *host, struct error *err)
 {
     const cJSON *pod_security = json_get(spec, "securityContext"), *item;
     cJSON *groups = cJSON_CreateArray();
@@ -177,7 +192,8 @@ static int add_user(struct arena *arena, const cJSON *spec, const cJSON *contain
     cJSON_ArrayForEach(item, json_get(pod_security, "supplementalGroups"))
     {
         if (json_int64(item, &extra))
-            cJSON_AddItemToArray(groups, cJSON_CreateString(arena_printf(arena, "%lld", (long long)extra)));
+            cJSON_AddItemToArray(
+                groups, cJSON_CreateString(arena_printf(arena, "%lld", (long long)extra)));
     }
     if (json_int64(json_get(pod_security, "fsGroup"), &extra)) {
         autofree char *number = str_format("%lld", (long long)extra);
@@ -190,10 +206,12 @@ static int add_user(struct arena *arena, const cJSON *spec, const cJSON *contain
     return 0;
 }
 
-static int add_seccomp(struct sync *s, const cJSON *container, bool privileged, cJSON *options, struct error *err)
+static int add_seccomp(
+    struct sync *s, const cJSON *container, bool privileged, cJSON *options, struct error *err)
 {
     const cJSON *profile = security(s->spec, container, "seccompProfile");
-    const char *type = json_string(profile, "type"), *name = json_string(profile, "localhostProfile");
+    const char *type = json_string(profile, "type"),
+               *name = json_string(profile, "localhostProfile");
     autostrbuf struct strbuf text = STRBUF_EMPTY;
 
     if (privileged || !type || c_eq(type, "Unconfined")) {
@@ -215,7 +233,8 @@ static int add_seccomp(struct sync *s, const cJSON *container, bool privileged, 
 
 static int add_security(struct sync *s, const cJSON *container, cJSON *host, struct error *err)
 {
-    const cJSON *own = json_get(container, "securityContext"), *add = json_path(own, "capabilities.add");
+    const cJSON *own = json_get(container, "securityContext"),
+                *add = json_path(own, "capabilities.add");
     const cJSON *drop = json_path(own, "capabilities.drop");
     cJSON *options = cJSON_CreateArray();
     bool privileged = json_bool(own, "privileged", false);
@@ -252,8 +271,8 @@ static void add_namespaces(struct sync *s, cJSON *host)
         json_set_string(host, "UTSMode", "host");
 }
 
-int container_body(struct sync *s, const cJSON *container, const struct image_info *image, cJSON **ret,
-    struct error *err)
+int container_body(struct sync *s, const cJSON *container, const struct image_info *image,
+    cJSON **ret, struct error *err)
 {
     autojson cJSON *body = json_make("{\"HostConfig\":{}}");
     cJSON *host = json_get(body, "HostConfig");
@@ -277,7 +296,8 @@ int container_body(struct sync *s, const cJSON *container, const struct image_in
     json_set(body, "OpenStdin", cJSON_CreateBool(in));
     json_set(body, "StdinOnce", cJSON_CreateBool(in && json_bool(container, "stdinOnce", false)));
     add_resources(s, container, host);
-    if (add_user(s->arena, s->spec, container, image, body, host, err) < 0 || add_security(s, container, host, err) < 0)
+    if (add_user(s->arena, s->spec, container, image, body, host, err) < 0 ||
+        add_security(s, container, host, err) < 0)
         return -err->code;
     *ret = steal(&body);
     return 0;
@@ -285,8 +305,9 @@ int container_body(struct sync *s, const cJSON *container, const struct image_in
 
 cJSON *sandbox_body(struct sync *s)
 {
-    cJSON *body = json_make("{\"HostConfig\":{\"CpuShares\":2,\"ReadonlyRootfs\":true,"
-                            "\"SecurityOpt\":[\"no-new-privileges\"],\"LogConfig\":{\"Type\":\"none\"}}}");
+    cJSON *body =
+        json_make("{\"HostConfig\":{\"CpuShares\":2,\"ReadonlyRootfs\":true,"
+                  "\"SecurityOpt\":[\"no-new-privileges\"],\"LogConfig\":{\"Type\":\"none\"}}}");
     cJSON *host = json_get(body, "HostConfig"), *sysctls = cJSON_CreateObject();
     const cJSON *item;
 

@@ -1,10 +1,12 @@
 /*
- * A container's environment: service variables, envFrom, env, field references, $(NAME) expansion. Pure.
+ * A container's environment: service variables, envFrom, env, field references, $(NAME) expansion.
+ * Pure.
  *
- * Order as upstream's: envFrom sources in turn, then env in turn (each may refer to those before it and to
- * service variables), then the service variables that nothing has set.
+ * Order as upstream's: envFrom sources in turn, then env in turn (each may refer to those before it
+ * and to service variables), then the service variables that nothing has set.
  *
- * Upstream: kubelet_pods.go makeEnvironmentVariables, third_party/forked/golang/expansion, pkg/kubelet/envvars.
+ * Upstream: kubelet_pods.go makeEnvironmentVariables, third_party/forked/golang/expansion,
+ * pkg/kubelet/envvars.
  */
 #include "kubelet/pod.h"
 
@@ -40,7 +42,8 @@ const char *env_list_get(const struct env_list *list, const char *name)
     return NULL;
 }
 
-char *expand(struct arena *arena, const char *text, const struct env_list *first, const struct env_list *second)
+char *expand(struct arena *arena, const char *text, const struct env_list *first,
+    const struct env_list *second)
 {
     struct strbuf out;
     size_t n = strlen(text);
@@ -109,7 +112,8 @@ static void add_link(struct env_list *list, struct arena *arena, const struct se
         arena_strdup(arena, str_of(service->cluster_ip)));
 }
 
-static void add_service(struct env_list *list, struct arena *arena, const struct service_view *service)
+static void add_service(
+    struct env_list *list, struct arena *arena, const struct service_view *service)
 {
     const struct service_port_view *ports = service->ports.items;
     const char *prefix = variable_name(arena, service->meta.name);
@@ -123,14 +127,15 @@ static void add_service(struct env_list *list, struct arena *arena, const struct
     for (size_t i = 0; i < service->ports.count; i++)
         if (ports[i].name[0])
             env_list_set(list, arena,
-                arena_printf(arena, "%s_SERVICE_PORT_%s", prefix, variable_name(arena, ports[i].name)),
+                arena_printf(
+                    arena, "%s_SERVICE_PORT_%s", prefix, variable_name(arena, ports[i].name)),
                 arena_printf(arena, "%lld", (long long)ports[i].port));
     for (size_t i = 0; i < service->ports.count; i++)
         add_link(list, arena, service, prefix, &ports[i], i == 0);
 }
 
-void env_add_services(struct env_list *list, struct arena *arena, const struct projected_array *services,
-    const char *namespace_, bool links)
+void env_add_services(struct env_list *list, struct arena *arena,
+    const struct projected_array *services, const char *namespace_, bool links)
 {
     for (size_t i = 0; i < services->count; i++) {
         const struct service_view *service = services->objects[i];
@@ -238,8 +243,8 @@ static int object_key(const cJSON *object, const char *plural, const char *key, 
 }
 
 /* 0 with *ret NULL: optional and absent. */
-static int get_optional(const struct pod_facts *facts, const char *plural, const cJSON *ref, const cJSON **ret,
-    struct error *err)
+static int get_optional(const struct pod_facts *facts, const char *plural, const cJSON *ref,
+    const cJSON **ret, struct error *err)
 {
     const char *name = json_string(ref, "name");
     int r = facts->get_object(facts->arg, plural, name ? name : "", ret, err);
@@ -254,7 +259,8 @@ static int get_optional(const struct pod_facts *facts, const char *plural, const
 static int add_from(const struct pod_facts *facts, const cJSON *source, struct arena *arena,
     struct env_list *list, struct error *err)
 {
-    const cJSON *config = json_get(source, "configMapRef"), *ref = config ? config : json_get(source, "secretRef");
+    const cJSON *config = json_get(source, "configMapRef"),
+                *ref = config ? config : json_get(source, "secretRef");
     const char *plural = config ? "configmaps" : "secrets", *prefix = json_string(source, "prefix");
     const cJSON *object = NULL, *item;
 
@@ -274,8 +280,8 @@ static int add_from(const struct pod_facts *facts, const cJSON *source, struct a
     return 0;
 }
 
-static int key_value(const struct pod_facts *facts, const char *plural, const cJSON *ref, struct arena *arena,
-    const char **ret, struct error *err)
+static int key_value(const struct pod_facts *facts, const char *plural, const cJSON *ref,
+    struct arena *arena, const char **ret, struct error *err)
 {
     const cJSON *object = NULL;
     const char *key = json_string(ref, "key"), *name = json_string(ref, "name");
@@ -289,7 +295,8 @@ static int key_value(const struct pod_facts *facts, const char *plural, const cJ
         return -err->code;
     if (!*ret && !json_bool(ref, "optional", false))
         return error_set(err, ERR_NOT_FOUND, "couldn't find key %s in %s %s/%s", key ? key : "",
-            c_eq(plural, "secrets") ? "Secret" : "ConfigMap", facts->pod->meta.namespace_, name ? name : "");
+            c_eq(plural, "secrets") ? "Secret" : "ConfigMap", facts->pod->meta.namespace_,
+            name ? name : "");
     return 0;
 }
 
@@ -298,20 +305,25 @@ static int value_from(const struct pod_facts *facts, const cJSON *container, con
     struct arena *arena, const char **ret, struct error *err)
 {
     const cJSON *field = json_get(from, "fieldRef"), *resource = json_get(from, "resourceFieldRef");
-    const cJSON *config = json_get(from, "configMapKeyRef"), *secret = json_get(from, "secretKeyRef");
+    const cJSON *config = json_get(from, "configMapKeyRef"),
+                *secret = json_get(from, "secretKeyRef");
     autofree char *text = NULL;
 
     *ret = NULL;
     if (config || secret)
-        return key_value(facts, config ? "configmaps" : "secrets", config ? config : secret, arena, ret, err);
+        return key_value(
+            facts, config ? "configmaps" : "secrets", config ? config : secret, arena, ret, err);
     if (field) {
         const char *path = json_string(field, "fieldPath");
         if (pod_field(facts, path ? path : "", &text, err) < 0)
             return -err->code;
     } else if (resource) {
-        const char *other = json_string(resource, "containerName"), *what = json_string(resource, "resource");
-        const cJSON *subject = other && other[0] ? pod_container(facts->spec, other, NULL) : container;
-        if (resource_field(subject, what ? what : "", json_string(resource, "divisor"), facts->node, &text, err) < 0)
+        const char *other = json_string(resource, "containerName"),
+                   *what = json_string(resource, "resource");
+        const cJSON *subject =
+            other && other[0] ? pod_container(facts->spec, other, NULL) : container;
+        if (resource_field(subject, what ? what : "", json_string(resource, "divisor"), facts->node,
+                &text, err) < 0)
             return -err->code;
     }
     if (text)
@@ -319,8 +331,8 @@ static int value_from(const struct pod_facts *facts, const cJSON *container, con
     return 0;
 }
 
-int env_build(const struct pod_facts *facts, const cJSON *container, const struct env_list *services,
-    struct arena *arena, struct env_list *ret, struct error *err)
+int env_build(const struct pod_facts *facts, const cJSON *container,
+    const struct env_list *services, struct arena *arena, struct env_list *ret, struct error *err)
 {
     struct env_list list = {0};
     const cJSON *item;

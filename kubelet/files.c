@@ -85,8 +85,8 @@ static char *mount_point_of(struct str line)
     strbuf_init(&out, 0);
     for (size_t i = 0; i < field.n; i++) {
         if (field.p[i] == '\\' && i + 3 < field.n) {
-            strbuf_add_char(&out,
-                (char)((field.p[i + 1] - '0') * 64 + (field.p[i + 2] - '0') * 8 + (field.p[i + 3] - '0')));
+            strbuf_add_char(&out, (char)((field.p[i + 1] - '0') * 64 + (field.p[i + 2] - '0') * 8 +
+                                         (field.p[i + 3] - '0')));
             i += 3;
         } else {
             strbuf_add_char(&out, field.p[i]);
@@ -117,7 +117,8 @@ int unmount_below(const char *path, struct error *err)
     }
     /* mountinfo lists a mount after the one it lies on. */
     for (size_t i = count; i-- > 0;) {
-        if (r == 0 && umount2(points[i], MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT)
+        if (r == 0 && umount2(points[i], MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL &&
+            errno != ENOENT)
             r = error_sys(err, errno, "unmount of %s", points[i]);
         free(points[i]);
     }

@@ -1,6 +1,6 @@
 /*
- * Files of a running node: they need to survive the kubelet's death, not the machine's (the containers that they
- * belong to don't either), so nothing here waits for the disk.
+ * Files of a running node: they need to survive the kubelet's death, not the machine's (the
+ * containers that they belong to don't either), so nothing here waits for the disk.
  */
 #pragma once
 

@@ -1,8 +1,8 @@
 /*
  * One action on a container: exec, httpGet, tcpSocket. Probes and lifecycle hooks share it.
  *
- * HTTP goes straight to the pod's address: no proxy, certificates are not verified, redirects are not followed (a
- * redirect is a success to a probe). Names of ports are looked up in the container.
+ * HTTP goes straight to the pod's address: no proxy, certificates are not verified, redirects are
+ * not followed (a redirect is a success to a probe). Names of ports are looked up in the container.
  *
  * Upstream: pkg/probe/http, tcp, exec; kubelet/lifecycle/handlers.go.
  */
@@ -47,8 +47,8 @@ static const char *host_of(const cJSON *action, const char *pod_ip)
     return host && host[0] ? host : pod_ip;
 }
 
-static int http_action(struct agent *agent, const cJSON *container, const cJSON *action, const char *pod_ip,
-    int64_t timeout_ns, struct error *err)
+static int http_action(struct agent *agent, const cJSON *container, const cJSON *action,
+    const char *pod_ip, int64_t timeout_ns, struct error *err)
 {
     const char *host = host_of(action, pod_ip), *path = json_string(action, "path");
     const char *scheme = json_string(action, "scheme");
@@ -61,9 +61,10 @@ static int http_action(struct agent *agent, const cJSON *container, const cJSON 
 
     if (port <= 0 || port > 65535)
         return error_set(err, ERR_INVALID, "invalid port number: %lld", (long long)port);
-    autofree char *base = str_format("%s://%s%s%s:%lld", tls ? "https" : "http", v6 ? "[" : "", host, v6 ? "]" : "",
-        (long long)port);
-    autofree char *url = str_format("%s%s%s", base, path && path[0] == '/' ? "" : "/", path ? path : "");
+    autofree char *base = str_format("%s://%s%s%s:%lld", tls ? "https" : "http", v6 ? "[" : "",
+        host, v6 ? "]" : "", (long long)port);
+    autofree char *url =
+        str_format("%s%s%s", base, path && path[0] == '/' ? "" : "/", path ? path : "");
     cJSON_ArrayForEach(item, json_get(action, "httpHeaders"))
     {
         const char *name = json_string(item, "name"), *value = json_string(item, "value");
@@ -78,8 +79,12 @@ static int http_action(struct agent *agent, const cJSON *container, const cJSON 
     struct http_response response;
     http_response_init(&response);
     int r = http_do(agent->prober,
-        &(struct http_request){.method = "GET", .path = url, .headers = headers, .header_count = count,
-            .timeout_ns = timeout_ns, .response_limit = BODY_MAX},
+        &(struct http_request){.method = "GET",
+            .path = url,
+            .headers = headers,
+            .header_count = count,
+            .timeout_ns = timeout_ns,
+            .response_limit = BODY_MAX},
         &response, err);
     if (r == -ERR_TOO_LARGE)
         r = 0; /* the status is all that counts */
@@ -107,8 +112,8 @@ static int connect_within(int fd, const struct addrinfo *address, int64_t timeou
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &size) < 0 ? errno : failure;
 }
 
-static int tcp_action(const cJSON *container, const cJSON *action, const char *pod_ip, int64_t timeout_ns,
-    struct error *err)
+static int tcp_action(const cJSON *container, const cJSON *action, const char *pod_ip,
+    int64_t timeout_ns, struct error *err)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *addresses = NULL;
     const char *host = host_of(action, pod_ip);
@@ -127,8 +132,8 @@ static int tcp_action(const cJSON *container, const cJSON *action, const char *p
     return failure ? error_sys(err, failure, "dial tcp %s:%s: connect", host, service) : 0;
 }
 
-static int exec_action(struct agent *agent, const cJSON *action, const char *container_id, int64_t timeout_ns,
-    struct strbuf *output, struct error *err)
+static int exec_action(struct agent *agent, const cJSON *action, const char *container_id,
+    int64_t timeout_ns, struct strbuf *output, struct error *err)
 {
     const cJSON *command = json_get(action, "command"), *item;
     const char **argv = xcalloc((size_t)cJSON_GetArraySize(command) + 1, sizeof(*argv));
@@ -140,7 +145,8 @@ static int exec_action(struct agent *agent, const cJSON *action, const char *con
         if (cJSON_IsString(item))
             argv[n++] = item->valuestring;
     }
-    int r = agent->runtime->ops->exec(agent->runtime, container_id, argv, timeout_ns, output, &exit_code, err);
+    int r = agent->runtime->ops->exec(
+        agent->runtime, container_id, argv, timeout_ns, output, &exit_code, err);
     free(argv);
     if (r < 0)
         return r;
@@ -149,11 +155,13 @@ static int exec_action(struct agent *agent, const cJSON *action, const char *con
     struct str text = str_trim(strbuf_str(output));
     if (text.n > 800)
         text.n = 800;
-    return error_set(err, ERR_INTERNAL, "command exited with %lld: %.*s", (long long)exit_code, STR_FMT(text));
+    return error_set(
+        err, ERR_INTERNAL, "command exited with %lld: %.*s", (long long)exit_code, STR_FMT(text));
 }
 
-int handler_run(struct pod_record *record, const cJSON *container, const cJSON *handler, const char *container_id,
-    const char *pod_ip, int64_t timeout_ns, struct strbuf *output, struct error *err)
+int handler_run(struct pod_record *record, const cJSON *container, const cJSON *handler,
+    const char *container_id, const char *pod_ip, int64_t timeout_ns, struct strbuf *output,
+    struct error *err)
 {
     struct agent *agent = record->agent;
     const cJSON *exec = json_get(handler, "exec"), *http = json_get(handler, "httpGet");

@@ -1,6 +1,7 @@
 /*
- * Lifecycle hooks, each on a task of its own: a preStop that takes its whole grace must not hold up another pod's.
- * The pod is woken when its hook is over; its deadline is kept by pod_stop.c, not here.
+ * Lifecycle hooks, each on a task of its own: a preStop that takes its whole grace must not hold up
+ * another pod's. The pod is woken when its hook is over; its deadline is kept by pod_stop.c, not
+ * here.
  */
 #include "kubelet/sync.h"
 
@@ -39,24 +40,27 @@ static void hook_task(void *arg)
     struct error err;
 
     strbuf_init(&output, OUTPUT_MAX);
-    int r = handler_run(h->record, h->container, h->handler, h->container_id, h->pod_ip, h->timeout_ns, &output,
-        &err);
+    int r = handler_run(h->record, h->container, h->handler, h->container_id, h->pod_ip,
+        h->timeout_ns, &output, &err);
     if (r < 0) {
         autofree char *reason = str_format("Failed%sHook", h->name);
         autojson cJSON *spec = json_make("{\"containers\":[]}");
         cJSON_AddItemToArray(json_get(spec, "containers"), cJSON_Duplicate(h->container, true));
-        pod_event(h->record, spec, h->container_name, EVENT_WARNING, reason, "%sHook failed: %s", h->name, err.text);
+        pod_event(h->record, spec, h->container_name, EVENT_WARNING, reason, "%sHook failed: %s",
+            h->name, err.text);
     }
     env_lock(agent->env, &h->record->lock);
     if (c_eq(h->work->subject, h->container_id))
-        work_set(h->work, r < 0 ? WORK_FAILED : WORK_DONE, h->container_id, r < 0 ? err.text : NULL);
+        work_set(
+            h->work, r < 0 ? WORK_FAILED : WORK_DONE, h->container_id, r < 0 ? err.text : NULL);
     env_unlock(agent->env, &h->record->lock);
     record_wake(h->record);
     hook_free(h);
 }
 
-void hook_start(struct sync *s, struct container_record *c, struct work *work, const cJSON *container,
-    const cJSON *handler, const struct container_info *running, const char *name, int64_t timeout_ns)
+void hook_start(struct sync *s, struct container_record *c, struct work *work,
+    const cJSON *container, const cJSON *handler, const struct container_info *running,
+    const char *name, int64_t timeout_ns)
 {
     struct hook *h = xcalloc(1, sizeof(*h));
 

@@ -1,8 +1,9 @@
 /*
  * /etc/hosts, /etc/resolv.conf and the host name of a pod.
  *
- * Both files lie in the pod's folder and are mounted into each container that does not mount something there itself; all
- * containers see a change at once because the file is rewritten in place.
+ * Both files lie in the pod's folder and are mounted into each container that does not mount
+ * something there itself; all containers see a change at once because the file is rewritten in
+ * place.
  *
  * Upstream: kubelet_pods.go managedHostsFileContent, network/dns/dns.go.
  */
@@ -53,14 +54,15 @@ static void add_aliases(const cJSON *spec, struct strbuf *out)
     }
 }
 
-void hosts_print(const cJSON *spec, const char *ip, const char *other, const char *hostname, const char *domain,
-    struct strbuf *out)
+void hosts_print(const cJSON *spec, const char *ip, const char *other, const char *hostname,
+    const char *domain, struct strbuf *out)
 {
     const char *const ips[] = {ip, other};
 
-    strbuf_addc(out, "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost "
-                     "ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\n"
-                     "fe00::2\tip6-allrouters\n");
+    strbuf_addc(out,
+        "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost "
+        "ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\n"
+        "fe00::2\tip6-allrouters\n");
     for (size_t i = 0; i < ARRAY_COUNT(ips); i++) {
         if (!ips[i] || !ips[i][0])
             continue;
@@ -127,8 +129,8 @@ static void add_config(const cJSON *config, struct resolv *r, struct arena *aren
 {
     const cJSON *item;
 
-    cJSON_ArrayForEach(item, json_get(config, "nameservers"))
-        add_unique(r->nameservers, &r->nameserver_count, NAMESERVERS_MAX, str_of(cJSON_GetStringValue(item)));
+    cJSON_ArrayForEach(item, json_get(config, "nameservers")) add_unique(
+        r->nameservers, &r->nameserver_count, NAMESERVERS_MAX, str_of(cJSON_GetStringValue(item)));
     cJSON_ArrayForEach(item, json_get(config, "searches"))
         add_unique(r->searches, &r->search_count, SEARCHES_MAX, str_of(cJSON_GetStringValue(item)));
     cJSON_ArrayForEach(item, json_get(config, "options"))
@@ -136,7 +138,8 @@ static void add_config(const cJSON *config, struct resolv *r, struct arena *aren
         const char *name = json_string(item, "name"), *value = json_string(item, "value");
         if (!name)
             continue;
-        struct str option = str_of(value ? arena_printf(arena, "%s:%s", name, value) : arena_strdup(arena, str_of(name)));
+        struct str option = str_of(
+            value ? arena_printf(arena, "%s:%s", name, value) : arena_strdup(arena, str_of(name)));
         for (size_t i = 0; i < r->option_count; i++)
             if (str_eqc(option_name(r->options[i]), name))
                 r->options[i--] = r->options[--r->option_count];
@@ -148,7 +151,9 @@ void resolv_print(const cJSON *spec, const struct resolver *resolver, struct str
 {
     const char *policy = json_string(spec, "dnsPolicy");
     bool host_network = pod_uses_host_network(spec);
-    bool cluster = !policy || c_eq(policy, "ClusterFirst") ? !host_network : c_eq(policy, "ClusterFirstWithHostNet");
+    bool cluster = !policy || c_eq(policy, "ClusterFirst")
+                       ? !host_network
+                       : c_eq(policy, "ClusterFirstWithHostNet");
     struct resolv r = {0};
     struct arena *arena = arena_new();
 
@@ -156,7 +161,8 @@ void resolv_print(const cJSON *spec, const struct resolver *resolver, struct str
         /* dnsConfig alone */
     } else if (cluster && resolver->cluster_dns && resolver->cluster_dns[0]) {
         const char *domain = resolver->cluster_domain;
-        add_unique(r.nameservers, &r.nameserver_count, NAMESERVERS_MAX, str_of(resolver->cluster_dns));
+        add_unique(
+            r.nameservers, &r.nameserver_count, NAMESERVERS_MAX, str_of(resolver->cluster_dns));
         if (domain && domain[0]) {
             r.searches[r.search_count++] =
                 str_of(arena_printf(arena, "%s.svc.%s", resolver->namespace_, domain));
@@ -221,7 +227,8 @@ static void print_hosts(struct sync *s, struct strbuf *out)
         return;
     }
     if (subdomain && subdomain[0])
-        domain = str_format("%s.%s.svc.%s", subdomain, s->record->namespace_, s->agent->config->cluster_domain);
+        domain = str_format(
+            "%s.%s.svc.%s", subdomain, s->record->namespace_, s->agent->config->cluster_domain);
     hosts_print(s->spec, s->record->pod_ip, s->record->pod_ip_other, hostname, domain, out);
 }
 
@@ -236,8 +243,8 @@ int hosts_write(struct sync *s, struct error *err)
     /* systemd's stub only serves the host itself; its real servers stand elsewhere. */
     if (file_read("/run/systemd/resolve/resolv.conf", FILE_MAX_BYTES, &host_file, &ignored) < 0)
         file_read("/etc/resolv.conf", FILE_MAX_BYTES, &host_file, &ignored);
-    const struct resolver resolver = {s->agent->config->cluster_dns, s->agent->config->cluster_domain,
-        s->record->namespace_, strbuf_str(&host_file)};
+    const struct resolver resolver = {s->agent->config->cluster_dns,
+        s->agent->config->cluster_domain, s->record->namespace_, strbuf_str(&host_file)};
     print_hosts(s, &hosts);
     resolv_print(s->spec, &resolver, &resolv);
     if (file_make_dirs(sync_pod_dir(s, NULL), 0750, err) < 0 ||
@@ -255,9 +262,10 @@ void hosts_mounts(struct sync *s, const cJSON *container, struct mount *mounts, 
 
     for (size_t i = 0; i < ARRAY_COUNT(files); i++) {
         bool taken = false;
-        cJSON_ArrayForEach(mount, json_get(container, "volumeMounts"))
-            taken = taken || c_eq(json_string(mount, "mountPath"), files[i].target);
+        cJSON_ArrayForEach(mount, json_get(container, "volumeMounts")) taken =
+            taken || c_eq(json_string(mount, "mountPath"), files[i].target);
         if (!taken)
-            mounts[(*count)++] = (struct mount){.source = sync_pod_dir(s, files[i].file), .target = files[i].target};
+            mounts[(*count)++] =
+                (struct mount){.source = sync_pod_dir(s, files[i].file), .target = files[i].target};
     }
 }

@@ -1,7 +1,8 @@
 /*
  * Image names: the reference grammar, the registry they belong to, and its credentials. Pure.
  *
- * Upstream: distribution/reference; kubelet credentialprovider keyring (match by host, then by path prefix).
+ * Upstream: distribution/reference; kubelet credentialprovider keyring (match by host, then by path
+ * prefix).
  */
 #include "kubelet/pod.h"
 
@@ -102,7 +103,8 @@ static bool cut_version(struct str *name)
 static int invalid(const char *image, const char *why, struct error *err)
 {
     return error_set(err, ERR_BAD_REQUEST,
-        "Failed to apply default image tag \"%s\": couldn't parse image name \"%s\": invalid reference format%s",
+        "Failed to apply default image tag \"%s\": couldn't parse image name \"%s\": invalid "
+        "reference format%s",
         image, image, why);
 }
 
@@ -135,7 +137,8 @@ void image_registry(const char *image, struct strbuf *out)
 {
     struct str rest = str_of(image), part;
 
-    if (str_split(&rest, '/', &part) && rest.n > 0 && names_registry(part) && !str_eqc(part, "docker.io"))
+    if (str_split(&rest, '/', &part) && rest.n > 0 && names_registry(part) &&
+        !str_eqc(part, "docker.io"))
         strbuf_add(out, part);
     else
         strbuf_addc(out, "index.docker.io");

@@ -1,8 +1,9 @@
 /*
  * Images of containers: is it there, is it to be pulled, and back-off when that fails.
  *
- * Pulls run on the pull queue's workers, so a slow registry holds up no pod; the pod is woken when its pull is over.
- * While it waits the container shows ErrImagePull (just failed) or ImagePullBackOff (waiting to try again).
+ * Pulls run on the pull queue's workers, so a slow registry holds up no pod; the pod is woken when
+ * its pull is over. While it waits the container shows ErrImagePull (just failed) or
+ * ImagePullBackOff (waiting to try again).
  *
  * Upstream: pkg/kubelet/images/image_manager.go.
  */
@@ -17,7 +18,8 @@
 
 static const char *policy_of(const cJSON *container)
 {
-    const char *policy = json_string(container, "imagePullPolicy"), *image = json_string(container, "image");
+    const char *policy = json_string(container, "imagePullPolicy"),
+               *image = json_string(container, "image");
 
     if (policy && policy[0])
         return policy;
@@ -27,7 +29,8 @@ static const char *policy_of(const cJSON *container)
     return !tagged || str_ends(name, STR(":latest")) ? "Always" : "IfNotPresent";
 }
 
-static enum work_state pull_state(struct sync *s, struct container_record *c, const char *image, char **ret_message)
+static enum work_state pull_state(
+    struct sync *s, struct container_record *c, const char *image, char **ret_message)
 {
     env_lock(s->agent->env, &s->record->lock);
     enum work_state state = c_eq(c->pull.subject, image) ? c->pull.state : WORK_NONE;
@@ -37,7 +40,8 @@ static enum work_state pull_state(struct sync *s, struct container_record *c, co
     return state;
 }
 
-static void set_pull(struct sync *s, struct container_record *c, enum work_state state, const char *image)
+static void set_pull(
+    struct sync *s, struct container_record *c, enum work_state state, const char *image)
 {
     env_lock(s->agent->env, &s->record->lock);
     work_set(&c->pull, state, image, NULL);
@@ -48,14 +52,16 @@ static int begin_pull(struct sync *s, struct container_record *c, const char *im
 {
     pod_event(s->record, s->spec, c->name, EVENT_NORMAL, "Pulling", "Pulling image \"%s\"", image);
     set_pull(s, c, WORK_RUNNING, image);
-    if (c->waiting_reason && !c_eq(c->waiting_reason, "ErrImagePull") && !c_eq(c->waiting_reason, "ImagePullBackOff"))
+    if (c->waiting_reason && !c_eq(c->waiting_reason, "ErrImagePull") &&
+        !c_eq(c->waiting_reason, "ImagePullBackOff"))
         container_waiting(c, NULL, NULL);
     workqueue_addf(s->agent->pull_queue, "%s/%s", s->record->uid, c->name);
     return -ERR_TIMEOUT;
 }
 
 /* A pull has failed: show it, wait, try again. */
-static int after_failure(struct sync *s, struct container_record *c, const char *image, const char *why)
+static int after_failure(
+    struct sync *s, struct container_record *c, const char *image, const char *why)
 {
     if (c->pull_failed_ns == 0) {
         autofree char *message = str_format("failed to pull image \"%s\": %s", image, why);
@@ -64,7 +70,8 @@ static int after_failure(struct sync *s, struct container_record *c, const char 
             c->pull_backoff_ns = BACKOFF_MAX_NS;
         c->pull_failed_ns = s->now_ns;
         container_waiting(c, "ErrImagePull", message);
-        pod_event(s->record, s->spec, c->name, EVENT_WARNING, "Failed", "Failed to pull image \"%s\": %s", image, why);
+        pod_event(s->record, s->spec, c->name, EVENT_WARNING, "Failed",
+            "Failed to pull image \"%s\": %s", image, why);
         pod_event(s->record, s->spec, c->name, EVENT_WARNING, "Failed", "Error: ErrImagePull");
         /* Shown for a moment, then as the back-off that it is. */
         sync_again(s, NS_PER_S);
@@ -76,18 +83,20 @@ static int after_failure(struct sync *s, struct container_record *c, const char 
         return begin_pull(s, c, image);
     }
     if (!c_eq(c->waiting_reason, "ImagePullBackOff")) {
-        autofree char *message = str_format("Back-off pulling image \"%s\": ErrImagePull: failed to pull image \"%s\": %s",
-            image, image, why);
+        autofree char *message = str_format(
+            "Back-off pulling image \"%s\": ErrImagePull: failed to pull image \"%s\": %s", image,
+            image, why);
         container_waiting(c, "ImagePullBackOff", message);
-        pod_event(s->record, s->spec, c->name, EVENT_NORMAL, "BackOff", "Back-off pulling image \"%s\"", image);
+        pod_event(s->record, s->spec, c->name, EVENT_NORMAL, "BackOff",
+            "Back-off pulling image \"%s\"", image);
         pod_event(s->record, s->spec, c->name, EVENT_WARNING, "Failed", "Error: ImagePullBackOff");
     }
     sync_again(s, left);
     return -ERR_UNAVAILABLE;
 }
 
-static int refuse(struct sync *s, struct container_record *c, const char *reason, const char *message,
-    const char *event)
+static int refuse(struct sync *s, struct container_record *c, const char *reason,
+    const char *message, const char *event)
 {
     if (!c_eq(c->waiting_reason, reason)) {
         pod_event(s->record, s->spec, c->name, EVENT_WARNING, event, "%s", message);
@@ -98,7 +107,8 @@ static int refuse(struct sync *s, struct container_record *c, const char *reason
     return -ERR_UNAVAILABLE;
 }
 
-int image_ensure(struct sync *s, struct container_record *c, const cJSON *container, struct image_info *ret)
+int image_ensure(
+    struct sync *s, struct container_record *c, const cJSON *container, struct image_info *ret)
 {
     struct runtime *rt = s->agent->runtime;
     const char *image = json_string(container, "image"), *policy = policy_of(container);
@@ -135,7 +145,8 @@ int image_ensure(struct sync *s, struct container_record *c, const cJSON *contai
 }
 
 /* The credentials of one imagePullSecret for the image; false when it has none. */
-static bool secret_auth(struct pod_record *record, const char *name, const char *image, struct strbuf *out)
+static bool secret_auth(
+    struct pod_record *record, const char *name, const char *image, struct strbuf *out)
 {
     struct agent *agent = record->agent;
     struct shared_tree *secret = NULL;
@@ -145,8 +156,8 @@ static bool secret_auth(struct pod_record *record, const char *name, const char 
     bool found = false;
 
     strbuf_init(&text, 0);
-    if (objects_get(agent->objects, "secrets", record->namespace_, name, env_now_ns(agent->env) - 5 * NS_PER_S, &secret,
-            &err) < 0)
+    if (objects_get(agent->objects, "secrets", record->namespace_, name,
+            env_now_ns(agent->env) - 5 * NS_PER_S, &secret, &err) < 0)
         return false;
     const cJSON *data = json_get(secret->tree, "data");
     const char *encoded = json_string(data, ".dockerconfigjson");
@@ -159,7 +170,8 @@ static bool secret_auth(struct pod_record *record, const char *name, const char 
     return found;
 }
 
-static void find_auth(struct pod_record *record, const cJSON *spec, const char *image, struct strbuf *out)
+static void find_auth(
+    struct pod_record *record, const cJSON *spec, const char *image, struct strbuf *out)
 {
     const cJSON *ref;
 
@@ -171,7 +183,8 @@ static void find_auth(struct pod_record *record, const cJSON *spec, const char *
     }
 }
 
-static void pull(struct pod_record *record, const cJSON *spec, const char *container, const char *image)
+static void pull(
+    struct pod_record *record, const cJSON *spec, const char *container, const char *image)
 {
     struct agent *agent = record->agent;
     struct runtime *rt = agent->runtime;
@@ -190,8 +203,9 @@ static void pull(struct pod_record *record, const cJSON *spec, const char *conta
     if (r == 0) {
         duration_print((env_now_ns(agent->env) - begun_ns) / NS_PER_MS * NS_PER_MS, &took);
         pod_event(record, spec, container, EVENT_NORMAL, "Pulled",
-            "Successfully pulled image \"%s\" in %s (%s including waiting). Image size: %lld bytes.", image, took.data,
-            took.data, (long long)info.size);
+            "Successfully pulled image \"%s\" in %s (%s including waiting). Image size: %lld "
+            "bytes.",
+            image, took.data, took.data, (long long)info.size);
     }
     image_info_done(&info);
     env_lock(agent->env, &record->lock);

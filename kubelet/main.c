@@ -23,41 +23,58 @@ struct config {
 
 static const struct flag flags[] = {
     DAEMON_FLAGS(struct config, daemon),
-    {"kubeconfig", FLAG_STRING, OF(kubeconfig), NULL, "FILE", "how to reach the API server, and as whom"},
+    {"kubeconfig", FLAG_STRING, OF(kubeconfig), NULL, "FILE",
+        "how to reach the API server, and as whom"},
     {"bootstrap-kubeconfig", FLAG_STRING, OF(bootstrap_kubeconfig), NULL, "FILE",
-        "credentials to ask for a certificate with when --kubeconfig does not exist yet; it is then written"},
-    {"hostname-override", FLAG_STRING, OF(hostname_override), NULL, "NAME", "name of the node; otherwise the host's"},
-    {"node-ip", FLAG_STRING, OF(node_ip), NULL, "IP", "address of the node; otherwise that of the default route"},
-    {"node-labels", FLAG_STRING, OF(node_labels), NULL, "K=V,...", "labels given to the node when it registers"},
+        "credentials to ask for a certificate with when --kubeconfig does not exist yet; it is "
+        "then written"},
+    {"hostname-override", FLAG_STRING, OF(hostname_override), NULL, "NAME",
+        "name of the node; otherwise the host's"},
+    {"node-ip", FLAG_STRING, OF(node_ip), NULL, "IP",
+        "address of the node; otherwise that of the default route"},
+    {"node-labels", FLAG_STRING, OF(node_labels), NULL, "K=V,...",
+        "labels given to the node when it registers"},
     {"register-with-taints", FLAG_STRING, OF(register_with_taints), NULL, "K=V:EFFECT,...",
         "taints given to the node when it registers"},
     {"max-pods", FLAG_INT, OF(max_pods), "110", "N", "pods this node takes"},
-    {"root-dir", FLAG_STRING, OF(root_dir), "/var/lib/skiff/kubelet", "DIR", "volumes, certificates and network state"},
-    {"cluster-id", FLAG_STRING, OF(cluster_id), "default", "ID", "tells this cluster's containers from others'"},
-    {"docker-endpoint", FLAG_STRING, OF(docker_endpoint), "unix:///var/run/docker.sock", "URL", "Docker's socket"},
+    {"root-dir", FLAG_STRING, OF(root_dir), "/var/lib/skiff/kubelet", "DIR",
+        "volumes, certificates and network state"},
+    {"cluster-id", FLAG_STRING, OF(cluster_id), "default", "ID",
+        "tells this cluster's containers from others'"},
+    {"docker-endpoint", FLAG_STRING, OF(docker_endpoint), "unix:///var/run/docker.sock", "URL",
+        "Docker's socket"},
     {"pause-binary", FLAG_STRING, OF(pause_binary), NULL, "FILE",
         "the sandbox's program; otherwise skiff-pause beside this one"},
     {"cni-conf-dir", FLAG_STRING, OF(cni_conf_dir), "/etc/cni/net.d", "DIR",
         "network configuration; when it holds none, the built-in bridge network is used"},
     {"cni-bin-dir", FLAG_STRING, OF(cni_bin_dir), "/usr/lib/cni", "DIR", "network plugins"},
-    {"cluster-dns", FLAG_STRING, OF(cluster_dns), "10.96.0.10", "IP", "name server of pods; empty: the node's own"},
-    {"cluster-domain", FLAG_STRING, OF(cluster_domain), "cluster.local", "NAME", "the cluster's domain"},
-    {"secure-port", FLAG_INT, OF(port), "10250", "N", "port of logs, metrics and health (HTTPS); 0 for none"},
+    {"cluster-dns", FLAG_STRING, OF(cluster_dns), "10.96.0.10", "IP",
+        "name server of pods; empty: the node's own"},
+    {"cluster-domain", FLAG_STRING, OF(cluster_domain), "cluster.local", "NAME",
+        "the cluster's domain"},
+    {"secure-port", FLAG_INT, OF(port), "10250", "N",
+        "port of logs, metrics and health (HTTPS); 0 for none"},
     {"bind-address", FLAG_STRING, OF(bind_address), "0.0.0.0", "IP", "address of that port"},
     {"tls-cert-file", FLAG_STRING, OF(tls_cert_file), NULL, "FILE",
         "certificate of that port; otherwise one is asked for from the API server"},
-    {"tls-private-key-file", FLAG_STRING, OF(tls_private_key_file), NULL, "FILE", "key that belongs to it"},
-    {"client-ca-file", FLAG_STRING, OF(client_ca_file), NULL, "FILE", "CA of the client certificates it accepts"},
+    {"tls-private-key-file", FLAG_STRING, OF(tls_private_key_file), NULL, "FILE",
+        "key that belongs to it"},
+    {"client-ca-file", FLAG_STRING, OF(client_ca_file), NULL, "FILE",
+        "CA of the client certificates it accepts"},
     {"node-status-report-frequency", FLAG_DURATION, OF(node_status_frequency_ns), "5m", "TIME",
         "how often an unchanged node status is written"},
-    {"runtime", FLAG_STRING, OF(runtime), "docker", "docker|hollow", "real containers, or pretended ones for scale tests"},
-    {"hollow-nodes", FLAG_INT, OF(hollow_nodes), "1", "N", "nodes to pretend, with --runtime=hollow"},
-    {"hollow-prefix", FLAG_STRING, OF(hollow_prefix), "hollow-", "TEXT", "their names, followed by a number"},
-    {"cleanup", FLAG_BOOL, OF(cleanup), NULL, NULL, "remove everything this node's kubelet made on the host, and exit"},
+    {"runtime", FLAG_STRING, OF(runtime), "docker", "docker|hollow",
+        "real containers, or pretended ones for scale tests"},
+    {"hollow-nodes", FLAG_INT, OF(hollow_nodes), "1", "N",
+        "nodes to pretend, with --runtime=hollow"},
+    {"hollow-prefix", FLAG_STRING, OF(hollow_prefix), "hollow-", "TEXT",
+        "their names, followed by a number"},
+    {"cleanup", FLAG_BOOL, OF(cleanup), NULL, NULL,
+        "remove everything this node's kubelet made on the host, and exit"},
 };
 
-static int new_runtime(struct env *env, const struct kubelet_config *c, const char *node, const char *ip,
-    struct runtime **ret, struct error *err)
+static int new_runtime(struct env *env, const struct kubelet_config *c, const char *node,
+    const char *ip, struct runtime **ret, struct error *err)
 {
     autofree char *cni_dir = str_format("%s/cni", c->root_dir);
     char self[4096] = "";
@@ -69,19 +86,25 @@ static int new_runtime(struct env *env, const struct kubelet_config *c, const ch
         return 0;
     }
     if (!c_eq(c->runtime, "docker"))
-        return error_set(err, ERR_USAGE, "--runtime: \"%s\" is neither docker nor hollow", c->runtime);
+        return error_set(
+            err, ERR_USAGE, "--runtime: \"%s\" is neither docker nor hollow", c->runtime);
     if (slash)
         *slash = '\0';
     autofree char *pause = str_format("%s/skiff-pause", self);
-    struct cni_options cni = {.conf_dir = c->cni_conf_dir, .bin_dir = c->cni_bin_dir, .data_dir = cni_dir,
+    struct cni_options cni = {.conf_dir = c->cni_conf_dir,
+        .bin_dir = c->cni_bin_dir,
+        .data_dir = cni_dir,
         .mtu = host_mtu(ip)};
-    struct docker_config config = {.endpoint = c->docker_endpoint, .cluster_id = c->cluster_id, .node_name = node,
-        .pause_binary = c->pause_binary ? c->pause_binary : pause, .cni = &cni};
+    struct docker_config config = {.endpoint = c->docker_endpoint,
+        .cluster_id = c->cluster_id,
+        .node_name = node,
+        .pause_binary = c->pause_binary ? c->pause_binary : pause,
+        .cni = &cni};
     return docker_runtime_new(env, &config, ret, err);
 }
 
-static int connect_api(struct env *env, const struct kubelet_config *c, const char *node, struct kubeconfig *k,
-    struct api_client **ret, struct error *err)
+static int connect_api(struct env *env, const struct kubelet_config *c, const char *node,
+    struct kubeconfig *k, struct api_client **ret, struct error *err)
 {
     struct http_client *http = NULL;
 
@@ -97,7 +120,8 @@ static int connect_api(struct env *env, const struct kubelet_config *c, const ch
     return 0;
 }
 
-static void add_nodes(struct agent *agent, const struct kubelet_config *c, const char *name, const char *ip)
+static void add_nodes(
+    struct agent *agent, const struct kubelet_config *c, const char *name, const char *ip)
 {
     if (!agent->runtime->pretends) {
         agent_add_node(agent, name, ip);
@@ -109,8 +133,8 @@ static void add_nodes(struct agent *agent, const struct kubelet_config *c, const
     }
 }
 
-static int run_agent(struct env *env, const struct kubelet_config *c, const char *name, const char *ip,
-    struct runtime *runtime, struct error *err)
+static int run_agent(struct env *env, const struct kubelet_config *c, const char *name,
+    const char *ip, struct runtime *runtime, struct error *err)
 {
     struct kubeconfig k = {0};
     struct api_client *api = NULL;
@@ -126,7 +150,8 @@ static int run_agent(struct env *env, const struct kubelet_config *c, const char
     if (r == 0) {
         daemon_ready();
         log_info("stopping", "signal", "%d", daemon_wait(), NULL);
-        /* A call that Docker or the API never answers must not hold up the end: nothing is lost by a hard one. */
+        /* A call that Docker or the API never answers must not hold up the end: nothing is lost by
+         * a hard one. */
         alarm(STOP_SECONDS);
     }
     if (agent)

@@ -1,5 +1,6 @@
 /*
- * A node towards the API: registration, status (when it changes, or every five minutes), Lease (every ten seconds).
+ * A node towards the API: registration, status (when it changes, or every five minutes), Lease
+ * (every ten seconds).
  *
  * The Lease has a queue of its own, so nothing else a kubelet does can make its node look dead.
  *
@@ -46,7 +47,8 @@ static void note_answer(struct kubelet *node, const cJSON *answer)
     env_unlock(node->agent->env, &node->lock);
 }
 
-/* An object of our name that is there already: our labels are put back, everything else is left alone. */
+/* An object of our name that is there already: our labels are put back, everything else is left
+ * alone. */
 static int adopt(struct kubelet *node, const cJSON *wanted, struct error *err)
 {
     struct api_ref ref = {.group_version = "v1", .plural = "nodes", .name = node->name};
@@ -58,11 +60,13 @@ static int adopt(struct kubelet *node, const cJSON *wanted, struct error *err)
         return -err->code;
     note_answer(node, found);
     node->adopted = true;
-    cJSON_ArrayForEach(label, json_path(wanted, "metadata.labels"))
-        differs = differs || !c_eq(json_string(json_path(found, "metadata.labels"), label->string), label->valuestring);
+    cJSON_ArrayForEach(label, json_path(wanted, "metadata.labels")) differs =
+        differs ||
+        !c_eq(json_string(json_path(found, "metadata.labels"), label->string), label->valuestring);
     if (!differs)
         return 0;
-    json_set_at(patch, "metadata.labels", cJSON_Duplicate(json_path(wanted, "metadata.labels"), true));
+    json_set_at(
+        patch, "metadata.labels", cJSON_Duplicate(json_path(wanted, "metadata.labels"), true));
     return api_patch(node->agent->api, &ref, PATCH_STRATEGIC, patch, NULL, err);
 }
 
@@ -115,18 +119,19 @@ static bool says_ready(const cJSON *status)
     return false;
 }
 
-/* A kubelet that was restarted has not looked at its runtime yet: what the API says of the node stands until it has,
- * or its Services would lose all pods of the node for a moment. */
+/* A kubelet that was restarted has not looked at its runtime yet: what the API says of the node
+ * stands until it has, or its Services would lose all pods of the node for a moment. */
 static bool is_too_early(struct kubelet *node, const cJSON *status, int64_t now_ns)
 {
     return node->adopted && node->last_written_ns == 0 && !says_ready(status) &&
-        now_ns < node->agent->started_ns + SETTLE_NS;
+           now_ns < node->agent->started_ns + SETTLE_NS;
 }
 
 static int write_status(struct kubelet *node, struct error *err)
 {
     struct agent *agent = node->agent;
-    struct api_ref ref = {.group_version = "v1", .plural = "nodes", .name = node->name, .subresource = "status"};
+    struct api_ref ref = {
+        .group_version = "v1", .plural = "nodes", .name = node->name, .subresource = "status"};
     autojson cJSON *old = NULL, *answer = NULL, *patch = cJSON_CreateObject();
     struct error ignored;
     int64_t now_ns = env_now_ns(agent->env);
@@ -146,7 +151,8 @@ static int write_status(struct kubelet *node, struct error *err)
         env_unlock(agent->env, &node->lock);
         return 0;
     }
-    if (!report && hash == node->status_hash && now_ns < node->last_written_ns + agent->config->node_status_frequency_ns)
+    if (!report && hash == node->status_hash &&
+        now_ns < node->last_written_ns + agent->config->node_status_frequency_ns)
         return 0;
     stamp_heartbeat(node, status);
     /* Addresses have a merge key that an address of ours which changed would survive. */
@@ -198,9 +204,10 @@ void node_report(struct agent *agent, const char *name)
 
 static cJSON *lease_object(struct kubelet *node)
 {
-    cJSON *lease = json_make("{\"apiVersion\":\"coordination.k8s.io/v1\",\"kind\":\"Lease\",\"metadata\":{"
-                             "\"namespace\":\"kube-node-lease\"},\"spec\":{\"leaseDurationSeconds\":%d}}",
-        LEASE_SECONDS);
+    cJSON *lease =
+        json_make("{\"apiVersion\":\"coordination.k8s.io/v1\",\"kind\":\"Lease\",\"metadata\":{"
+                  "\"namespace\":\"kube-node-lease\"},\"spec\":{\"leaseDurationSeconds\":%d}}",
+            LEASE_SECONDS);
     char now[TIME_TEXT_BYTES];
 
     json_set_string_at(lease, "metadata.name", node->name);
@@ -231,8 +238,9 @@ static void note_lease(struct kubelet *node, const cJSON *lease)
 
 static int create_or_find(struct kubelet *node, struct error *err)
 {
-    struct api_ref ref = {
-        .group_version = "coordination.k8s.io/v1", .plural = "leases", .namespace_ = "kube-node-lease"};
+    struct api_ref ref = {.group_version = "coordination.k8s.io/v1",
+        .plural = "leases",
+        .namespace_ = "kube-node-lease"};
     autojson cJSON *lease = lease_object(node), *answer = NULL;
 
     int r = api_create(node->agent->api, &ref, lease, &answer, err);
@@ -248,8 +256,10 @@ static int create_or_find(struct kubelet *node, struct error *err)
 int lease_renew(void *arg, const char *name, int64_t *ret_again_ns, struct error *err)
 {
     struct kubelet *node = find_node(arg, name);
-    struct api_ref ref = {.group_version = "coordination.k8s.io/v1", .plural = "leases",
-        .namespace_ = "kube-node-lease", .name = name};
+    struct api_ref ref = {.group_version = "coordination.k8s.io/v1",
+        .plural = "leases",
+        .namespace_ = "kube-node-lease",
+        .name = name};
     autojson cJSON *lease = NULL, *answer = NULL;
 
     if (!node)
@@ -271,7 +281,8 @@ int lease_renew(void *arg, const char *name, int64_t *ret_again_ns, struct error
         return error_wrap(err, "lease of node %s", name);
     note_lease(node, answer);
     int64_t now_ns = env_now_ns(node->agent->env);
-    /* Late by so much that we may have been given up: everybody should hear from us, not from the Lease alone. */
+    /* Late by so much that we may have been given up: everybody should hear from us, not from the
+     * Lease alone. */
     if (node->renewed_ns && now_ns > node->renewed_ns + 3 * LEASE_NS)
         node_report(node->agent, name);
     node->renewed_ns = now_ns;

@@ -1,6 +1,7 @@
 /*
- * The node's part in the pod network, from Node objects: the default network's address range, masquerading, and routes to
- * the pods of other nodes. Nothing is touched while nothing changed, but for a look every few minutes.
+ * The node's part in the pod network, from Node objects: the default network's address range,
+ * masquerading, and routes to the pods of other nodes. Nothing is touched while nothing changed,
+ * but for a look every few minutes.
  */
 #include "kubelet/agent.h"
 
@@ -81,7 +82,8 @@ static bool apply(const struct network *net)
         fine = false;
     }
     if (host_set_forwarding(&err) < 0) {
-        log_warning("docker's forward chain cannot be changed, retrying", "error", "%s", err.text, NULL);
+        log_warning(
+            "docker's forward chain cannot be changed, retrying", "error", "%s", err.text, NULL);
         fine = false;
     }
     if (host_set_routes(net->routes, net->route_count, &err) < 0) {

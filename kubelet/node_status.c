@@ -43,7 +43,8 @@ static cJSON *parse_taints(const char *text)
         struct str value = left;
         str_split(&value, '=', &key);
         cJSON *taint = cJSON_CreateObject();
-        autofree char *key_text = str_dup(key), *value_text = str_dup(value), *effect_text = str_dup(effect);
+        autofree char *key_text = str_dup(key), *value_text = str_dup(value),
+                      *effect_text = str_dup(effect);
         json_set_string(taint, "key", key_text);
         if (value_text[0])
             json_set_string(taint, "value", value_text);
@@ -56,9 +57,11 @@ static cJSON *parse_taints(const char *text)
 cJSON *node_object(struct kubelet *node)
 {
     struct agent *agent = node->agent;
-    cJSON *object = json_make("{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"labels\":{},\"annotations\":{"
-                              "\"volumes.kubernetes.io/controller-managed-attach-detach\":\"true\"}},\"spec\":{}}");
-    cJSON *labels = json_path(object, "metadata.labels"), *taints = parse_taints(agent->config->register_with_taints);
+    cJSON *object = json_make(
+        "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"labels\":{},\"annotations\":{"
+        "\"volumes.kubernetes.io/controller-managed-attach-detach\":\"true\"}},\"spec\":{}}");
+    cJSON *labels = json_path(object, "metadata.labels"),
+          *taints = parse_taints(agent->config->register_with_taints);
 
     json_set_string_at(object, "metadata.name", node->name);
     json_set_string(labels, "beta.kubernetes.io/arch", agent->facts.architecture);
@@ -109,7 +112,8 @@ static void add_extended(struct kubelet *node, cJSON *allocatable)
         return;
     for (size_t i = 0; i < view->capacity.count; i++)
         if (!json_get(allocatable, view->capacity.pairs[i].key))
-            json_set_string(allocatable, view->capacity.pairs[i].key, view->capacity.pairs[i].value);
+            json_set_string(
+                allocatable, view->capacity.pairs[i].key, view->capacity.pairs[i].value);
     projected_unref(view);
 }
 
@@ -139,11 +143,11 @@ static bool disk_is_full(const char *root)
     struct statvfs disk;
 
     return statvfs(root, &disk) == 0 && disk.f_blocks > 0 &&
-        disk.f_bavail * 100 < disk.f_blocks * DISK_PRESSURE_PERCENT;
+           disk.f_bavail * 100 < disk.f_blocks * DISK_PRESSURE_PERCENT;
 }
 
-static void put_condition(struct kubelet *node, cJSON *list, const cJSON *old, const char *type, bool status,
-    const char *reason, const char *message)
+static void put_condition(struct kubelet *node, cJSON *list, const cJSON *old, const char *type,
+    bool status, const char *reason, const char *message)
 {
     cJSON *item = cJSON_CreateObject();
     const char *text = status ? "True" : "False", *since = NULL;
@@ -157,7 +161,8 @@ static void put_condition(struct kubelet *node, cJSON *list, const cJSON *old, c
     }
     json_set_string(item, "type", type);
     json_set_string(item, "status", text);
-    json_set_string(item, "lastTransitionTime", since ? since : time_print_s(env_wall_ns(node->agent->env), now));
+    json_set_string(item, "lastTransitionTime",
+        since ? since : time_print_s(env_wall_ns(node->agent->env), now));
     json_set_string(item, "reason", reason);
     json_set_string(item, "message", message);
     cJSON_AddItemToArray(list, item);
@@ -172,17 +177,22 @@ static void put_ready(struct kubelet *node, cJSON *list, const cJSON *old)
     strbuf_init(&network, 0);
     env_lock(agent->env, &agent->lock);
     if (!agent->runtime_ready ||
-        (agent->runtime_lost_ns && env_now_ns(agent->env) > agent->runtime_lost_ns + RUNTIME_ABSENCE_NS))
-        strbuf_addf(&why, "container runtime is down%s%s", agent->runtime_error[0] ? ": " : "", agent->runtime_error);
+        (agent->runtime_lost_ns &&
+            env_now_ns(agent->env) > agent->runtime_lost_ns + RUNTIME_ABSENCE_NS))
+        strbuf_addf(&why, "container runtime is down%s%s", agent->runtime_error[0] ? ": " : "",
+            agent->runtime_error);
     env_unlock(agent->env, &agent->lock);
     if (!agent->runtime->ops->network_ready(agent->runtime, &network))
-        strbuf_addf(&why, "%scontainer runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
-                          "message:docker: network plugin is not ready: %s",
+        strbuf_addf(&why,
+            "%scontainer runtime network not ready: NetworkReady=false "
+            "reason:NetworkPluginNotReady "
+            "message:docker: network plugin is not ready: %s",
             why.n ? ", " : "", network.data);
     if (why.n)
         put_condition(node, list, old, "Ready", false, "KubeletNotReady", why.data);
     else
-        put_condition(node, list, old, "Ready", true, "KubeletReady", "kubelet is posting ready status");
+        put_condition(
+            node, list, old, "Ready", true, "KubeletReady", "kubelet is posting ready status");
 }
 
 static cJSON *conditions(struct kubelet *node, const cJSON *old)
@@ -194,8 +204,10 @@ static cJSON *conditions(struct kubelet *node, const cJSON *old)
 
     put_condition(node, list, old, "MemoryPressure", memory,
         memory ? "KubeletHasInsufficientMemory" : "KubeletHasSufficientMemory",
-        memory ? "kubelet has insufficient memory available" : "kubelet has sufficient memory available");
-    put_condition(node, list, old, "DiskPressure", disk, disk ? "KubeletHasDiskPressure" : "KubeletHasNoDiskPressure",
+        memory ? "kubelet has insufficient memory available"
+               : "kubelet has sufficient memory available");
+    put_condition(node, list, old, "DiskPressure", disk,
+        disk ? "KubeletHasDiskPressure" : "KubeletHasNoDiskPressure",
         disk ? "kubelet has disk pressure" : "kubelet has no disk pressure");
     put_condition(node, list, old, "PIDPressure", false, "KubeletHasSufficientPID",
         "kubelet has sufficient PID available");
@@ -225,7 +237,8 @@ cJSON *node_status(struct kubelet *node, const cJSON *old_conditions)
     const struct agent *agent = node->agent;
     cJSON *status = cJSON_CreateObject(), *addresses = cJSON_CreateArray();
     int64_t memory = agent->facts.memory_bytes, disk = agent->facts.disk_bytes;
-    int64_t allocatable_memory = memory > 2 * MEMORY_RESERVED_BYTES ? memory - MEMORY_RESERVED_BYTES : memory;
+    int64_t allocatable_memory =
+        memory > 2 * MEMORY_RESERVED_BYTES ? memory - MEMORY_RESERVED_BYTES : memory;
     cJSON *allocatable = resources(agent, allocatable_memory, disk / 10 * 9);
 
     env_lock(agent->env, &node->lock);
@@ -235,11 +248,14 @@ cJSON *node_status(struct kubelet *node, const cJSON *old_conditions)
     add_extended(node, allocatable);
     json_set(status, "allocatable", allocatable);
     json_set(status, "conditions", conditions(node, old_conditions));
-    cJSON_AddItemToArray(addresses, json_make("{\"type\":\"InternalIP\",\"address\":\"%s\"}", node->ip));
-    cJSON_AddItemToArray(addresses, json_make("{\"type\":\"Hostname\",\"address\":\"%s\"}", node->name));
+    cJSON_AddItemToArray(
+        addresses, json_make("{\"type\":\"InternalIP\",\"address\":\"%s\"}", node->ip));
+    cJSON_AddItemToArray(
+        addresses, json_make("{\"type\":\"Hostname\",\"address\":\"%s\"}", node->name));
     json_set(status, "addresses", addresses);
     json_set(status, "daemonEndpoints",
-        json_make("{\"kubeletEndpoint\":{\"Port\":%d}}", (int)(agent->config->port ? agent->config->port : 10250)));
+        json_make("{\"kubeletEndpoint\":{\"Port\":%d}}",
+            (int)(agent->config->port ? agent->config->port : 10250)));
     json_set(status, "nodeInfo", node_info(&agent->facts));
     return status;
 }

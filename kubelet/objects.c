@@ -1,9 +1,9 @@
 /*
  * ConfigMaps and Secrets that pods use, read by name through a short-lived cache.
  *
- * A caller says how old an answer may be; one that is too old is fetched again, once for all that wait for it. So a new pod
- * never sees a value older than itself, and a hundred pods that refresh the same object cost one request.
- * What nobody asked for within ten minutes is dropped.
+ * A caller says how old an answer may be; one that is too old is fetched again, once for all that
+ * wait for it. So a new pod never sees a value older than itself, and a hundred pods that refresh
+ * the same object cost one request. What nobody asked for within ten minutes is dropped.
  *
  * Threads: any. `lock` guards the table; a fetch is made without it.
  */
@@ -63,7 +63,7 @@ void objects_free(struct objects *o)
     if (!o)
         return;
     HASH_ITER(hh, o->entries, e, next)
-        entry_free(o, e);
+    entry_free(o, e);
     env_lock_done(&o->lock);
     env_cond_done(&o->fetched);
     free(o);
@@ -97,7 +97,8 @@ int objects_get(struct objects *o, const char *plural, const char *namespace_, c
     int64_t not_before_ns, struct shared_tree **ret, struct error *err)
 {
     autofree char *key = str_format("%s/%s/%s", plural, namespace_, name);
-    struct api_ref ref = {.group_version = "v1", .plural = plural, .namespace_ = namespace_, .name = name};
+    struct api_ref ref = {
+        .group_version = "v1", .plural = plural, .namespace_ = namespace_, .name = name};
     cJSON *tree = NULL;
 
     if (!name[0])

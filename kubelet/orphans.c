@@ -1,18 +1,20 @@
 /*
  * Pods that left containers here but are not in the API any more.
  *
- * Runs once both lists (the API's and Docker's) are complete. Before a pod is taken for an orphan the API itself is
- * asked again: the informer may lag. What is found becomes a record without an API object, and the ordinary steps
- * stop and remove it with the grace its labels name.
+ * Runs once both lists (the API's and Docker's) are complete. Before a pod is taken for an orphan
+ * the API itself is asked again: the informer may lag. What is found becomes a record without an
+ * API object, and the ordinary steps stop and remove it with the grace its labels name.
  */
 #include "kubelet/agent.h"
 
 #include "common/log.h"
 
 /* True when the API has this very pod. */
-static int still_exists(struct agent *agent, const struct container_info *info, bool *ret, struct error *err)
+static int still_exists(
+    struct agent *agent, const struct container_info *info, bool *ret, struct error *err)
 {
-    struct api_ref ref = {.group_version = "v1", .plural = "pods", .namespace_ = info->namespace_, .name = info->pod};
+    struct api_ref ref = {
+        .group_version = "v1", .plural = "pods", .namespace_ = info->namespace_, .name = info->pod};
     autojson cJSON *pod = NULL;
 
     int r = api_get(agent->api, &ref, &pod, err);
@@ -43,8 +45,8 @@ int orphans_sweep(struct agent *agent, struct error *err)
         if (!record && info->namespace_ && info->pod)
             result = still_exists(agent, info, &exists, err);
         if (!record && !exists) {
-            log_info("pod is not in the API any more, stopping it", "pod", "%s/%s", info->namespace_, info->pod,
-                "uid", "%s", info->uid, NULL);
+            log_info("pod is not in the API any more, stopping it", "pod", "%s/%s",
+                info->namespace_, info->pod, "uid", "%s", info->uid, NULL);
             record = record_of(agent, node, info->uid, info->namespace_, info->pod);
             record_wake(record);
         }

@@ -1,8 +1,10 @@
 /*
- * Pods as the kubelet sees them: the projections of its informers, and pure questions about a pod's spec.
+ * Pods as the kubelet sees them: the projections of its informers, and pure questions about a pod's
+ * spec.
  *
- * spec and status stay JSON text (a node looks at nearly every field) and are parsed once a sync. Nothing in here
- * does any input or output; pod_spec.c, resources.c, env_vars.c and image_name.c are tested without a daemon.
+ * spec and status stay JSON text (a node looks at nearly every field) and are parsed once a sync.
+ * Nothing in here does any input or output; pod_spec.c, resources.c, env_vars.c and image_name.c
+ * are tested without a daemon.
  */
 #pragma once
 
@@ -38,7 +40,7 @@ struct node_condition_view {
 struct node_view {
     struct object_meta meta;
     const char *pod_cidr;
-    struct projected_list addresses; /* struct node_address_view */
+    struct projected_list addresses;  /* struct node_address_view */
     struct projected_list conditions; /* struct node_condition_view */
     struct string_map capacity;
 };
@@ -60,7 +62,8 @@ struct resource_pair container_limits(const cJSON *container);
 const char *pod_qos(const cJSON *spec);
 int64_t cpu_shares(int64_t cpu_milli);
 int64_t cpu_quota(int64_t cpu_milli); /* for a period of 100 ms */
-int64_t oom_score_adj(const char *qos, bool critical, int64_t request_bytes, int64_t capacity_bytes);
+int64_t oom_score_adj(
+    const char *qos, bool critical, int64_t request_bytes, int64_t capacity_bytes);
 /* resourceFieldRef: "limits.cpu" with divisor; node is what an unset limit stands for. */
 int resource_field(const cJSON *container, const char *resource, const char *divisor,
     struct resource_pair node, char **ret, struct error *err);
@@ -78,10 +81,11 @@ void env_list_set(struct env_list *list, struct arena *arena, const char *name, 
 const char *env_list_get(const struct env_list *list, const char *name);
 
 /* $(NAME) from first, then second; $$ is $; unknown names stay as they are. */
-char *expand(struct arena *arena, const char *text, const struct env_list *first, const struct env_list *second);
+char *expand(struct arena *arena, const char *text, const struct env_list *first,
+    const struct env_list *second);
 
-void env_add_services(struct env_list *list, struct arena *arena, const struct projected_array *services,
-    const char *namespace_, bool links);
+void env_add_services(struct env_list *list, struct arena *arena,
+    const struct projected_array *services, const char *namespace_, bool links);
 
 /* What a pod's fields and references are resolved against. */
 struct pod_facts {
@@ -89,16 +93,17 @@ struct pod_facts {
     const cJSON *spec;
     const char *node_name, *host_ip, *pod_ip, *pod_ip_other; /* "" when not known yet */
     struct resource_pair node;                               /* allocatable */
-    /* Data of a ConfigMap or Secret ("configmaps", "secrets") of the pod's namespace; the tree is borrowed
-     * until the arena goes. */
-    int (*get_object)(void *arg, const char *plural, const char *name, const cJSON **ret, struct error *err);
+    /* Data of a ConfigMap or Secret ("configmaps", "secrets") of the pod's namespace; the tree is
+     * borrowed until the arena goes. */
+    int (*get_object)(
+        void *arg, const char *plural, const char *name, const cJSON **ret, struct error *err);
     void *arg;
 };
 /* fieldRef; heap string. */
 int pod_field(const struct pod_facts *facts, const char *path, char **ret, struct error *err);
 /* The container's whole environment in order; `services` is consulted and then appended. */
-int env_build(const struct pod_facts *facts, const cJSON *container, const struct env_list *services,
-    struct arena *arena, struct env_list *ret, struct error *err);
+int env_build(const struct pod_facts *facts, const cJSON *container,
+    const struct env_list *services, struct arena *arena, struct env_list *ret, struct error *err);
 
 /* image_name.c */
 /* 0 when the name is a valid reference; upstream's text otherwise. */

@@ -1,11 +1,13 @@
 /*
- * The containers of a pod whose sandbox is up: init containers one after the other, sidecars kept running, then
- * all main containers at once.
+ * The containers of a pod whose sandbox is up: init containers one after the other, sidecars kept
+ * running, then all main containers at once.
  *
- * Whether a container is to run follows from its newest instance alone (status.h, container_should_run), so a
- * kubelet that died remembers as much as one that did not. The number of an instance is its restart count.
+ * Whether a container is to run follows from its newest instance alone (status.h,
+ * container_should_run), so a kubelet that died remembers as much as one that did not. The number
+ * of an instance is its restart count.
  *
- * Upstream: kuberuntime_manager.go computePodActions, doBackOff; kuberuntime_container.go startContainer.
+ * Upstream: kuberuntime_manager.go computePodActions, doBackOff; kuberuntime_container.go
+ * startContainer.
  */
 #include "kubelet/sync.h"
 
@@ -24,7 +26,8 @@ static const cJSON *old_container_status(struct sync *s, const char *name, bool 
 {
     const cJSON *item;
 
-    cJSON_ArrayForEach(item, json_get(s->status, init ? "initContainerStatuses" : "containerStatuses"))
+    cJSON_ArrayForEach(
+        item, json_get(s->status, init ? "initContainerStatuses" : "containerStatuses"))
     {
         if (c_eq(json_string(item, "name"), name))
             return item;
@@ -44,7 +47,8 @@ static bool ended_before(struct sync *s, const char *name, int64_t *ret_exit_cod
     return c_eq(policy, "Never") || *ret_exit_code == 0;
 }
 
-static int64_t next_attempt(struct sync *s, const char *name, bool init, const struct container_info *newest)
+static int64_t next_attempt(
+    struct sync *s, const char *name, bool init, const struct container_info *newest)
 {
     const cJSON *old = old_container_status(s, name, init);
     int64_t attempt = newest ? newest->attempt + 1 : 0;
@@ -55,7 +59,8 @@ static int64_t next_attempt(struct sync *s, const char *name, bool init, const s
 }
 
 /* True while the container has to wait before it is started again. */
-static bool backs_off(struct sync *s, struct container_record *c, const struct container_info *ended)
+static bool backs_off(
+    struct sync *s, struct container_record *c, const struct container_info *ended)
 {
     int64_t end = ended->finished_ns;
 
@@ -65,13 +70,15 @@ static bool backs_off(struct sync *s, struct container_record *c, const struct c
     if (left > c->backoff_ns)
         left = c->backoff_ns; /* the clock was set back */
     if (left > 0) {
-        autofree char *message = str_format("back-off %llds restarting failed container=%s pod=%s_%s(%s)",
-            (long long)(c->backoff_ns / NS_PER_S), c->name, s->record->name, s->record->namespace_, s->record->uid);
+        autofree char *message =
+            str_format("back-off %llds restarting failed container=%s pod=%s_%s(%s)",
+                (long long)(c->backoff_ns / NS_PER_S), c->name, s->record->name,
+                s->record->namespace_, s->record->uid);
         container_waiting(c, "CrashLoopBackOff", message);
         if (!c->backoff_told)
             pod_event(s->record, s->spec, c->name, EVENT_WARNING, "BackOff",
-                "Back-off restarting failed container %s in pod %s_%s(%s)", c->name, s->record->name,
-                s->record->namespace_, s->record->uid);
+                "Back-off restarting failed container %s in pod %s_%s(%s)", c->name,
+                s->record->name, s->record->namespace_, s->record->uid);
         c->backoff_told = true;
         sync_again(s, left);
         return true;
@@ -84,7 +91,8 @@ static bool backs_off(struct sync *s, struct container_record *c, const struct c
     return false;
 }
 
-static void start_failed(struct sync *s, struct container_record *c, const char *reason, const struct error *why)
+static void start_failed(
+    struct sync *s, struct container_record *c, const char *reason, const struct error *why)
 {
     bool told = c_eq(c->waiting_reason, reason) && c_eq(c->waiting_message, why->text);
 
@@ -94,16 +102,19 @@ static void start_failed(struct sync *s, struct container_record *c, const char 
     sync_again(s, CONFIG_RETRY_NS);
 }
 
-/* Keeps the newest two instances: the last one that ended is what lastState and `logs --previous` show. */
+/* Keeps the newest two instances: the last one that ended is what lastState and `logs --previous`
+ * show. */
 static void prune(struct sync *s, const char *name)
 {
-    struct container_info *before = NULL, *newest = newest_instance(&s->containers, name, NULL, &before);
+    struct container_info *before = NULL,
+                          *newest = newest_instance(&s->containers, name, NULL, &before);
 
     for (size_t i = 0; i < s->containers.count; i++) {
         struct container_info *info = s->containers.items[i];
         struct error err;
 
-        if (!c_eq(info->container, name) || info == newest || info == before || info->state == CONTAINER_RUNNING)
+        if (!c_eq(info->container, name) || info == newest || info == before ||
+            info->state == CONTAINER_RUNNING)
             continue;
         if (s->agent->runtime->ops->remove(s->agent->runtime, info->id, &err) < 0)
             continue; /* the next restart tries again */
@@ -123,7 +134,8 @@ static int create(struct sync *s, struct container_record *c, const cJSON *conta
     autojson cJSON *body = NULL;
     int64_t attempt = next_attempt(s, c->name, init, newest);
 
-    const char *message = sync_pod_dir(s, arena_printf(s->arena, "containers/%s/%lld", c->name, (long long)attempt));
+    const char *message =
+        sync_pod_dir(s, arena_printf(s->arena, "containers/%s/%lld", c->name, (long long)attempt));
 
     *ret_failure = "CreateContainerConfigError";
     if (container_body(s, container, image, &body, err) < 0 ||
@@ -131,13 +143,21 @@ static int create(struct sync *s, struct container_record *c, const cJSON *conta
         return -err->code;
     *ret_failure = "CreateContainerError";
     struct container_spec spec = {
-        .name = arena_printf(s->arena, "k8s_%s_%s_%s_%s_%lld", c->name, s->record->name, s->record->namespace_,
-            s->record->uid, (long long)attempt),
-        .uid = s->record->uid, .namespace_ = s->record->namespace_, .pod = s->record->name,
-        .container = c->name, .attempt = attempt, .grace_seconds = pod_grace_seconds(s->spec),
-        .sandbox_id = s->sandbox->id, .image = json_string(container, "image"), .image_digest = image->digest,
+        .name = arena_printf(s->arena, "k8s_%s_%s_%s_%s_%lld", c->name, s->record->name,
+            s->record->namespace_, s->record->uid, (long long)attempt),
+        .uid = s->record->uid,
+        .namespace_ = s->record->namespace_,
+        .pod = s->record->name,
+        .container = c->name,
+        .attempt = attempt,
+        .grace_seconds = pod_grace_seconds(s->spec),
+        .sandbox_id = s->sandbox->id,
+        .image = json_string(container, "image"),
+        .image_digest = image->digest,
         .message_path = rt->pretends ? NULL : message,
-        .body = body, .mounts = mounts, .mount_count = mount_count};
+        .body = body,
+        .mounts = mounts,
+        .mount_count = mount_count};
     int r = rt->ops->create(rt, &spec, ret_id, err);
     if (r == -ERR_ALREADY_EXISTS) {
         /* An instance of ours that the cache has not seen: look again. */
@@ -147,15 +167,16 @@ static int create(struct sync *s, struct container_record *c, const cJSON *conta
     return r;
 }
 
-static void after_start(struct sync *s, struct container_record *c, const cJSON *container,
-    struct container_info *info)
+static void after_start(
+    struct sync *s, struct container_record *c, const cJSON *container, struct container_info *info)
 {
     const cJSON *hook = json_path(container, "lifecycle.postStart");
 
     container_waiting(c, NULL, NULL);
     c->kill_for_restart = false;
     c->stop = STOP_NONE;
-    pod_event(s->record, s->spec, c->name, EVENT_NORMAL, "Started", "Started container %s", c->name);
+    pod_event(
+        s->record, s->spec, c->name, EVENT_NORMAL, "Started", "Started container %s", c->name);
     env_lock(s->agent->env, &s->record->lock);
     work_set(&c->post_start, WORK_NONE, NULL, NULL);
     env_unlock(s->agent->env, &s->record->lock);
@@ -167,7 +188,8 @@ static void after_start(struct sync *s, struct container_record *c, const cJSON 
 }
 
 /* Image, create, start. RUNS when it does. */
-static enum outcome start(struct sync *s, struct container_record *c, const cJSON *container, bool init)
+static enum outcome start(
+    struct sync *s, struct container_record *c, const cJSON *container, bool init)
 {
     struct runtime *rt = s->agent->runtime;
     struct image_info image = {0};
@@ -184,9 +206,11 @@ static enum outcome start(struct sync *s, struct container_record *c, const cJSO
         start_failed(s, c, failure, &err);
         return WAITS;
     }
-    pod_event(s->record, s->spec, c->name, EVENT_NORMAL, "Created", "Created container: %s", c->name);
+    pod_event(
+        s->record, s->spec, c->name, EVENT_NORMAL, "Created", "Created container: %s", c->name);
     r = rt->ops->start(rt, id, &err);
-    if (runtime_cache_refresh(s->agent->cache, s->record->uid, id, &info, r < 0 ? &(struct error){0} : &err) == 0)
+    if (runtime_cache_refresh(
+            s->agent->cache, s->record->uid, id, &info, r < 0 ? &(struct error){0} : &err) == 0)
         sync_replace(s, info);
     if (r < 0) {
         error_wrap(&err, "failed to start container \"%s\": Error response from daemon", c->name);
@@ -212,12 +236,14 @@ static int restart_if_needed(struct sync *s, struct container_record *c, const c
     if (!c->kill_for_restart) {
         int kind = probes_unhealthy(s->record, c);
         env_lock(s->agent->env, &s->record->lock);
-        hook_failed = c->post_start.state == WORK_FAILED && c_eq(c->post_start.subject, running->id);
+        hook_failed =
+            c->post_start.state == WORK_FAILED && c_eq(c->post_start.subject, running->id);
         env_unlock(s->agent->env, &s->record->lock);
         if (kind >= 0) {
             int64_t own = json_int64_at(container,
                 kind == PROBE_LIVENESS ? "livenessProbe.terminationGracePeriodSeconds"
-                                       : "startupProbe.terminationGracePeriodSeconds", -1);
+                                       : "startupProbe.terminationGracePeriodSeconds",
+                -1);
             if (own >= 0)
                 grace = own * NS_PER_S;
             pod_event(s->record, s->spec, c->name, EVENT_NORMAL, "Killing",
@@ -242,13 +268,16 @@ static int restart_if_needed(struct sync *s, struct container_record *c, const c
 }
 
 /* One container, init or main. */
-static int look_after(struct sync *s, const cJSON *container, bool init, enum outcome *ret, struct error *err)
+static int look_after(
+    struct sync *s, const cJSON *container, bool init, enum outcome *ret, struct error *err)
 {
     const char *name = json_string(container, "name");
     struct container_record *c = record_container(s->record, name);
     bool sidecar = init && container_is_sidecar(container), stopping = false;
-    /* An init container runs again in a new sandbox; a main container that ended for good does not. */
-    struct container_info *newest = newest_instance(&s->containers, name, init ? s->sandbox->id : NULL, NULL);
+    /* An init container runs again in a new sandbox; a main container that ended for good does not.
+     */
+    struct container_info *newest =
+        newest_instance(&s->containers, name, init ? s->sandbox->id : NULL, NULL);
     int64_t exit_code;
 
     if (newest && newest->state == CONTAINER_RUNNING) {
@@ -263,7 +292,8 @@ static int look_after(struct sync *s, const cJSON *container, bool init, enum ou
         return 0;
     }
     probes_remove(s->record, c);
-    if (newest && newest->state == CONTAINER_EXITED && !container_should_run(s->spec, container, init, newest)) {
+    if (newest && newest->state == CONTAINER_EXITED &&
+        !container_should_run(s->spec, container, init, newest)) {
         *ret = newest->exit_code == 0 ? ENDED_WELL : ENDED_BADLY;
         return 0;
     }
@@ -275,13 +305,15 @@ static int look_after(struct sync *s, const cJSON *container, bool init, enum ou
     if (newest && newest->state == CONTAINER_EXITED && backs_off(s, c, newest))
         return 0;
     *ret = start(s, c, container, init);
-    /* A container that ended at once is looked at again: its end may be a success, or what comes next. */
+    /* A container that ended at once is looked at again: its end may be a success, or what comes
+     * next. */
     if (*ret == WAITS && !c->waiting_reason && !sidecar)
         sync_again(s, NS_PER_MS);
     return 0;
 }
 
-/* Main containers of this sandbox exist: its init containers have done their work, whatever is left of them. */
+/* Main containers of this sandbox exist: its init containers have done their work, whatever is left
+ * of them. */
 static bool is_past_init(struct sync *s)
 {
     const cJSON *container;
@@ -312,8 +344,10 @@ static int run_init(struct sync *s, bool *ret_done, struct error *err)
             return -err->code;
         if (sidecar && outcome == RUNS) {
             const char *name = json_string(container, "name");
-            struct container_info *running = newest_instance(&s->containers, name, s->sandbox->id, NULL);
-            if (past || probes_started(s->record, record_container(s->record, name), container, running))
+            struct container_info *running =
+                newest_instance(&s->containers, name, s->sandbox->id, NULL);
+            if (past ||
+                probes_started(s->record, record_container(s->record, name), container, running))
                 continue;
         }
         if (outcome != ENDED_WELL && !past)

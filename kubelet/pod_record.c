@@ -1,8 +1,9 @@
 /*
- * Pod records: what is remembered about a pod between two syncs. See agent.h for who may touch what.
+ * Pod records: what is remembered about a pod between two syncs. See agent.h for who may touch
+ * what.
  *
- * Invariant: a record is in the table as long as its pod is in the API or anything of it is left on the node; the table
- * holds one reference.
+ * Invariant: a record is in the table as long as its pod is in the API or anything of it is left on
+ * the node; the table holds one reference.
  */
 #include "kubelet/agent.h"
 
@@ -22,8 +23,8 @@ struct pod_record *record_find(struct agent *agent, const char *uid)
     return record;
 }
 
-struct pod_record *record_of(struct agent *agent, struct kubelet *node, const char *uid, const char *namespace_,
-    const char *name)
+struct pod_record *record_of(struct agent *agent, struct kubelet *node, const char *uid,
+    const char *namespace_, const char *name)
 {
     struct pod_record *record = NULL;
 
@@ -155,14 +156,15 @@ void container_waiting(struct container_record *c, const char *reason, const cha
 
 void work_set(struct work *work, enum work_state state, const char *subject, const char *message)
 {
-    char *new_subject = subject ? xstrdup(subject) : NULL, *new_message = message ? xstrdup(message) : NULL;
+    char *new_subject = subject ? xstrdup(subject) : NULL,
+         *new_message = message ? xstrdup(message) : NULL;
 
     work_done(work);
     *work = (struct work){state, new_subject, new_message};
 }
 
-void pod_event(struct pod_record *record, const cJSON *spec, const char *container, const char *type,
-    const char *reason, const char *format, ...)
+void pod_event(struct pod_record *record, const cJSON *spec, const char *container,
+    const char *type, const char *reason, const char *format, ...)
 {
     autofree char *path = NULL, *text = NULL;
     bool is_init = false;
@@ -183,7 +185,12 @@ void pod_event(struct pod_record *record, const cJSON *spec, const char *contain
     autofree char *version = record->view ? xstrdup(record->view->meta.resource_version) : NULL;
     env_unlock(record->agent->env, &record->lock);
     events_emit(record->agent->events,
-        &(struct event_ref){.api_version = "v1", .kind = "Pod", .namespace_ = record->namespace_,
-            .name = record->name, .uid = record->uid, .resource_version = version, .field_path = path},
+        &(struct event_ref){.api_version = "v1",
+            .kind = "Pod",
+            .namespace_ = record->namespace_,
+            .name = record->name,
+            .uid = record->uid,
+            .resource_version = version,
+            .field_path = path},
         type, reason, "%s", text);
 }

@@ -1,9 +1,9 @@
 /*
  * The sandbox: a container that does nothing but hold the pod's namespaces, and the network in it.
  *
- * A sandbox counts when it runs and its network is set up; one found running without a network (the kubelet died in
- * between) gets it now. When it is dead, what still runs in it is stopped first, then a new one with the
- * next attempt is made.
+ * A sandbox counts when it runs and its network is set up; one found running without a network (the
+ * kubelet died in between) gets it now. When it is dead, what still runs in it is stopped first,
+ * then a new one with the next attempt is made.
  */
 #include "kubelet/sync.h"
 
@@ -32,20 +32,26 @@ static void collect_ports(const cJSON *containers, struct ports *ports)
                 continue;
             ports->items[ports->count++] = (struct port_mapping){.host_port = host,
                 .container_port = json_int64_at(port, "containerPort", 0),
-                .protocol = c_eq(protocol, "UDP") ? "udp" : c_eq(protocol, "SCTP") ? "sctp" : "tcp",
+                .protocol = c_eq(protocol, "UDP")    ? "udp"
+                            : c_eq(protocol, "SCTP") ? "sctp"
+                                                     : "tcp",
                 .host_ip = json_string(port, "hostIP")};
         }
     }
 }
 
-static struct pod_network network_of(struct sync *s, const struct container_info *sandbox, struct ports *ports)
+static struct pod_network network_of(
+    struct sync *s, const struct container_info *sandbox, struct ports *ports)
 {
     collect_ports(json_get(s->spec, "containers"), ports);
     collect_ports(json_get(s->spec, "initContainers"), ports);
-    return (struct pod_network){.uid = s->record->uid, .namespace_ = s->record->namespace_,
-        .pod = s->record->name, .sandbox_id = sandbox->id,
+    return (struct pod_network){.uid = s->record->uid,
+        .namespace_ = s->record->namespace_,
+        .pod = s->record->name,
+        .sandbox_id = sandbox->id,
         .pid = sandbox->state == CONTAINER_RUNNING ? sandbox->pid : 0,
-        .ports = ports->items, .port_count = ports->count};
+        .ports = ports->items,
+        .port_count = ports->count};
 }
 
 static void set_address(struct sync *s, const struct network_result *result)
@@ -79,7 +85,8 @@ static int ensure_network(struct sync *s, bool is_new, struct error *err)
         if (!is_new && rt->ops->network_down(rt, &net, err) < 0)
             return -err->code;
         if (rt->ops->network_up(rt, &net, &result, err) < 0)
-            return error_wrap(err, "failed to set up sandbox container \"%.12s\" network for pod \"%s\"",
+            return error_wrap(err,
+                "failed to set up sandbox container \"%.12s\" network for pod \"%s\"",
                 s->sandbox->id, s->record->name);
     }
     set_address(s, &result);
@@ -102,7 +109,8 @@ int sandbox_down(struct sync *s, struct error *err)
         if (rt->ops->remove(rt, info->id, err) < 0) {
             if (info->state == CONTAINER_RUNNING || err->code == ERR_UNAVAILABLE)
                 return -err->code;
-            /* Dead already, and Docker cannot clear it away (a mount is busy): it holds nothing up. */
+            /* Dead already, and Docker cannot clear it away (a mount is busy): it holds nothing up.
+             */
             if (s->sandbox == info)
                 s->sandbox = NULL;
             continue;
@@ -145,8 +153,13 @@ static int make_sandbox(struct sync *s, int64_t attempt, struct error *err)
     struct container_spec spec = {
         .name = arena_printf(s->arena, "k8s_%s_%s_%s_%s_%lld", SANDBOX_NAME, s->record->name,
             s->record->namespace_, s->record->uid, (long long)attempt),
-        .uid = s->record->uid, .namespace_ = s->record->namespace_, .pod = s->record->name,
-        .container = SANDBOX_NAME, .attempt = attempt, .grace_seconds = pod_grace_seconds(s->spec), .body = body};
+        .uid = s->record->uid,
+        .namespace_ = s->record->namespace_,
+        .pod = s->record->name,
+        .container = SANDBOX_NAME,
+        .attempt = attempt,
+        .grace_seconds = pod_grace_seconds(s->spec),
+        .body = body};
 
     if (rt->ops->create(rt, &spec, &id, err) < 0)
         return -err->code;
@@ -162,7 +175,8 @@ static int make_sandbox(struct sync *s, int64_t attempt, struct error *err)
     sync_replace(s, info);
     s->sandbox = info;
     if (info->state != CONTAINER_RUNNING)
-        return error_set(err, ERR_INTERNAL, "the sandbox ended with exit code %lld", (long long)info->exit_code);
+        return error_set(
+            err, ERR_INTERNAL, "the sandbox ended with exit code %lld", (long long)info->exit_code);
     return 0;
 }
 
@@ -172,10 +186,10 @@ static enum step_result failed(struct sync *s, const struct error *why, struct e
         *err = *why; /* no fault of the pod's: no event, no long back-off */
         return STEP_ERROR;
     }
-    pod_event(s->record, s->spec, NULL, EVENT_WARNING, "FailedCreatePodSandBox", "Failed to create pod sandbox: %s",
-        why->text);
-    log_warning("sandbox failed, retrying", "pod", "%s/%s", s->record->namespace_, s->record->name, "error", "%s",
-        why->text, NULL);
+    pod_event(s->record, s->spec, NULL, EVENT_WARNING, "FailedCreatePodSandBox",
+        "Failed to create pod sandbox: %s", why->text);
+    log_warning("sandbox failed, retrying", "pod", "%s/%s", s->record->namespace_, s->record->name,
+        "error", "%s", why->text, NULL);
     sync_failed(s);
     return STEP_FINISH;
 }

@@ -24,7 +24,9 @@ static const struct projection_field service_fields[] = {
     PROJECT_OF(struct service_view, ports, "spec.ports", P_LIST, &service_port_projection),
 };
 const struct projection kubelet_service_projection = {.size = sizeof(struct service_view),
-    .fields = service_fields, .field_count = ARRAY_COUNT(service_fields), .no_annotations = true};
+    .fields = service_fields,
+    .field_count = ARRAY_COUNT(service_fields),
+    .no_annotations = true};
 
 static const struct projection_field node_address_fields[] = {
     PROJECT(struct node_address_view, type, "type", P_STRING),
@@ -43,11 +45,14 @@ static const struct projection node_condition_projection =
 static const struct projection_field node_fields[] = {
     PROJECT(struct node_view, pod_cidr, "spec.podCIDR", P_STRING),
     PROJECT_OF(struct node_view, addresses, "status.addresses", P_LIST, &node_address_projection),
-    PROJECT_OF(struct node_view, conditions, "status.conditions", P_LIST, &node_condition_projection),
+    PROJECT_OF(
+        struct node_view, conditions, "status.conditions", P_LIST, &node_condition_projection),
     PROJECT(struct node_view, capacity, "status.capacity", P_MAP),
 };
 const struct projection kubelet_node_projection = {.size = sizeof(struct node_view),
-    .fields = node_fields, .field_count = ARRAY_COUNT(node_fields), .no_annotations = true};
+    .fields = node_fields,
+    .field_count = ARRAY_COUNT(node_fields),
+    .no_annotations = true};
 
 static const cJSON *find_named(const cJSON *list, const char *name)
 {

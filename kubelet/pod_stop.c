@@ -1,9 +1,11 @@
 /*
- * Stopping: containers by preStop, TERM and KILL, then the sandbox, then volumes; never waiting in between.
+ * Stopping: containers by preStop, TERM and KILL, then the sandbox, then volumes; never waiting in
+ * between.
  *
- * The deadline is absolute: what preStop uses is missing for TERM, but a container gets at least two seconds after its
- * hook. Sidecars end after all other containers, the last of them first. The pod's API object is deleted only
- * when nothing runs, the network is down and the volumes are unmounted.
+ * The deadline is absolute: what preStop uses is missing for TERM, but a container gets at least
+ * two seconds after its hook. Sidecars end after all other containers, the last of them first. The
+ * pod's API object is deleted only when nothing runs, the network is down and the volumes are
+ * unmounted.
  *
  * Upstream: kuberuntime_container.go killContainer, SyncTerminatingPod, SyncTerminatedPod.
  */
@@ -14,7 +16,8 @@
 
 #define MINIMUM_AFTER_HOOK_NS (2 * NS_PER_S)
 
-static int send_signal(struct sync *s, struct container_info *info, const char *signal, struct error *err)
+static int send_signal(
+    struct sync *s, struct container_info *info, const char *signal, struct error *err)
 {
     struct runtime *rt = s->agent->runtime;
 
@@ -24,8 +27,8 @@ static int send_signal(struct sync *s, struct container_info *info, const char *
     return 0;
 }
 
-static void begin_stop(struct sync *s, struct container_record *c, struct container_info *info,
-    int64_t deadline_ns)
+static void begin_stop(
+    struct sync *s, struct container_record *c, struct container_info *info, int64_t deadline_ns)
 {
     free(c->stop_id);
     c->stop_id = xstrdup(info->id);
@@ -35,7 +38,8 @@ static void begin_stop(struct sync *s, struct container_record *c, struct contai
     work_set(&c->pre_stop, WORK_NONE, NULL, NULL);
     env_unlock(s->agent->env, &s->record->lock);
     if (!c->kill_for_restart)
-        pod_event(s->record, s->spec, c->name, EVENT_NORMAL, "Killing", "Stopping container %s", c->name);
+        pod_event(
+            s->record, s->spec, c->name, EVENT_NORMAL, "Killing", "Stopping container %s", c->name);
 }
 
 /* Runs the hook once; true when TERM may be sent. */
@@ -51,7 +55,8 @@ static bool hook_is_over(struct sync *s, struct container_record *c, struct cont
     state = c->pre_stop.state;
     env_unlock(s->agent->env, &s->record->lock);
     if (state == WORK_NONE) {
-        hook_start(s, c, &c->pre_stop, container, hook, info, "PreStop", c->stop_deadline_ns - s->now_ns);
+        hook_start(
+            s, c, &c->pre_stop, container, hook, info, "PreStop", c->stop_deadline_ns - s->now_ns);
         return false;
     }
     return state != WORK_RUNNING;
@@ -76,8 +81,13 @@ int container_stop(struct sync *s, struct container_info *info, int64_t deadline
         c->stop_deadline_ns = deadline_ns;
     if (c->stop == STOP_PRESTOP &&
         (!with_hook || hook_is_over(s, c, info) || s->now_ns >= c->stop_deadline_ns)) {
-        const char *signal = json_string_at(pod_container(s->spec, c->name, NULL), "lifecycle.stopSignal");
-        if (send_signal(s, info, signal ? signal : info->stop_signal ? info->stop_signal : "SIGTERM", err) < 0)
+        const char *signal =
+            json_string_at(pod_container(s->spec, c->name, NULL), "lifecycle.stopSignal");
+        if (send_signal(s, info,
+                signal              ? signal
+                : info->stop_signal ? info->stop_signal
+                                    : "SIGTERM",
+                err) < 0)
             return -err->code;
         if (had_hook(s, c) && c->stop_deadline_ns < s->now_ns + MINIMUM_AFTER_HOOK_NS)
             c->stop_deadline_ns = s->now_ns + MINIMUM_AFTER_HOOK_NS;
@@ -114,7 +124,8 @@ static int64_t kill_deadline(struct sync *s)
     struct pod_record *r = s->record;
     int64_t grace = grace_ns(s), deadline = s->now_ns + grace;
 
-    /* The API's time of death counts, as long as the two clocks agree that it lies within the grace. */
+    /* The API's time of death counts, as long as the two clocks agree that it lies within the
+     * grace. */
     if (s->pod && s->in_api && s->pod->meta.deletion_ns > 0) {
         int64_t left = s->pod->meta.deletion_ns - s->wall_ns;
         if (left < grace)
@@ -128,7 +139,8 @@ static int64_t kill_deadline(struct sync *s)
 static struct container_info *running_instance(struct sync *s, const char *name)
 {
     for (size_t i = 0; i < s->containers.count; i++)
-        if (s->containers.items[i]->state == CONTAINER_RUNNING && c_eq(s->containers.items[i]->container, name))
+        if (s->containers.items[i]->state == CONTAINER_RUNNING &&
+            c_eq(s->containers.items[i]->container, name))
             return s->containers.items[i];
     return NULL;
 }
@@ -151,7 +163,8 @@ static int stop_all(struct sync *s, size_t *ret_running, struct error *err)
     for (size_t i = 0; i < s->containers.count; i++) {
         struct container_info *info = s->containers.items[i];
 
-        if (info->state != CONTAINER_RUNNING || container_is_sandbox(info) || is_sidecar_name(s, info->container))
+        if (info->state != CONTAINER_RUNNING || container_is_sandbox(info) ||
+            is_sidecar_name(s, info->container))
             continue;
         running++;
         if (container_stop(s, info, deadline, true, err) < 0)
@@ -159,8 +172,9 @@ static int stop_all(struct sync *s, size_t *ret_running, struct error *err)
     }
     for (int i = cJSON_GetArraySize(inits) - 1; i >= 0 && running == 0; i--) {
         const cJSON *container = cJSON_GetArrayItem(inits, i);
-        struct container_info *info =
-            container_is_sidecar(container) ? running_instance(s, json_string(container, "name")) : NULL;
+        struct container_info *info = container_is_sidecar(container)
+                                          ? running_instance(s, json_string(container, "name"))
+                                          : NULL;
 
         if (!info)
             continue;

@@ -1,12 +1,13 @@
 /*
  * One look at a pod and the next steps: the kubelet's only reconcile function.
  *
- * The steps stand in the table below. Whatever happens to a pod (an API change, a container that ended, a probe's
- * verdict, a timer) only puts its uid into the queue; here everything is looked at again, so a step that was
- * missed, or done by a kubelet that died, makes no difference.
+ * The steps stand in the table below. Whatever happens to a pod (an API change, a container that
+ * ended, a probe's verdict, a timer) only puts its uid into the queue; here everything is looked at
+ * again, so a step that was missed, or done by a kubelet that died, makes no difference.
  *
  * Threads: workers of pod_queue; never two with the same pod.
- * Upstream: pod_workers.go, kubelet.go SyncPod/SyncTerminatingPod, kuberuntime_manager.go computePodActions.
+ * Upstream: pod_workers.go, kubelet.go SyncPod/SyncTerminatingPod, kuberuntime_manager.go
+ * computePodActions.
  */
 #include "kubelet/sync.h"
 
@@ -25,11 +26,11 @@ static const struct step {
     const char *name;
     step_fn *run;
 } steps[] = {
-    {"observe", observe_step},       /* what the runtime has of this pod */
-    {"decide", decide_step},         /* is it to run, ending, or over? */
-    {"stop", stop_step},             /* ending or over: stop, take down; the rest is for pods that run */
-    {"remains", remains_step},       /* it is gone from the API: remove what is left, forget it */
-    {"admit", admit_step},           /* once: can this node run it at all? */
+    {"observe", observe_step}, /* what the runtime has of this pod */
+    {"decide", decide_step},   /* is it to run, ending, or over? */
+    {"stop", stop_step},       /* ending or over: stop, take down; the rest is for pods that run */
+    {"remains", remains_step}, /* it is gone from the API: remove what is left, forget it */
+    {"admit", admit_step},     /* once: can this node run it at all? */
     {"announce", announce_step},     /* once: the pod is on its way (ContainerCreating) */
     {"volumes", volumes_step},       /* set up, or refreshed */
     {"sandbox", sandbox_step},       /* namespaces and network */
@@ -97,14 +98,16 @@ static void check_deadline(struct sync *s)
     const char *start = json_string(s->status, "startTime");
     struct error err;
 
-    if (seconds < 0 || !start || s->record->fail_reason || time_parse(str_of(start), &start_ns, &err) < 0)
+    if (seconds < 0 || !start || s->record->fail_reason ||
+        time_parse(str_of(start), &start_ns, &err) < 0)
         return;
     int64_t left_ns = start_ns + seconds * NS_PER_S - s->wall_ns;
     if (left_ns > 0) {
         sync_again(s, left_ns);
         return;
     }
-    fail_pod(s, "DeadlineExceeded", "Pod was active on the node longer than the specified deadline");
+    fail_pod(
+        s, "DeadlineExceeded", "Pod was active on the node longer than the specified deadline");
     pod_event(s->record, s->spec, NULL, EVENT_NORMAL, "DeadlineExceeded",
         "Pod was active on the node longer than the specified deadline");
 }
@@ -120,7 +123,7 @@ static enum step_result decide_step(struct sync *s, struct error *err)
     if (!status_terminal_phase(s->status))
         check_deadline(s);
     s->ended = s->record->fail_reason || status_terminal_phase(s->status) ||
-        pod_has_ended(s->spec, &s->containers, &phase);
+               pod_has_ended(s->spec, &s->containers, &phase);
     return STEP_NEXT;
 }
 
@@ -203,9 +206,10 @@ static cJSON *base_status(struct pod_record *record, const struct pod_view *view
 
     env_lock(record->agent->env, &record->lock);
     const char *text = view ? view->status : NULL;
-    if (record->written_status && (!view || (str_parse_int64(str_of(record->written_version), &written, &err) == 0 &&
-                                                str_parse_int64(str_of(view->meta.resource_version), &seen, &err) == 0 &&
-                                                written > seen)))
+    if (record->written_status &&
+        (!view || (str_parse_int64(str_of(record->written_version), &written, &err) == 0 &&
+                      str_parse_int64(str_of(view->meta.resource_version), &seen, &err) == 0 &&
+                      written > seen)))
         text = record->written_status;
     if (!text || json_parse(str_of(text), &tree, &err) < 0)
         tree = cJSON_CreateObject();
@@ -236,20 +240,33 @@ static void make_hints(struct sync *s, struct container_hint *hints, size_t *ret
 static void report(struct sync *s)
 {
     struct pod_record *r = s->record;
-    struct container_hint *hints = arena_new_array(s->arena, struct container_hint, r->container_count + 1);
+    struct container_hint *hints =
+        arena_new_array(s->arena, struct container_hint, r->container_count + 1);
     size_t count = 0;
 
     if (!s->in_api)
         return;
     make_hints(s, hints, &count);
-    struct status_input in = {.pod = s->pod, .spec = s->spec, .old_status = s->status,
-        .containers = &s->containers, .hints = hints, .hint_count = count,
-        .host_ip = s->node->ip, .pod_ip = r->pod_ip, .pod_ip_other = r->pod_ip_other,
-        .sandbox_ready = s->sandbox_up, .sandbox_id = s->sandbox ? s->sandbox->id : NULL,
-        .will_not_restart = s->terminating || s->ended, .stopped = s->stopped,
-        .rejected = r->rejected || (status_terminal_phase(s->status) && !json_get(s->status, "containerStatuses")),
-        .fail_reason = r->fail_reason, .fail_message = r->fail_message, .now_ns = s->wall_ns,
-        .termination_message = s->agent->runtime->pretends ? NULL : termination_message, .arg = s};
+    struct status_input in = {.pod = s->pod,
+        .spec = s->spec,
+        .old_status = s->status,
+        .containers = &s->containers,
+        .hints = hints,
+        .hint_count = count,
+        .host_ip = s->node->ip,
+        .pod_ip = r->pod_ip,
+        .pod_ip_other = r->pod_ip_other,
+        .sandbox_ready = s->sandbox_up,
+        .sandbox_id = s->sandbox ? s->sandbox->id : NULL,
+        .will_not_restart = s->terminating || s->ended,
+        .stopped = s->stopped,
+        .rejected = r->rejected ||
+                    (status_terminal_phase(s->status) && !json_get(s->status, "containerStatuses")),
+        .fail_reason = r->fail_reason,
+        .fail_message = r->fail_message,
+        .now_ns = s->wall_ns,
+        .termination_message = s->agent->runtime->pretends ? NULL : termination_message,
+        .arg = s};
     autojson cJSON *status = status_compute(&in);
     autojson cJSON *patch = status_patch(r->uid, s->status, status);
     env_lock(s->agent->env, &r->lock);
@@ -277,8 +294,8 @@ static int run_steps(struct sync *s, struct error *err)
         if (result == STEP_ERROR)
             return error_wrap(err, "%s", steps[i].name);
         if (result == STEP_FINISH) {
-            log_debug("pod looked at", "pod", "%s/%s", s->record->namespace_, s->record->name, "step", "%s",
-                steps[i].name, NULL);
+            log_debug("pod looked at", "pod", "%s/%s", s->record->namespace_, s->record->name,
+                "step", "%s", steps[i].name, NULL);
             return 0;
         }
     }
@@ -289,14 +306,16 @@ static void sync_begin(struct sync *s, struct agent *agent, struct pod_record *r
 {
     struct error err;
 
-    *s = (struct sync){.agent = agent, .node = record->node, .record = record, .arena = arena_new()};
+    *s =
+        (struct sync){.agent = agent, .node = record->node, .record = record, .arena = arena_new()};
     s->now_ns = env_now_ns(agent->env);
     s->wall_ns = env_wall_ns(agent->env);
     env_lock(agent->env, &agent->lock);
     int64_t returns = agent->runtime_returns;
     env_unlock(agent->env, &agent->lock);
     if (record->runtime_returns != returns)
-        record->retry_ns = record->retry_at_ns = 0; /* what failed while the runtime was away is tried at once */
+        record->retry_ns = record->retry_at_ns =
+            0; /* what failed while the runtime was away is tried at once */
     record->runtime_returns = returns;
     s->pod = record_view(record, &s->in_api);
     s->status = base_status(record, s->pod);

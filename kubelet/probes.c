@@ -1,9 +1,11 @@
 /*
- * Probes: each is a key of the probe queue that comes back after its period; its verdict wakes the pod.
+ * Probes: each is a key of the probe queue that comes back after its period; its verdict wakes the
+ * pod.
  *
- * Startup gates the other two: until it has succeeded they don't run. A verdict changes only after its
- * threshold of equal answers in a row. Readiness begins as a failure, liveness and startup as neither; after a restart
- * of the kubelet the API's last word about a container that still runs is believed until a probe speaks.
+ * Startup gates the other two: until it has succeeded they don't run. A verdict changes only after
+ * its threshold of equal answers in a row. Readiness begins as a failure, liveness and startup as
+ * neither; after a restart of the kubelet the API's last word about a container that still runs is
+ * believed until a probe speaks.
  *
  * Locks: results and the list under record.lock; everything else of a probe is immutable.
  * Upstream: pkg/kubelet/prober.
@@ -46,7 +48,8 @@ static int64_t seconds(const cJSON *spec, const char *name, int64_t otherwise)
     return (value > 0 ? value : otherwise) * NS_PER_S;
 }
 
-static struct probe *probe_new(struct sync *s, const cJSON *container, int kind, const struct container_info *running)
+static struct probe *probe_new(
+    struct sync *s, const cJSON *container, int kind, const struct container_info *running)
 {
     const cJSON *spec = json_get(container, kinds[kind].field);
     struct probe *p = xcalloc(1, sizeof(*p));
@@ -58,7 +61,8 @@ static struct probe *probe_new(struct sync *s, const cJSON *container, int kind,
     p->container_spec = cJSON_Duplicate(container, true);
     p->container = xstrdup(json_string(container, "name"));
     p->container_id = xstrdup(running->id);
-    p->key = str_format("%s/%s/%s/%.12s", s->record->uid, p->container, kinds[kind].word, running->id);
+    p->key =
+        str_format("%s/%s/%s/%.12s", s->record->uid, p->container, kinds[kind].word, running->id);
     p->initial_delay_ns = json_int64_at(spec, "initialDelaySeconds", 0) * NS_PER_S;
     p->period_ns = seconds(spec, "periodSeconds", 10);
     p->timeout_ns = seconds(spec, "timeoutSeconds", 1);
@@ -69,8 +73,10 @@ static struct probe *probe_new(struct sync *s, const cJSON *container, int kind,
     return p;
 }
 
-/* What the API last said about this very container, for the time until probes have an opinion of their own. */
-static void trust_status(struct sync *s, struct container_record *c, const struct container_info *running)
+/* What the API last said about this very container, for the time until probes have an opinion of
+ * their own. */
+static void trust_status(
+    struct sync *s, struct container_record *c, const struct container_info *running)
 {
     autofree char *id = str_format("docker://%s", running->id);
     const cJSON *status;
@@ -82,7 +88,8 @@ static void trust_status(struct sync *s, struct container_record *c, const struc
     c->ready = c->started = false;
     cJSON_ArrayForEach(status, json_get(s->status, "containerStatuses"))
     {
-        if (!c_eq(json_string(status, "name"), c->name) || !c_eq(json_string(status, "containerID"), id))
+        if (!c_eq(json_string(status, "name"), c->name) ||
+            !c_eq(json_string(status, "containerID"), id))
             continue;
         c->ready = json_bool(status, "ready", false);
         c->started = json_bool(status, "started", false);
@@ -97,7 +104,8 @@ void probes_update(struct sync *s, struct container_record *c, const cJSON *cont
         return;
     for (int kind = 0; kind < PROBE_KINDS; kind++) {
         struct probe *old = c->probes[kind];
-        bool wanted = json_get(container, kinds[kind].field) && !(s->terminating && kind != PROBE_READINESS);
+        bool wanted =
+            json_get(container, kinds[kind].field) && !(s->terminating && kind != PROBE_READINESS);
 
         if (old && (!wanted || !c_eq(old->container_id, running->id))) {
             env_lock(s->agent->env, &s->record->lock);
@@ -181,7 +189,8 @@ int probes_unhealthy(struct pod_record *record, struct container_record *c)
     return result_of(record, c, PROBE_LIVENESS) == RESULT_FAILURE ? PROBE_LIVENESS : -1;
 }
 
-/* The probe of a key, referenced, while its pod and container are there; the record is referenced too. */
+/* The probe of a key, referenced, while its pod and container are there; the record is referenced
+ * too. */
 static struct probe *find(struct agent *agent, const char *key, struct pod_record **ret_record,
     struct container_record **ret_container)
 {
@@ -237,15 +246,19 @@ static void ask(struct pod_record *record, struct probe *p)
     env_lock(agent->env, &record->lock);
     memcpy(pod_ip, record->pod_ip, sizeof(pod_ip));
     env_unlock(agent->env, &record->lock);
-    int r = handler_run(record, p->container_spec, p->spec, p->container_id, pod_ip, p->timeout_ns, &output, &err);
-    metric_add(agent->metrics, &probe_total, 1, kinds[p->kind].title, r == 0 ? "successful" : "failed");
+    int r = handler_run(
+        record, p->container_spec, p->spec, p->container_id, pod_ip, p->timeout_ns, &output, &err);
+    metric_add(
+        agent->metrics, &probe_total, 1, kinds[p->kind].title, r == 0 ? "successful" : "failed");
     env_lock(agent->env, &record->lock);
     bool told = p->removed, changed = !told && count(p, r == 0);
     env_unlock(agent->env, &record->lock);
     if (r < 0 && !told) {
         autojson cJSON *spec = json_make("{\"containers\":[]}");
-        cJSON_AddItemToArray(json_get(spec, "containers"), cJSON_Duplicate(p->container_spec, true));
-        pod_event(record, spec, p->container, EVENT_WARNING, "Unhealthy", "%s probe %s: %s", kinds[p->kind].title,
+        cJSON_AddItemToArray(
+            json_get(spec, "containers"), cJSON_Duplicate(p->container_spec, true));
+        pod_event(record, spec, p->container, EVENT_WARNING, "Unhealthy", "%s probe %s: %s",
+            kinds[p->kind].title,
             json_get(p->spec, "exec") && r == -ERR_TIMEOUT ? "errored" : "failed", err.text);
     }
     if (changed)

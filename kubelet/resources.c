@@ -53,12 +53,14 @@ struct resource_pair container_requests(const cJSON *container)
 /* What is left of "Guaranteed" and "BestEffort" after one more container. */
 static void weigh(const cJSON *container, bool *guaranteed, bool *best_effort)
 {
-    struct resource_pair requests = container_requests(container), limits = container_limits(container);
+    struct resource_pair requests = container_requests(container),
+                         limits = container_limits(container);
 
-    if (requests.cpu_milli > 0 || requests.memory_bytes > 0 || limits.cpu_milli > 0 || limits.memory_bytes > 0)
+    if (requests.cpu_milli > 0 || requests.memory_bytes > 0 || limits.cpu_milli > 0 ||
+        limits.memory_bytes > 0)
         *best_effort = false;
-    if (limits.cpu_milli <= 0 || limits.memory_bytes <= 0 || limits.cpu_milli != requests.cpu_milli ||
-        limits.memory_bytes != requests.memory_bytes)
+    if (limits.cpu_milli <= 0 || limits.memory_bytes <= 0 ||
+        limits.cpu_milli != requests.cpu_milli || limits.memory_bytes != requests.memory_bytes)
         *guaranteed = false;
 }
 
@@ -114,12 +116,14 @@ int resource_field(const cJSON *container, const char *resource, const char *div
     struct quantity unit;
     int64_t value = 0;
 
-    if (quantity_parse(str_of(divisor && divisor[0] && !c_eq(divisor, "0") ? divisor : "1"), &unit, err) < 0)
+    if (quantity_parse(
+            str_of(divisor && divisor[0] && !c_eq(divisor, "0") ? divisor : "1"), &unit, err) < 0)
         return -err->code;
     if (!str_split(&name, '.', &kind) || (!str_eqc(kind, "limits") && !str_eqc(kind, "requests")))
         return error_set(err, ERR_BAD_REQUEST, "unsupported container resource : %s", resource);
     bool limits = str_eqc(kind, "limits");
-    struct resource_pair pair = limits ? container_limits(container) : container_requests(container);
+    struct resource_pair pair =
+        limits ? container_limits(container) : container_requests(container);
     if (limits && pair.cpu_milli <= 0)
         pair.cpu_milli = node.cpu_milli;
     if (limits && pair.memory_bytes <= 0)
@@ -131,7 +135,8 @@ int resource_field(const cJSON *container, const char *resource, const char *div
     } else {
         autofree char *key = str_dup(name);
         struct quantity q;
-        if (read_quantity(json_path(container, limits ? "resources.limits" : "resources.requests"), key, &q))
+        if (read_quantity(
+                json_path(container, limits ? "resources.limits" : "resources.requests"), key, &q))
             value = divide_up(quantity_value(q), quantity_value(unit));
     }
     *ret = str_format("%lld", (long long)value);

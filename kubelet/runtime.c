@@ -1,7 +1,8 @@
 /*
  * The values of the runtime's interface: container descriptions and lists. See runtime.h.
  *
- * A description may be held by the cache, a pod's sync and a log request at once, so its count is atomic.
+ * A description may be held by the cache, a pod's sync and a log request at once, so its count is
+ * atomic.
  */
 #include "kubelet/runtime.h"
 
@@ -25,9 +26,9 @@ void container_info_unref(struct container_info *info)
 {
     if (!info || __atomic_sub_fetch(&info->references, 1, __ATOMIC_ACQ_REL) > 0)
         return;
-    char *strings[] = {info->id, info->name, info->uid, info->namespace_, info->pod, info->container,
-        info->sandbox_id, info->image, info->image_id, info->stop_signal, info->error, info->message_path,
-        info->log_path, info->image_digest};
+    char *strings[] = {info->id, info->name, info->uid, info->namespace_, info->pod,
+        info->container, info->sandbox_id, info->image, info->image_id, info->stop_signal,
+        info->error, info->message_path, info->log_path, info->image_digest};
     for (size_t i = 0; i < ARRAY_COUNT(strings); i++)
         free(strings[i]);
     free(info);
@@ -35,7 +36,8 @@ void container_info_unref(struct container_info *info)
 
 bool container_is_sandbox(const struct container_info *info)
 {
-    return c_eq(info->container, SANDBOX_NAME); /* no container can be called that: it is no DNS label */
+    return c_eq(
+        info->container, SANDBOX_NAME); /* no container can be called that: it is no DNS label */
 }
 
 void container_list_add(struct container_list *list, struct container_info *take_info)

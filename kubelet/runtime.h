@@ -1,16 +1,19 @@
 /*
  * The runtime: everything a kubelet does to its host, as one table with two sides.
  *
- * kubelet/docker/ is real (Docker's API over its Unix socket, CNI plugins, mounts below the root folder);
- * kubelet/hollow/ pretends, so that many nodes fit into one process. Nothing above this line knows which.
+ * kubelet/docker/ is real (Docker's API over its Unix socket, CNI plugins, mounts below the root
+ * folder); kubelet/hollow/ pretends, so that many nodes fit into one process. Nothing above this
+ * line knows which.
  *
- * Nouns: a *sandbox* holds a pod's namespaces, its *containers* join them; both are Docker containers and both
- * are described by a struct container_info, which is immutable and reference counted. Names are
- * deterministic, k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT with POD for the sandbox, so that a create
- * whose answer was lost is found again (409). Everything needed after a crash stands in labels.
+ * Nouns: a *sandbox* holds a pod's namespaces, its *containers* join them; both are Docker
+ * containers and both are described by a struct container_info, which is immutable and reference
+ * counted. Names are deterministic, k8s_CONTAINER_POD_NAMESPACE_UID_ATTEMPT with POD for the
+ * sandbox, so that a create whose answer was lost is found again (409). Everything needed after a
+ * crash stands in labels.
  *
- * Threads: every operation may be called from any task and blocks it. Errors: ERR_NOT_FOUND for an unknown
- * id or image, ERR_CONFLICT for a name in use, ERR_UNAVAILABLE when the daemon is not there.
+ * Threads: every operation may be called from any task and blocks it. Errors: ERR_NOT_FOUND for an
+ * unknown id or image, ERR_CONFLICT for a name in use, ERR_UNAVAILABLE when the daemon is not
+ * there.
  */
 #pragma once
 
@@ -27,7 +30,8 @@
 #define LABEL_SANDBOX "io.skiff.sandbox" /* id of the sandbox a container joined */
 #define LABEL_GRACE "io.kubernetes.pod.terminationGracePeriod"
 #define LABEL_DIGEST "io.skiff.image-digest" /* of the image, where a registry gave one */
-#define LABEL_LOG_MESSAGE "io.skiff.termination-message" /* host path of the termination message file */
+#define LABEL_LOG_MESSAGE \
+    "io.skiff.termination-message" /* host path of the termination message file */
 #define SANDBOX_NAME "POD"
 
 enum container_state { CONTAINER_CREATED, CONTAINER_RUNNING, CONTAINER_EXITED, CONTAINER_UNKNOWN };
@@ -36,14 +40,15 @@ struct container_info {
     int references;
     /* Strings are NULL when absent. */
     char *id, *name;
-    char *uid, *namespace_, *pod, *container; /* of labels; container is SANDBOX_NAME for a sandbox */
-    char *sandbox_id;                         /* NULL for a sandbox */
-    char *image, *image_id;                   /* as asked for; "sha256:..." */
-    char *stop_signal;                        /* "SIGTERM" when the image names none */
-    char *error;                              /* why it could not be started */
-    char *image_digest;                       /* "repo@sha256:..." */
-    char *message_path;                       /* of LABEL_LOG_MESSAGE */
-    char *log_path;                           /* file of its log */
+    char *uid, *namespace_, *pod,
+        *container;         /* of labels; container is SANDBOX_NAME for a sandbox */
+    char *sandbox_id;       /* NULL for a sandbox */
+    char *image, *image_id; /* as asked for; "sha256:..." */
+    char *stop_signal;      /* "SIGTERM" when the image names none */
+    char *error;            /* why it could not be started */
+    char *image_digest;     /* "repo@sha256:..." */
+    char *message_path;     /* of LABEL_LOG_MESSAGE */
+    char *log_path;         /* file of its log */
     bool tty;
     int64_t attempt;
     int64_t grace_seconds; /* of LABEL_GRACE; -1 when there is none */
@@ -80,19 +85,19 @@ struct container_spec {
     const char *uid, *namespace_, *pod, *container;
     int64_t attempt;
     int64_t grace_seconds;
-    const char *sandbox_id; /* NULL for a sandbox */
-    const char *image;      /* NULL for a sandbox: the pause image */
+    const char *sandbox_id;   /* NULL for a sandbox */
+    const char *image;        /* NULL for a sandbox: the pause image */
     const char *image_digest; /* or NULL */
     const char *message_path; /* or NULL */
-    cJSON *body; /* borrowed and changed: labels, image and mounts are added */
+    cJSON *body;              /* borrowed and changed: labels, image and mounts are added */
     const struct mount *mounts;
     size_t mount_count;
 };
 
 struct image_info {
-    char *id;      /* "sha256:..." */
-    char *digest;  /* "repo@sha256:...", or NULL */
-    char *user;    /* of its config */
+    char *id;     /* "sha256:..." */
+    char *digest; /* "repo@sha256:...", or NULL */
+    char *user;   /* of its config */
     int64_t size;
 };
 void image_info_done(struct image_info *image);
@@ -136,7 +141,8 @@ struct log_options {
 /* Takes a piece of output; a negative return ends the stream. */
 typedef int log_sink_fn(void *arg, struct str piece);
 
-/* Something happened to the container; record it, don't act. action: "die", "start", "destroy", ... */
+/* Something happened to the container; record it, don't act. action: "die", "start", "destroy", ...
+ */
 typedef void runtime_event_fn(void *arg, const char *id, const char *uid, const char *action);
 /* Events may have been missed: look at everything again. */
 typedef void runtime_lost_fn(void *arg);
@@ -153,19 +159,23 @@ struct runtime_ops {
     int (*create)(struct runtime *, const struct container_spec *, char **ret_id, struct error *);
     int (*start)(struct runtime *, const char *id, struct error *);
     int (*signal)(struct runtime *, const char *id, const char *signal, struct error *);
-    int (*remove)(struct runtime *, const char *id, struct error *); /* kills it when it still runs */
-    /* Output (both streams) is cut at its buffer's limit. ERR_TIMEOUT leaves the command running. */
+    int (*remove)(
+        struct runtime *, const char *id, struct error *); /* kills it when it still runs */
+    /* Output (both streams) is cut at its buffer's limit. ERR_TIMEOUT leaves the command running.
+     */
     int (*exec)(struct runtime *, const char *id, const char *const *argv, int64_t timeout_ns,
         struct strbuf *output, int64_t *ret_exit_code, struct error *);
-    int (*logs)(struct runtime *, const char *id, const struct log_options *, log_sink_fn *, void *arg,
-        bool (*gone)(void *arg), struct error *);
+    int (*logs)(struct runtime *, const char *id, const struct log_options *, log_sink_fn *,
+        void *arg, bool (*gone)(void *arg), struct error *);
     int (*image_get)(struct runtime *, const char *image, struct image_info *, struct error *);
     /* auth: X-Registry-Auth's value, or NULL. */
     int (*image_pull)(struct runtime *, const char *image, const char *auth, struct error *);
-    int (*network_up)(struct runtime *, const struct pod_network *, struct network_result *, struct error *);
+    int (*network_up)(
+        struct runtime *, const struct pod_network *, struct network_result *, struct error *);
     int (*network_down)(struct runtime *, const struct pod_network *, struct error *);
     /* A result of network_up that survived in our files; false when there is none. */
-    bool (*network_get)(struct runtime *, const char *uid, const char *sandbox_id, struct network_result *);
+    bool (*network_get)(
+        struct runtime *, const char *uid, const char *sandbox_id, struct network_result *);
     bool (*network_ready)(struct runtime *, struct strbuf *why_not);
     void (*watch_start)(struct runtime *, runtime_event_fn *, runtime_lost_fn *, void *arg);
     void (*watch_stop)(struct runtime *);
@@ -175,7 +185,7 @@ struct runtime_ops {
 struct runtime {
     const struct runtime_ops *ops;
     struct env *env;
-    bool pretends; /* no files, mounts, probes: the pod's contents are not real */
+    bool pretends;         /* no files, mounts, probes: the pod's contents are not real */
     int64_t oom_score_min; /* the daemon may not go lower (without CAP_SYS_RESOURCE) */
-    bool shares_mounts; /* what we mount, the daemon sees (same mount namespace) */
+    bool shares_mounts;    /* what we mount, the daemon sees (same mount namespace) */
 };

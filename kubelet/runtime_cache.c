@@ -1,8 +1,8 @@
 /*
  * What the runtime reported, by pod: filled by one list, kept by events, checked by a slow audit.
  *
- * An event marks a container and wakes its pod; the pod's own sync inspects what is marked. A list is never
- * taken as proof that something newer than the list is absent.
+ * An event marks a container and wakes its pod; the pod's own sync inspects what is marked. A list
+ * is never taken as proof that something newer than the list is absent.
  *
  * Threads: any. `lock` guards the table; no call to the runtime is made under it.
  */
@@ -82,7 +82,8 @@ static struct pod_entry *pod_of(struct runtime_cache *cache, const char *uid, bo
     return pod;
 }
 
-static struct entry *entry_of(struct runtime_cache *cache, const char *uid, const char *id, bool make)
+static struct entry *entry_of(
+    struct runtime_cache *cache, const char *uid, const char *id, bool make)
 {
     struct pod_entry *pod = pod_of(cache, uid, make);
 
@@ -93,7 +94,8 @@ static struct entry *entry_of(struct runtime_cache *cache, const char *uid, cons
         return NULL;
     pod->entries = xrealloc(pod->entries, (pod->count + 1) * sizeof(pod->entries[0]));
     struct entry *e = &pod->entries[pod->count++];
-    *e = (struct entry){.id = xstrdup(id), .stale = true, .added_ns = env_now_ns(cache->agent->env)};
+    *e =
+        (struct entry){.id = xstrdup(id), .stale = true, .added_ns = env_now_ns(cache->agent->env)};
     cache->containers++;
     return e;
 }
@@ -118,8 +120,8 @@ void runtime_cache_drop(struct runtime_cache *cache, const char *uid, const char
     env_unlock(cache->agent->env, &cache->lock);
 }
 
-int runtime_cache_refresh(struct runtime_cache *cache, const char *uid, const char *id, struct container_info **ret,
-    struct error *err)
+int runtime_cache_refresh(struct runtime_cache *cache, const char *uid, const char *id,
+    struct container_info **ret, struct error *err)
 {
     struct runtime *rt = cache->agent->runtime;
     struct container_info *info = NULL;
@@ -163,7 +165,8 @@ static char **stale_ids(struct runtime_cache *cache, const char *uid, size_t *re
     return ids;
 }
 
-int runtime_cache_pod(struct runtime_cache *cache, const char *uid, struct container_list *ret, struct error *err)
+int runtime_cache_pod(
+    struct runtime_cache *cache, const char *uid, struct container_list *ret, struct error *err)
 {
     size_t count = 0;
     char **ids = stale_ids(cache, uid, &count);
@@ -221,8 +224,10 @@ static bool is_listed(const struct container_list *list, const char *id)
     return false;
 }
 
-/* Takes out what the list does not show any more; one pod a call, so that the wake-up is made without the lock. */
-static char *drop_one_missing(struct runtime_cache *cache, const struct container_list *list, int64_t listed_ns)
+/* Takes out what the list does not show any more; one pod a call, so that the wake-up is made
+ * without the lock. */
+static char *drop_one_missing(
+    struct runtime_cache *cache, const struct container_list *list, int64_t listed_ns)
 {
     char *uid = NULL;
     struct pod_entry *pod, *next;
@@ -259,7 +264,8 @@ int runtime_cache_audit(struct runtime_cache *cache, bool all, struct error *err
         env_lock(agent->env, &cache->lock);
         struct entry *e = entry_of(cache, seen->uid, seen->id, true);
         /* A container that failed to start is "created" to the list and "exited" to us. */
-        bool differs = !e->info || (e->info->state != seen->state && seen->state != CONTAINER_CREATED);
+        bool differs =
+            !e->info || (e->info->state != seen->state && seen->state != CONTAINER_CREATED);
         if (differs || all)
             e->stale = true;
         env_unlock(agent->env, &cache->lock);

@@ -1,8 +1,8 @@
 /*
  * The kubelet's own server: logs, pods, metrics, health; HTTPS on port 10250.
  *
- * Only health is anonymous. Everything else asks the API server whether the caller may use nodes/log, nodes/metrics
- * or nodes/proxy of this node (common/delegated_auth.h).
+ * Only health is anonymous. Everything else asks the API server whether the caller may use
+ * nodes/log, nodes/metrics or nodes/proxy of this node (common/delegated_auth.h).
  *
  * Upstream: pkg/kubelet/server/server.go, auth.go.
  */
@@ -28,14 +28,15 @@ static const struct httpd_route routes[] = {
 
 static const struct {
     const char *prefix, *subresource;
-} subresources[] = {{"/metrics", "metrics"}, {"/stats", "stats"}, {"/containerLogs/", "log"}, {"/logs", "log"}};
+} subresources[] = {
+    {"/metrics", "metrics"}, {"/stats", "stats"}, {"/containerLogs/", "log"}, {"/logs", "log"}};
 
 /* containerLogs is nodes/log or, as upstream asks, nodes/proxy: either is enough. */
 static int authorize(void *arg, struct httpd_request *r, struct error *err)
 {
     struct agent *agent = arg;
-    struct delegated_attributes attributes = {.resource = "nodes", .subresource = "proxy",
-        .name = agent->kubelets->name};
+    struct delegated_attributes attributes = {
+        .resource = "nodes", .subresource = "proxy", .name = agent->kubelets->name};
 
     for (size_t i = 0; i < ARRAY_COUNT(subresources); i++) {
         if (!str_starts(httpd_path(r), str_of(subresources[i].prefix)))
@@ -87,8 +88,9 @@ static void serve_pods(void *arg, struct httpd_request *r)
     strbuf_addc(&text, "{\"kind\":\"PodList\",\"apiVersion\":\"v1\",\"metadata\":{},\"items\":[");
     for (size_t i = 0; i < pods.count; i++) {
         const struct pod_view *pod = pods.objects[i];
-        strbuf_addf(&text, "%s{\"metadata\":{\"name\":\"%s\",\"namespace\":\"%s\",\"uid\":\"%s\"},\"spec\":", i ? "," : "",
-            pod->meta.name, pod->meta.namespace_, pod->meta.uid);
+        strbuf_addf(&text,
+            "%s{\"metadata\":{\"name\":\"%s\",\"namespace\":\"%s\",\"uid\":\"%s\"},\"spec\":",
+            i ? "," : "", pod->meta.name, pod->meta.namespace_, pod->meta.uid);
         strbuf_addc(&text, pod->spec ? pod->spec : "{}");
         strbuf_addc(&text, ",\"status\":");
         strbuf_addc(&text, pod->status ? pod->status : "{}");
@@ -108,7 +110,8 @@ static bool query_bool(struct httpd_request *r, const char *name)
 {
     struct str value;
 
-    return httpd_query(r, name, &value) && (str_eqc(value, "true") || str_eqc(value, "1") || value.n == 0);
+    return httpd_query(r, name, &value) &&
+           (str_eqc(value, "true") || str_eqc(value, "1") || value.n == 0);
 }
 
 static int query_int(struct httpd_request *r, const char *name, int64_t *ret, struct error *err)
@@ -122,8 +125,8 @@ static int query_int(struct httpd_request *r, const char *name, int64_t *ret, st
     return 0;
 }
 
-static int read_options(struct agent *agent, struct httpd_request *r, struct log_options *o, bool *ret_previous,
-    struct error *err)
+static int read_options(struct agent *agent, struct httpd_request *r, struct log_options *o,
+    bool *ret_previous, struct error *err)
 {
     int64_t since_seconds = -1;
     struct str since_time;
@@ -132,7 +135,8 @@ static int read_options(struct agent *agent, struct httpd_request *r, struct log
     o->follow = query_bool(r, "follow");
     o->timestamps = query_bool(r, "timestamps");
     *ret_previous = query_bool(r, "previous");
-    if (query_int(r, "tailLines", &o->tail_lines, err) < 0 || query_int(r, "limitBytes", &o->limit_bytes, err) < 0 ||
+    if (query_int(r, "tailLines", &o->tail_lines, err) < 0 ||
+        query_int(r, "limitBytes", &o->limit_bytes, err) < 0 ||
         query_int(r, "sinceSeconds", &since_seconds, err) < 0)
         return -err->code;
     if (since_seconds >= 0)
@@ -143,16 +147,17 @@ static int read_options(struct agent *agent, struct httpd_request *r, struct log
 }
 
 /* The instance whose output is wanted. */
-static int find_instance(struct agent *agent, const struct pod_view *pod, const char *name, bool previous,
-    char **ret_id, struct error *err)
+static int find_instance(struct agent *agent, const struct pod_view *pod, const char *name,
+    bool previous, char **ret_id, struct error *err)
 {
     struct container_list list = {0};
     struct container_info *before = NULL, *newest;
     autojson cJSON *spec = NULL;
 
-    if (!pod->spec || json_parse(str_of(pod->spec), &spec, err) < 0 || !pod_container(spec, name, NULL))
-        return error_set(err, ERR_NOT_FOUND, "container \"%s\" not found in pod \"%s_%s\"", name, pod->meta.name,
-            pod->meta.namespace_);
+    if (!pod->spec || json_parse(str_of(pod->spec), &spec, err) < 0 ||
+        !pod_container(spec, name, NULL))
+        return error_set(err, ERR_NOT_FOUND, "container \"%s\" not found in pod \"%s_%s\"", name,
+            pod->meta.name, pod->meta.namespace_);
     if (runtime_cache_pod(agent->cache, pod->meta.uid, &list, err) < 0)
         return -err->code;
     newest = newest_instance(&list, name, NULL, &before);
@@ -165,10 +170,11 @@ static int find_instance(struct agent *agent, const struct pod_view *pod, const 
     if (newest)
         *ret_id = xstrdup(newest->id);
     else if (previous)
-        r = error_set(err, ERR_BAD_REQUEST, "previous terminated container \"%s\" in pod \"%s\" not found", name,
-            pod->meta.name);
+        r = error_set(err, ERR_BAD_REQUEST,
+            "previous terminated container \"%s\" in pod \"%s\" not found", name, pod->meta.name);
     else
-        r = error_set(err, ERR_BAD_REQUEST, "container \"%s\" in pod \"%s\" is waiting to start: ContainerCreating", name,
+        r = error_set(err, ERR_BAD_REQUEST,
+            "container \"%s\" in pod \"%s\" is waiting to start: ContainerCreating", name,
             pod->meta.name);
     container_list_done(&list);
     return r;
@@ -204,8 +210,8 @@ static bool client_gone(void *arg)
     return httpd_client_gone(t->request);
 }
 
-static int stream_logs(struct agent *agent, struct httpd_request *r, const char *namespace_, const char *pod_name,
-    const char *container, struct error *err)
+static int stream_logs(struct agent *agent, struct httpd_request *r, const char *namespace_,
+    const char *pod_name, const char *container, struct error *err)
 {
     struct log_options options;
     bool previous = false;
@@ -221,7 +227,8 @@ static int stream_logs(struct agent *agent, struct httpd_request *r, const char 
     if (result < 0)
         return result;
     struct log_target target = {.request = r};
-    result = agent->runtime->ops->logs(agent->runtime, id, &options, write_piece, &target, client_gone, err);
+    result = agent->runtime->ops->logs(
+        agent->runtime, id, &options, write_piece, &target, client_gone, err);
     if (result < 0 && !target.begun)
         return result;
     if (!target.begun)
@@ -236,26 +243,33 @@ static void serve_logs(void *arg, struct httpd_request *r)
     struct str rest = httpd_path(r), empty, kind, namespace_, pod;
     struct error err;
 
-    if (!str_split(&rest, '/', &empty) || !str_split(&rest, '/', &kind) || !str_split(&rest, '/', &namespace_) ||
-        !str_split(&rest, '/', &pod) || rest.n == 0) {
+    if (!str_split(&rest, '/', &empty) || !str_split(&rest, '/', &kind) ||
+        !str_split(&rest, '/', &namespace_) || !str_split(&rest, '/', &pod) || rest.n == 0) {
         httpd_reply(r, 404, "text/plain", STR("not found"));
         return;
     }
-    autofree char *namespace_text = str_dup(namespace_), *pod_text = str_dup(pod), *container = str_dup(rest);
+    autofree char *namespace_text = str_dup(namespace_), *pod_text = str_dup(pod),
+                  *container = str_dup(rest);
     if (stream_logs(arg, r, namespace_text, pod_text, container, &err) < 0)
         reply_error(r, &err);
 }
 
 int server_start(struct agent *agent, struct error *err)
 {
-    struct httpd_config config = {.address = agent->config->bind_address, .port = (int)agent->config->port,
-        .cert_file = agent->serving_cert, .key_file = agent->serving_key,
-        .client_ca_file = agent->config->client_ca_file, .routes = routes, .route_count = ARRAY_COUNT(routes),
-        .arg = agent, .authorize = authorize};
+    struct httpd_config config = {.address = agent->config->bind_address,
+        .port = (int)agent->config->port,
+        .cert_file = agent->serving_cert,
+        .key_file = agent->serving_key,
+        .client_ca_file = agent->config->client_ca_file,
+        .routes = routes,
+        .route_count = ARRAY_COUNT(routes),
+        .arg = agent,
+        .authorize = authorize};
 
     if (httpd_new(agent->env, &config, &agent->httpd, err) < 0)
         return error_wrap(err, "port %lld", (long long)agent->config->port);
-    log_info("serving", "address", "%s", agent->config->bind_address, "port", "%d", httpd_port(agent->httpd), NULL);
+    log_info("serving", "address", "%s", agent->config->bind_address, "port", "%d",
+        httpd_port(agent->httpd), NULL);
     return 0;
 }
 

@@ -1,6 +1,6 @@
 /*
- * A pod's status as a whole: phase, conditions, addresses; see status.h. Container statuses: status_container.c,
- * patches: status_patch.c.
+ * A pod's status as a whole: phase, conditions, addresses; see status.h. Container statuses:
+ * status_container.c, patches: status_patch.c.
  */
 #include "kubelet/status.h"
 
@@ -12,8 +12,8 @@ struct tally {
     int waiting, running, stopped, succeeded, unknown;
 };
 
-struct container_info *newest_instance(const struct container_list *list, const char *name, const char *sandbox_id,
-    struct container_info **ret_before)
+struct container_info *newest_instance(const struct container_list *list, const char *name,
+    const char *sandbox_id, struct container_info **ret_before)
 {
     struct container_info *newest = NULL, *before = NULL;
 
@@ -41,8 +41,8 @@ const char *status_terminal_phase(const cJSON *status)
     return c_eq(phase, "Failed") || c_eq(phase, "Succeeded") ? phase : NULL;
 }
 
-bool container_should_run(const cJSON *spec, const cJSON *container, bool is_init,
-    const struct container_info *newest)
+bool container_should_run(
+    const cJSON *spec, const cJSON *container, bool is_init, const struct container_info *newest)
 {
     const char *policy = pod_restart_policy(spec);
 
@@ -64,7 +64,8 @@ bool pod_has_ended(const cJSON *spec, const struct container_list *list, const c
 
     cJSON_ArrayForEach(container, json_get(spec, "initContainers"))
     {
-        struct container_info *newest = newest_instance(list, json_string(container, "name"), NULL, NULL);
+        struct container_info *newest =
+            newest_instance(list, json_string(container, "name"), NULL, NULL);
 
         if (container_is_sidecar(container) || !newest || newest->state != CONTAINER_EXITED)
             continue;
@@ -75,9 +76,11 @@ bool pod_has_ended(const cJSON *spec, const struct container_list *list, const c
     }
     cJSON_ArrayForEach(container, json_get(spec, "containers"))
     {
-        struct container_info *newest = newest_instance(list, json_string(container, "name"), NULL, NULL);
+        struct container_info *newest =
+            newest_instance(list, json_string(container, "name"), NULL, NULL);
 
-        if (!newest || newest->state != CONTAINER_EXITED || container_should_run(spec, container, false, newest))
+        if (!newest || newest->state != CONTAINER_EXITED ||
+            container_should_run(spec, container, false, newest))
             return false;
         failed = failed || newest->exit_code != 0;
     }
@@ -136,7 +139,8 @@ static void count_main(const cJSON *status, struct tally *t)
     }
 }
 
-static const char *phase_of(const struct status_input *in, const cJSON *init_statuses, const cJSON *statuses)
+static const char *phase_of(
+    const struct status_input *in, const cJSON *init_statuses, const cJSON *statuses)
 {
     const char *policy = pod_restart_policy(in->spec);
     const cJSON *container;
@@ -166,8 +170,8 @@ static const char *phase_of(const struct status_input *in, const cJSON *init_sta
     return "Pending";
 }
 
-static void put_condition(const struct status_input *in, cJSON *list, const char *type, const char *status,
-    const char *reason, const char *message)
+static void put_condition(const struct status_input *in, cJSON *list, const char *type,
+    const char *status, const char *reason, const char *message)
 {
     cJSON *item = cJSON_CreateObject();
     const cJSON *old, *same = NULL;
@@ -193,7 +197,8 @@ static void put_condition(const struct status_input *in, cJSON *list, const char
 }
 
 /* " a b" of the containers that are not ready, or not initialized. */
-static void list_unready(const cJSON *containers, const cJSON *statuses, bool init, struct strbuf *out)
+static void list_unready(
+    const cJSON *containers, const cJSON *statuses, bool init, struct strbuf *out)
 {
     const cJSON *container;
 
@@ -210,8 +215,8 @@ static void list_unready(const cJSON *containers, const cJSON *statuses, bool in
     }
 }
 
-static void add_initialized(const struct status_input *in, const char *phase, const cJSON *init_statuses,
-    const cJSON *statuses, cJSON *conditions)
+static void add_initialized(const struct status_input *in, const char *phase,
+    const cJSON *init_statuses, const cJSON *statuses, cJSON *conditions)
 {
     autostrbuf struct strbuf names = STRBUF_EMPTY;
     const cJSON *status;
@@ -219,8 +224,7 @@ static void add_initialized(const struct status_input *in, const char *phase, co
 
     strbuf_init(&names, 0);
     list_unready(json_get(in->spec, "initContainers"), init_statuses, true, &names);
-    cJSON_ArrayForEach(status, statuses)
-        begun = begun || json_string(status, "containerID");
+    cJSON_ArrayForEach(status, statuses) begun = begun || json_string(status, "containerID");
     if (c_eq(phase, "Succeeded")) {
         put_condition(in, conditions, "Initialized", "True", "PodCompleted", NULL);
     } else if (names.n == 0 || begun) {
@@ -248,9 +252,11 @@ static bool gates_are_open(const struct status_input *in, struct strbuf *why_not
             continue;
         strbuf_addf(why_not, "%s", why_not->n ? ", " : "");
         if (status)
-            strbuf_addf(why_not, "the status of pod readiness gate \"%s\" is not \"True\", but %s", type, status);
+            strbuf_addf(why_not, "the status of pod readiness gate \"%s\" is not \"True\", but %s",
+                type, status);
         else
-            strbuf_addf(why_not, "corresponding condition of pod readiness gate \"%s\" does not exist.", type);
+            strbuf_addf(why_not,
+                "corresponding condition of pod readiness gate \"%s\" does not exist.", type);
     }
     return why_not->n == 0;
 }
@@ -267,7 +273,8 @@ static void add_ready(const struct status_input *in, const char *phase, const cJ
     cJSON_ArrayForEach(container, json_get(in->spec, "initContainers"))
     {
         const char *name = json_string(container, "name");
-        if (container_is_sidecar(container) && !json_bool(status_of(init_statuses, name), "ready", false))
+        if (container_is_sidecar(container) &&
+            !json_bool(status_of(init_statuses, name), "ready", false))
             strbuf_addf(&names, "%s%s", names.n ? " " : "", name);
     }
     list_unready(json_get(in->spec, "containers"), statuses, false, &names);
@@ -278,15 +285,16 @@ static void add_ready(const struct status_input *in, const char *phase, const cJ
         return;
     }
     ready = names.n == 0;
-    autofree char *message = ready ? NULL : str_format("containers with unready status: [%s]", names.data);
+    autofree char *message =
+        ready ? NULL : str_format("containers with unready status: [%s]", names.data);
     if (!ready)
         put_condition(in, conditions, "Ready", "False", "ContainersNotReady", message);
     else if (!gates_are_open(in, &gates))
         put_condition(in, conditions, "Ready", "False", "ReadinessGatesNotReady", gates.data);
     else
         put_condition(in, conditions, "Ready", "True", NULL, NULL);
-    put_condition(in, conditions, "ContainersReady", ready ? "True" : "False", ready ? NULL : "ContainersNotReady",
-        message);
+    put_condition(in, conditions, "ContainersReady", ready ? "True" : "False",
+        ready ? NULL : "ContainersNotReady", message);
 }
 
 static void add_addresses(const struct status_input *in, cJSON *status)
@@ -327,8 +335,10 @@ cJSON *status_compute(const struct status_input *in)
         init_statuses = cJSON_CreateArray();
         statuses = cJSON_CreateArray();
     }
-    const char *phase = phase_of(in, init_statuses, statuses), *old_phase = status_terminal_phase(in->old_status);
-    const char *start = json_string(in->old_status, "startTime"), *qos = json_string(in->old_status, "qosClass");
+    const char *phase = phase_of(in, init_statuses, statuses),
+               *old_phase = status_terminal_phase(in->old_status);
+    const char *start = json_string(in->old_status, "startTime"),
+               *qos = json_string(in->old_status, "qosClass");
     char now[TIME_TEXT_BYTES];
 
     if (in->fail_reason)
@@ -338,7 +348,8 @@ cJSON *status_compute(const struct status_input *in)
     if (in->pod->meta.generation > 0)
         json_set(status, "observedGeneration", json_new_int64(in->pod->meta.generation));
     json_set_string(status, "phase", phase);
-    put_condition(in, conditions, "PodReadyToStartContainers", in->sandbox_ready ? "True" : "False", NULL, NULL);
+    put_condition(in, conditions, "PodReadyToStartContainers", in->sandbox_ready ? "True" : "False",
+        NULL, NULL);
     add_initialized(in, phase, init_statuses, statuses, conditions);
     add_ready(in, phase, init_statuses, statuses, conditions);
     put_condition(in, conditions, "PodScheduled", "True", NULL, NULL);

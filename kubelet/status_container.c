@@ -1,8 +1,9 @@
 /*
  * The status of each container: state, lastState, restartCount, ids; see status.h.
  *
- * State moves Waiting - Running - Terminated. A container that ended and will run again shows the reason it waits
- * (CrashLoopBackOff) with its end in lastState. What the runtime has forgotten is kept from the previous status.
+ * State moves Waiting - Running - Terminated. A container that ended and will run again shows the
+ * reason it waits (CrashLoopBackOff) with its end in lastState. What the runtime has forgotten is
+ * kept from the previous status.
  */
 #include "kubelet/status_container.h"
 
@@ -12,7 +13,8 @@ static const cJSON *old_status_of(const struct status_input *in, bool init, cons
 {
     const cJSON *item;
 
-    cJSON_ArrayForEach(item, json_get(in->old_status, init ? "initContainerStatuses" : "containerStatuses"))
+    cJSON_ArrayForEach(
+        item, json_get(in->old_status, init ? "initContainerStatuses" : "containerStatuses"))
     {
         if (c_eq(json_string(item, "name"), name))
             return item;
@@ -51,14 +53,16 @@ static bool could_not_run(const struct container_info *info)
     return info->state == CONTAINER_EXITED && info->error && info->started_ns == info->created_ns;
 }
 
-static cJSON *terminated(const struct status_input *in, const cJSON *container, const struct container_info *info)
+static cJSON *terminated(
+    const struct status_input *in, const cJSON *container, const struct container_info *info)
 {
     cJSON *state = cJSON_CreateObject();
-    const char *reason = info->oom_killed ? "OOMKilled"
-        : could_not_run(info)             ? "ContainerCannotRun"
-        : info->exit_code == 0            ? "Completed"
-                                          : "Error";
-    autofree char *message = in->termination_message ? in->termination_message(in->arg, container, info) : NULL;
+    const char *reason = info->oom_killed       ? "OOMKilled"
+                         : could_not_run(info)  ? "ContainerCannotRun"
+                         : info->exit_code == 0 ? "Completed"
+                                                : "Error";
+    autofree char *message =
+        in->termination_message ? in->termination_message(in->arg, container, info) : NULL;
 
     json_set(state, "exitCode", json_new_int64(info->exit_code));
     json_set_string(state, "reason", reason);
@@ -72,8 +76,10 @@ static cJSON *terminated(const struct status_input *in, const cJSON *container, 
     return state;
 }
 
-/* {"running": {...}} and the like; NULL for an instance that says nothing yet (created, not started). */
-static cJSON *state_of(const struct status_input *in, const cJSON *container, const struct container_info *info)
+/* {"running": {...}} and the like; NULL for an instance that says nothing yet (created, not
+ * started). */
+static cJSON *state_of(
+    const struct status_input *in, const cJSON *container, const struct container_info *info)
 {
     cJSON *state = cJSON_CreateObject();
 
@@ -100,11 +106,13 @@ static cJSON *waiting(const char *reason, const char *message)
     return state;
 }
 
-/* A container that ran by the previous status and of which nothing is left: gone behind our back. */
+/* A container that ran by the previous status and of which nothing is left: gone behind our back.
+ */
 static cJSON *lost(const cJSON *old)
 {
-    cJSON *state = json_make("{\"terminated\":{\"exitCode\":137,\"reason\":\"ContainerStatusUnknown\","
-                             "\"message\":\"The container could not be located when the pod was terminated\"}}");
+    cJSON *state = json_make(
+        "{\"terminated\":{\"exitCode\":137,\"reason\":\"ContainerStatusUnknown\","
+        "\"message\":\"The container could not be located when the pod was terminated\"}}");
     const char *id = json_string(old, "containerID");
 
     json_set_at(state, "terminated.startedAt", cJSON_CreateNull());
@@ -125,8 +133,9 @@ static bool is_initialized(const struct status_input *in)
         const struct container_hint *hint = hint_of(in, json_string(container, "name"));
         if (!newest)
             return false;
-        if (container_is_sidecar(container) ? !(newest->state == CONTAINER_RUNNING && hint && hint->started)
-                                            : !(newest->state == CONTAINER_EXITED && newest->exit_code == 0))
+        if (container_is_sidecar(container)
+                ? !(newest->state == CONTAINER_RUNNING && hint && hint->started)
+                : !(newest->state == CONTAINER_EXITED && newest->exit_code == 0))
             return false;
     }
     return true;
@@ -163,9 +172,9 @@ static void fill_absent(const struct status_input *in, cJSON *status, const cJSO
     } else if (json_get(old_state, "running")) {
         state = lost(old);
     } else {
-        const char *reason = init ? "PodInitializing"
-            : has_init && !is_initialized(in) ? "PodInitializing"
-                                              : "ContainerCreating";
+        const char *reason = init                              ? "PodInitializing"
+                             : has_init && !is_initialized(in) ? "PodInitializing"
+                                                               : "ContainerCreating";
         state = waiting(reason, NULL);
     }
     if (hint && hint->waiting_reason && !in->will_not_restart) {
@@ -179,19 +188,22 @@ static void fill_absent(const struct status_input *in, cJSON *status, const cJSO
         last = cJSON_Duplicate(json_get(old, "lastState"), true);
     json_set(status, "state", state);
     json_set(status, "lastState", last ? last : cJSON_CreateObject());
-    json_set_string(status, "imageID", json_string(old, "imageID") ? json_string(old, "imageID") : "");
+    json_set_string(
+        status, "imageID", json_string(old, "imageID") ? json_string(old, "imageID") : "");
     if (old_id)
         json_set_string(status, "containerID", old_id);
 }
 
-static void fill_present(const struct status_input *in, cJSON *status, const cJSON *container, const cJSON *old,
-    const struct container_hint *hint, bool init, const struct container_info *newest,
-    const struct container_info *before)
+static void fill_present(const struct status_input *in, cJSON *status, const cJSON *container,
+    const cJSON *old, const struct container_hint *hint, bool init,
+    const struct container_info *newest, const struct container_info *before)
 {
-    cJSON *state = state_of(in, container, newest), *last = before ? state_of(in, container, before) : NULL;
+    cJSON *state = state_of(in, container, newest),
+          *last = before ? state_of(in, container, before) : NULL;
 
     if (!state) {
-        state = last && json_get(last, "terminated") ? steal(&last) : waiting("ContainerCreating", NULL);
+        state = last && json_get(last, "terminated") ? steal(&last)
+                                                     : waiting("ContainerCreating", NULL);
         if (json_get(state, "waiting") && before)
             last = state_of(in, container, before);
     }
@@ -209,9 +221,10 @@ static void fill_present(const struct status_input *in, cJSON *status, const cJS
         last = cJSON_Duplicate(json_get(old, "lastState"), true);
     json_set(status, "state", state);
     json_set(status, "lastState", last ? last : cJSON_CreateObject());
-    autofree char *image_id = newest->image_digest ? str_format("docker-pullable://%s", newest->image_digest)
-        : newest->image_id                         ? str_format("docker://%s", newest->image_id)
-                                                   : xstrdup("");
+    autofree char *image_id = newest->image_digest
+                                  ? str_format("docker-pullable://%s", newest->image_digest)
+                              : newest->image_id ? str_format("docker://%s", newest->image_id)
+                                                 : xstrdup("");
     json_set_string(status, "imageID", image_id);
     set_container_id(status, newest);
 }
@@ -221,7 +234,8 @@ static cJSON *one_status(const struct status_input *in, const cJSON *container, 
     const char *name = json_string(container, "name"), *image = json_string(container, "image");
     const cJSON *old = old_status_of(in, init, name);
     const struct container_hint *hint = hint_of(in, name);
-    struct container_info *before = NULL, *newest = newest_instance(in->containers, name, NULL, &before);
+    struct container_info *before = NULL,
+                          *newest = newest_instance(in->containers, name, NULL, &before);
     cJSON *status = cJSON_CreateObject();
     int64_t restarts = json_int64_at(old, "restartCount", 0);
     bool running = newest && newest->state == CONTAINER_RUNNING;
@@ -254,7 +268,8 @@ static int by_name(const void *a, const void *b)
 
 cJSON *container_statuses(const struct status_input *in, bool init)
 {
-    const cJSON *containers = json_get(in->spec, init ? "initContainers" : "containers"), *container;
+    const cJSON *containers = json_get(in->spec, init ? "initContainers" : "containers"),
+                *container;
     cJSON *list = cJSON_CreateArray();
     int n = cJSON_GetArraySize(containers);
 

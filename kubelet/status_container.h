@@ -1,5 +1,5 @@
-/* Container statuses of a pod; private to status.c. The list is new, in upstream's order (by name; init
- * containers as in the spec). */
+/* Container statuses of a pod; private to status.c. The list is new, in upstream's order (by name;
+ * init containers as in the spec). */
 #pragma once
 
 #include "kubelet/status.h"

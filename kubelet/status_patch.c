@@ -1,8 +1,10 @@
 /*
- * From the status that is there to the status that should be: the smallest strategic merge patch. See status.h.
+ * From the status that is there to the status that should be: the smallest strategic merge patch.
+ * See status.h.
  *
- * Lists with merge keys get only what differs; podIPs are replaced as a whole, because a pod that moved to a new
- * sandbox must not keep its old address. Conditions that are not ours are never named.
+ * Lists with merge keys get only what differs; podIPs are replaced as a whole, because a pod that
+ * moved to a new sandbox must not keep its old address. Conditions that are not ours are never
+ * named.
  */
 #include "kubelet/status.h"
 
@@ -13,7 +15,8 @@ static void diff_members(const cJSON *from, const cJSON *to, cJSON *patch)
 
     cJSON_ArrayForEach(item, to)
     {
-        if (c_eq(item->string, "conditions") || c_eq(item->string, "podIPs") || c_eq(item->string, "hostIPs"))
+        if (c_eq(item->string, "conditions") || c_eq(item->string, "podIPs") ||
+            c_eq(item->string, "hostIPs"))
             continue;
         const cJSON *old = json_get(from, item->string);
         if (!old || !json_equal(old, item))

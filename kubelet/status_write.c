@@ -1,9 +1,10 @@
 /*
- * Writes what pod_sync() computed to the API: the newest status only, one writer a pod at a time, so an older one can
- * never win over a newer. When the pod is finished its object is deleted, after the last status.
+ * Writes what pod_sync() computed to the API: the newest status only, one writer a pod at a time,
+ * so an older one can never win over a newer. When the pod is finished its object is deleted, after
+ * the last status.
  *
- * The write is a patch of the status subresource with the pod's uid: it touches nothing but our fields, and never a
- * new pod of the same name.
+ * The write is a patch of the status subresource with the pod's uid: it touches nothing but our
+ * fields, and never a new pod of the same name.
  *
  * Upstream: pkg/kubelet/status/status_manager.go.
  */
@@ -15,7 +16,10 @@
 static int write_patch(struct pod_record *r, const cJSON *from, const cJSON *to, struct error *err)
 {
     struct agent *agent = r->agent;
-    struct api_ref ref = {.group_version = "v1", .plural = "pods", .namespace_ = r->namespace_, .name = r->name,
+    struct api_ref ref = {.group_version = "v1",
+        .plural = "pods",
+        .namespace_ = r->namespace_,
+        .name = r->name,
         .subresource = "status"};
     autojson cJSON *patch = status_patch(r->uid, from, to), *answer = NULL;
     autostrbuf struct strbuf text = STRBUF_EMPTY;
@@ -46,7 +50,8 @@ static cJSON *current_status(struct pod_record *r)
 
     env_lock(r->agent->env, &r->lock);
     const char *text = r->view ? r->view->status : NULL;
-    if (r->written_status && r->view && str_parse_int64(str_of(r->written_version), &written, &err) == 0 &&
+    if (r->written_status && r->view &&
+        str_parse_int64(str_of(r->written_version), &written, &err) == 0 &&
         str_parse_int64(str_of(r->view->meta.resource_version), &seen, &err) == 0 && written > seen)
         text = r->written_status;
     if (!text || json_parse(str_of(text), &tree, &err) < 0)
@@ -57,9 +62,10 @@ static cJSON *current_status(struct pod_record *r)
 
 static int delete_pod(struct pod_record *r, struct error *err)
 {
-    struct api_ref ref = {.group_version = "v1", .plural = "pods", .namespace_ = r->namespace_, .name = r->name};
-    int result = api_delete(r->agent->api, &ref, &(struct api_delete_options){.uid = r->uid, .grace_seconds = 0}, NULL,
-        err);
+    struct api_ref ref = {
+        .group_version = "v1", .plural = "pods", .namespace_ = r->namespace_, .name = r->name};
+    int result = api_delete(r->agent->api, &ref,
+        &(struct api_delete_options){.uid = r->uid, .grace_seconds = 0}, NULL, err);
 
     /* Gone, or another pod by now: nothing is left to delete. */
     return result == -ERR_NOT_FOUND || result == -ERR_CONFLICT ? 0 : result;
@@ -84,7 +90,8 @@ int status_write(void *arg, const char *uid, int64_t *ret_again_ns, struct error
         if (result == -ERR_NOT_FOUND)
             result = 0; /* the informer will say so */
         if (result == -ERR_CONFLICT)
-            log_debug("status write met another pod of this name", "pod", "%s/%s", r->namespace_, r->name, NULL);
+            log_debug("status write met another pod of this name", "pod", "%s/%s", r->namespace_,
+                r->name, NULL);
     }
     if (result == 0 && finished && in_api)
         result = delete_pod(r, err);

@@ -1,9 +1,9 @@
 /*
  * Docker containers: list, inspect, create, start, signal, remove.
  *
- * Every create carries a name that only its pod, container and attempt can have. When Docker says the name is taken (a
- * create whose answer was lost), a container that never ran is removed and made again; one that ran is the
- * caller's to find on its next look (ERR_ALREADY_EXISTS).
+ * Every create carries a name that only its pod, container and attempt can have. When Docker says
+ * the name is taken (a create whose answer was lost), a container that never ran is removed and
+ * made again; one that ran is the caller's to find on its next look (ERR_ALREADY_EXISTS).
  */
 #include "kubelet/docker/docker.h"
 
@@ -20,7 +20,8 @@ int docker_list(struct runtime *rt, struct container_list *ret, struct error *er
     autojson cJSON *tree = NULL;
     const cJSON *item;
 
-    if (docker_call(d, "GET", 0, NULL, &tree, err, "/containers/json?all=1&filters=%s", d->filters) < 0)
+    if (docker_call(
+            d, "GET", 0, NULL, &tree, err, "/containers/json?all=1&filters=%s", d->filters) < 0)
         return -err->code;
     struct container_list list = {0};
     cJSON_ArrayForEach(item, tree)
@@ -35,7 +36,8 @@ int docker_list(struct runtime *rt, struct container_list *ret, struct error *er
     return 0;
 }
 
-int docker_inspect(struct runtime *rt, const char *id, struct container_info **ret, struct error *err)
+int docker_inspect(
+    struct runtime *rt, const char *id, struct container_info **ret, struct error *err)
 {
     autojson cJSON *tree = NULL;
 
@@ -45,11 +47,13 @@ int docker_inspect(struct runtime *rt, const char *id, struct container_info **r
     return 0;
 }
 
-static int try_create(struct docker *d, const struct container_spec *spec, char **ret_id, struct error *err)
+static int try_create(
+    struct docker *d, const struct container_spec *spec, char **ret_id, struct error *err)
 {
     autojson cJSON *tree = NULL;
 
-    if (docker_call(d, "POST", 0, spec->body, &tree, err, "/containers/create?name=%s", spec->name) < 0)
+    if (docker_call(
+            d, "POST", 0, spec->body, &tree, err, "/containers/create?name=%s", spec->name) < 0)
         return -err->code;
     const char *id = json_string(tree, "Id");
     if (!id)
@@ -77,7 +81,8 @@ static int free_name(struct docker *d, const char *name, struct error *err)
     return r;
 }
 
-int docker_create(struct runtime *rt, const struct container_spec *spec, char **ret_id, struct error *err)
+int docker_create(
+    struct runtime *rt, const struct container_spec *spec, char **ret_id, struct error *err)
 {
     struct docker *d = docker_of(rt);
     const char *image = spec->image ? spec->image : d->pause_image;
@@ -105,7 +110,8 @@ int docker_start(struct runtime *rt, const char *id, struct error *err)
 
 int docker_signal(struct runtime *rt, const char *id, const char *signal, struct error *err)
 {
-    int r = docker_call(docker_of(rt), "POST", 0, NULL, NULL, err, "/containers/%s/kill?signal=%s", id, signal);
+    int r = docker_call(
+        docker_of(rt), "POST", 0, NULL, NULL, err, "/containers/%s/kill?signal=%s", id, signal);
 
     /* Not running any more is what was wanted. */
     return r == -ERR_CONFLICT || r == -ERR_NOT_FOUND ? 0 : r;
@@ -113,7 +119,8 @@ int docker_signal(struct runtime *rt, const char *id, const char *signal, struct
 
 int docker_remove(struct runtime *rt, const char *id, struct error *err)
 {
-    int r = docker_call(docker_of(rt), "DELETE", 0, NULL, NULL, err, "/containers/%s?force=1&v=1", id);
+    int r =
+        docker_call(docker_of(rt), "DELETE", 0, NULL, NULL, err, "/containers/%s?force=1&v=1", id);
 
     /* 409: a removal is already under way. */
     return r == -ERR_NOT_FOUND || r == -ERR_CONFLICT ? 0 : r;

@@ -1,8 +1,9 @@
 /*
  * The connection to Docker: calls, version negotiation, start-up, facts of the host.
  *
- * Invariant: no path is sent before docker_negotiate() succeeded once; a daemon that was replaced by another version
- * is negotiated with again, because a version it refuses makes docker_call forget ours.
+ * Invariant: no path is sent before docker_negotiate() succeeded once; a daemon that was replaced
+ * by another version is negotiated with again, because a version it refuses makes docker_call
+ * forget ours.
  *
  * Threads: any; `lock` guards version, prepared and pause_image.
  */
@@ -53,7 +54,8 @@ int docker_negotiate(struct docker *d, struct error *err)
 
     http_response_init(&response);
     int r = http_do(d->http,
-        &(struct http_request){.method = "GET", .path = "/_ping", .timeout_ns = 10 * NS_PER_S}, &response, err);
+        &(struct http_request){.method = "GET", .path = "/_ping", .timeout_ns = 10 * NS_PER_S},
+        &response, err);
     if (r == 0 && response.status != 200)
         r = docker_error_of(response.status, strbuf_str(&response.body), err);
     if (r == 0) {
@@ -82,8 +84,8 @@ void docker_path(struct docker *d, struct strbuf *out, const char *path)
     env_unlock(d->base.env, &d->lock);
 }
 
-int docker_call(struct docker *d, const char *method, int64_t timeout_ns, const cJSON *body, cJSON **ret,
-    struct error *err, const char *path_format, ...)
+int docker_call(struct docker *d, const char *method, int64_t timeout_ns, const cJSON *body,
+    cJSON **ret, struct error *err, const char *path_format, ...)
 {
     autostrbuf struct strbuf path = STRBUF_EMPTY, text = STRBUF_EMPTY;
     autofree char *relative = NULL;
@@ -101,8 +103,11 @@ int docker_call(struct docker *d, const char *method, int64_t timeout_ns, const 
     if (body)
         json_print(body, &text);
     const struct http_header json = {"Content-Type", "application/json"};
-    struct http_request request = {.method = method, .path = path.data, .headers = &json,
-        .header_count = body ? 1 : 0, .body = strbuf_str(&text),
+    struct http_request request = {.method = method,
+        .path = path.data,
+        .headers = &json,
+        .header_count = body ? 1 : 0,
+        .body = strbuf_str(&text),
         .timeout_ns = timeout_ns ? timeout_ns : CALL_TIMEOUT_NS};
     http_response_init(&response);
     int r = http_do(d->http, &request, &response, err);
@@ -145,8 +150,8 @@ static bool daemon_shares_mounts(pid_t pid)
     char path[64];
 
     snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)pid);
-    return stat("/proc/self/ns/mnt", &ours) == 0 && stat(path, &theirs) == 0 && ours.st_ino == theirs.st_ino &&
-        ours.st_dev == theirs.st_dev;
+    return stat("/proc/self/ns/mnt", &ours) == 0 && stat(path, &theirs) == 0 &&
+           ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev;
 }
 
 static void read_line(const char *path, char *out, size_t size)
@@ -203,18 +208,24 @@ static int docker_facts(struct runtime *rt, struct node_facts *ret, struct error
 
     if (docker_negotiate(d, err) < 0 || docker_call(d, "GET", 0, NULL, &info, err, "/info") < 0)
         return -err->code;
-    const char *version = json_string(info, "ServerVersion"), *kernel = json_string(info, "KernelVersion");
-    const char *os = json_string(info, "OperatingSystem"), *arch = json_string(info, "Architecture");
+    const char *version = json_string(info, "ServerVersion"),
+               *kernel = json_string(info, "KernelVersion");
+    const char *os = json_string(info, "OperatingSystem"),
+               *arch = json_string(info, "Architecture");
     const char *root = json_string(info, "DockerRootDir");
     ret->cpus = json_int64_at(info, "NCPU", 1);
     ret->memory_bytes = json_int64_at(info, "MemTotal", 0);
     if (root && statvfs(root, &disk) == 0)
         ret->disk_bytes = (int64_t)disk.f_blocks * (int64_t)disk.f_frsize;
-    snprintf(ret->runtime_version, sizeof(ret->runtime_version), "docker://%s", version ? version : "");
+    snprintf(
+        ret->runtime_version, sizeof(ret->runtime_version), "docker://%s", version ? version : "");
     snprintf(ret->kernel, sizeof(ret->kernel), "%s", kernel ? kernel : "");
     snprintf(ret->os_image, sizeof(ret->os_image), "%s", os ? os : "");
     snprintf(ret->architecture, sizeof(ret->architecture), "%s",
-        c_eq(arch, "x86_64") ? "amd64" : c_eq(arch, "aarch64") ? "arm64" : arch ? arch : "");
+        c_eq(arch, "x86_64")    ? "amd64"
+        : c_eq(arch, "aarch64") ? "arm64"
+        : arch                  ? arch
+                                : "");
     read_line("/etc/machine-id", ret->machine_id, sizeof(ret->machine_id));
     read_line("/sys/class/dmi/id/product_uuid", ret->system_uuid, sizeof(ret->system_uuid));
     if (!ret->system_uuid[0])
@@ -223,8 +234,8 @@ static int docker_facts(struct runtime *rt, struct node_facts *ret, struct error
     return 0;
 }
 
-static int docker_network_up(struct runtime *rt, const struct pod_network *net, struct network_result *ret,
-    struct error *err)
+static int docker_network_up(struct runtime *rt, const struct pod_network *net,
+    struct network_result *ret, struct error *err)
 {
     return cni_add(container_of(rt, struct docker, base)->cni, net, ret, err);
 }
@@ -234,8 +245,8 @@ static int docker_network_down(struct runtime *rt, const struct pod_network *net
     return cni_del(container_of(rt, struct docker, base)->cni, net, err);
 }
 
-static bool docker_network_get(struct runtime *rt, const char *uid, const char *sandbox_id,
-    struct network_result *ret)
+static bool docker_network_get(
+    struct runtime *rt, const char *uid, const char *sandbox_id, struct network_result *ret)
 {
     return cni_cached(container_of(rt, struct docker, base)->cni, uid, sandbox_id, ret);
 }
@@ -289,9 +300,9 @@ static const struct runtime_ops docker_ops = {
 static char *make_filters(const struct docker *d, bool of_events)
 {
     autostrbuf struct strbuf text = STRBUF_EMPTY, encoded = STRBUF_EMPTY;
-    autojson cJSON *tree = json_make(of_events
-            ? "{\"label\":[],\"type\":[\"container\"],\"event\":[\"die\",\"destroy\"]}"
-            : "{\"label\":[]}");
+    autojson cJSON *tree = json_make(
+        of_events ? "{\"label\":[],\"type\":[\"container\"],\"event\":[\"die\",\"destroy\"]}"
+                  : "{\"label\":[]}");
     autofree char *cluster = str_format("%s=%s", LABEL_CLUSTER, d->cluster_id);
     autofree char *node = str_format("%s=%s", LABEL_NODE, d->node_name);
 
@@ -304,8 +315,8 @@ static char *make_filters(const struct docker *d, bool of_events)
     return strbuf_steal(&encoded);
 }
 
-int docker_runtime_new(struct env *env, const struct docker_config *config, struct runtime **ret,
-    struct error *err)
+int docker_runtime_new(
+    struct env *env, const struct docker_config *config, struct runtime **ret, struct error *err)
 {
     struct str endpoint = str_of(config->endpoint);
 
@@ -313,8 +324,10 @@ int docker_runtime_new(struct env *env, const struct docker_config *config, stru
         return error_set(err, ERR_USAGE, "--docker-endpoint: \"%s\" does not begin with unix://",
             config->endpoint);
     const char *path = config->endpoint + sizeof("unix://") - 1;
-    struct http_client_config http_config = {
-        .base_url = "http://docker", .unix_socket = path, .user_agent = "skiff-kubelet", .connections_max = 8};
+    struct http_client_config http_config = {.base_url = "http://docker",
+        .unix_socket = path,
+        .user_agent = "skiff-kubelet",
+        .connections_max = 8};
     struct http_client *http = NULL;
     if (http_client_new(env, &http_config, &http, err) < 0)
         return -err->code;

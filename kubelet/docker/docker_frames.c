@@ -1,6 +1,6 @@
 /*
- * Docker's framing of container output: 8 bytes (stream, three zeros, big-endian length), then the payload; the
- * pieces in which it arrives may be cut anywhere. With a terminal there are no frames.
+ * Docker's framing of container output: 8 bytes (stream, three zeros, big-endian length), then the
+ * payload; the pieces in which it arrives may be cut anywhere. With a terminal there are no frames.
  *
  * Fuzzed by tests/fuzz/kubelet_frames_fuzz.c.
  */
@@ -21,8 +21,8 @@ static int frame_begin(struct docker_frames *f, struct error *err)
     return 0;
 }
 
-int docker_frames_feed(struct docker_frames *f, struct str bytes, frame_sink_fn *sink, void *arg,
-    struct error *err)
+int docker_frames_feed(
+    struct docker_frames *f, struct str bytes, frame_sink_fn *sink, void *arg, struct error *err)
 {
     int r = 0;
 

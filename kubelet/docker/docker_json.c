@@ -1,7 +1,8 @@
 /*
  * Docker's JSON to our descriptions and back. Pure: no calls, no state.
  *
- * What is absent or of a wrong type is read as absent: the daemon is trusted to mean well, not to be new.
+ * What is absent or of a wrong type is read as absent: the daemon is trusted to mean well, not to
+ * be new.
  */
 #include "kubelet/docker/docker.h"
 
@@ -125,7 +126,8 @@ void docker_parse_image(const cJSON *tree, const char *wanted, struct image_info
     {
         if (!cJSON_IsString(digest))
             continue;
-        if (!best || str_eq(repository_of(str_of(digest->valuestring)), repository_of(str_of(wanted))))
+        if (!best ||
+            str_eq(repository_of(str_of(digest->valuestring)), repository_of(str_of(wanted))))
             best = digest->valuestring;
     }
     ret->id = dup_or_null(json_string(tree, "Id"));
@@ -187,7 +189,8 @@ void docker_complete_body(struct docker *d, const struct container_spec *spec, c
     json_set_string_at(host, "RestartPolicy.Name", "no");
     if (!json_get(host, "LogConfig"))
         json_set(host, "LogConfig",
-            json_make("{\"Type\":\"json-file\",\"Config\":{\"max-size\":\"10m\",\"max-file\":\"5\"}}"));
+            json_make(
+                "{\"Type\":\"json-file\",\"Config\":{\"max-size\":\"10m\",\"max-file\":\"5\"}}"));
 }
 
 bool docker_parse_event(const cJSON *tree, struct docker_event *ret)

@@ -1,17 +1,19 @@
 /*
- * Commands in a running container, for probes and lifecycle hooks: start, collect the output, ask for the exit code.
+ * Commands in a running container, for probes and lifecycle hooks: start, collect the output, ask
+ * for the exit code.
  *
- * Docker ends the answer when the command ends. A command that outlives its time is left alone: Docker cannot kill
- * one. (Interactive exec is another matter: it takes over the connection.)
+ * Docker ends the answer when the command ends. A command that outlives its time is left alone:
+ * Docker cannot kill one. (Interactive exec is another matter: it takes over the connection.)
  */
 #include "kubelet/docker/docker.h"
 
 #include "common/time.h"
 
-static int exec_create(struct docker *d, const char *id, const char *const *argv, char **ret_exec,
-    struct error *err)
+static int exec_create(
+    struct docker *d, const char *id, const char *const *argv, char **ret_exec, struct error *err)
 {
-    autojson cJSON *tree = NULL, *body = json_make("{\"AttachStdout\":true,\"AttachStderr\":true,\"Cmd\":[]}");
+    autojson cJSON *tree = NULL,
+                   *body = json_make("{\"AttachStdout\":true,\"AttachStderr\":true,\"Cmd\":[]}");
 
     for (size_t i = 0; argv[i]; i++)
         cJSON_AddItemToArray(json_get(body, "Cmd"), cJSON_CreateString(argv[i]));
@@ -30,8 +32,8 @@ static int add_output(void *arg, int stream, struct str piece)
     return 0;
 }
 
-static int read_output(struct http_stream *stream, int64_t deadline_ns, struct strbuf *output,
-    struct error *err)
+static int read_output(
+    struct http_stream *stream, int64_t deadline_ns, struct strbuf *output, struct error *err)
 {
     autostrbuf struct strbuf bytes = STRBUF_EMPTY;
     struct docker_frames frames = {0};
@@ -64,8 +66,12 @@ int docker_exec(struct runtime *rt, const char *id, const char *const *argv, int
     strbuf_init(&path, 0);
     docker_path(d, &path, relative);
     const struct http_header json = {"Content-Type", "application/json"};
-    struct http_request request = {.method = "POST", .path = path.data, .headers = &json, .header_count = 1,
-        .body = STR("{\"Detach\":false,\"Tty\":false}"), .timeout_ns = timeout_ns};
+    struct http_request request = {.method = "POST",
+        .path = path.data,
+        .headers = &json,
+        .header_count = 1,
+        .body = STR("{\"Detach\":false,\"Tty\":false}"),
+        .timeout_ns = timeout_ns};
     http_response_init(&head);
     int r = http_stream_open(d->http, &request, &stream, &head, err);
     if (r == 0 && !stream)

@@ -1,8 +1,8 @@
 /*
  * Images: look, pull.
  *
- * Docker answers a pull with 200 and a stream of JSON lines; what went wrong is a line with "error". The stream is read
- * to its end with a deadline on silence, not on the whole pull.
+ * Docker answers a pull with 200 and a stream of JSON lines; what went wrong is a line with
+ * "error". The stream is read to its end with a deadline on silence, not on the whole pull.
  */
 #include "kubelet/docker/docker.h"
 
@@ -12,7 +12,8 @@
 #define SILENCE_NS (60 * NS_PER_S)
 #define LINE_MAX_BYTES (1u << 20)
 
-int docker_image_get(struct runtime *rt, const char *image, struct image_info *ret, struct error *err)
+int docker_image_get(
+    struct runtime *rt, const char *image, struct image_info *ret, struct error *err)
 {
     struct docker *d = container_of(rt, struct docker, base);
     autojson cJSON *tree = NULL;
@@ -91,8 +92,11 @@ int docker_image_pull(struct runtime *rt, const char *image, const char *auth, s
     docker_path(d, &path, "/images/create");
     add_names(&path, image);
     const struct http_header header = {"X-Registry-Auth", auth};
-    struct http_request request = {.method = "POST", .path = path.data, .headers = &header,
-        .header_count = auth ? 1 : 0, .timeout_ns = 120 * NS_PER_S};
+    struct http_request request = {.method = "POST",
+        .path = path.data,
+        .headers = &header,
+        .header_count = auth ? 1 : 0,
+        .timeout_ns = 120 * NS_PER_S};
     http_response_init(&head);
     int r = http_stream_open(d->http, &request, &stream, &head, err);
     if (r == 0 && !stream)

@@ -1,8 +1,8 @@
 /*
  * A container's output, read back from Docker.
  *
- * Docker stores long lines in pieces of 16 KiB, each with its own time; they are joined again here. Nothing is
- * added to what the program wrote but the times that were asked for.
+ * Docker stores long lines in pieces of 16 KiB, each with its own time; they are joined again here.
+ * Nothing is added to what the program wrote but the times that were asked for.
  */
 #include "kubelet/docker/docker.h"
 
@@ -78,8 +78,8 @@ static int copy(struct runtime *rt, struct http_stream *stream, struct reader *r
     }
 }
 
-int docker_logs(struct runtime *rt, const char *id, const struct log_options *options, log_sink_fn *sink,
-    void *arg, bool (*gone)(void *arg), struct error *err)
+int docker_logs(struct runtime *rt, const char *id, const struct log_options *options,
+    log_sink_fn *sink, void *arg, bool (*gone)(void *arg), struct error *err)
 {
     struct docker *d = container_of(rt, struct docker, base);
     struct container_info *info = NULL;
@@ -89,8 +89,11 @@ int docker_logs(struct runtime *rt, const char *id, const struct log_options *op
 
     if (docker_inspect(rt, id, &info, err) < 0)
         return -err->code;
-    struct reader reader = {.frames = {.raw = info->tty}, .timestamps = options->timestamps && !info->tty,
-        .left = options->limit_bytes, .sink = sink, .arg = arg};
+    struct reader reader = {.frames = {.raw = info->tty},
+        .timestamps = options->timestamps && !info->tty,
+        .left = options->limit_bytes,
+        .sink = sink,
+        .arg = arg};
     container_info_unref(info);
     if (reader.left == 0)
         return 0;
@@ -99,8 +102,8 @@ int docker_logs(struct runtime *rt, const char *id, const struct log_options *op
     docker_path(d, &path, relative);
     add_query(&path, options);
     http_response_init(&head);
-    int r = http_stream_open(d->http, &(struct http_request){.method = "GET", .path = path.data}, &stream,
-        &head, err);
+    int r = http_stream_open(
+        d->http, &(struct http_request){.method = "GET", .path = path.data}, &stream, &head, err);
     if (r == 0 && !stream)
         r = docker_error_of(head.status, strbuf_str(&head.body), err);
     if (r == 0)

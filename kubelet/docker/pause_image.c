@@ -1,9 +1,9 @@
 /*
  * The pause image, made here and loaded into Docker: no registry is needed for a pod's sandbox.
  *
- * The tar is `docker save`'s format: manifest.json, a config and one layer that holds /pause. Everything in
- * it is a function of the binary (no times), so the image's id, the hash of its config, is known before Docker
- * has it, and a start that finds it there loads nothing.
+ * The tar is `docker save`'s format: manifest.json, a config and one layer that holds /pause.
+ * Everything in it is a function of the binary (no times), so the image's id, the hash of its
+ * config, is known before Docker has it, and a start that finds it there loads nothing.
  */
 #include "kubelet/docker/docker.h"
 
@@ -79,7 +79,8 @@ static const char *architecture(void)
 
 int pause_image_build(const char *binary, struct strbuf *ret_tar, char **ret_id, struct error *err)
 {
-    autostrbuf struct strbuf program = STRBUF_EMPTY, layer = STRBUF_EMPTY, config = STRBUF_EMPTY, manifest = STRBUF_EMPTY;
+    autostrbuf struct strbuf program = STRBUF_EMPTY, layer = STRBUF_EMPTY, config = STRBUF_EMPTY,
+                             manifest = STRBUF_EMPTY;
 
     strbuf_init(&program, 0);
     strbuf_init(&layer, 0);
@@ -96,7 +97,9 @@ int pause_image_build(const char *binary, struct strbuf *ret_tar, char **ret_id,
         "\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"sha256:%s\"]}}",
         architecture(), layer_hash);
     autofree char *config_hash = sha256_hex(strbuf_str(&config));
-    strbuf_addf(&manifest, "[{\"Config\":\"%s.json\",\"RepoTags\":[\"skiff/pause:%.12s\"],\"Layers\":[\"layer.tar\"]}]",
+    strbuf_addf(&manifest,
+        "[{\"Config\":\"%s.json\",\"RepoTags\":[\"skiff/"
+        "pause:%.12s\"],\"Layers\":[\"layer.tar\"]}]",
         config_hash, layer_hash);
     autofree char *config_name = str_format("%s.json", config_hash);
     tar_add(ret_tar, "manifest.json", 0644, strbuf_str(&manifest));
@@ -115,8 +118,12 @@ static int load(struct docker *d, struct str tar, struct error *err)
     strbuf_init(&path, 0);
     docker_path(d, &path, "/images/load?quiet=1");
     const struct http_header type = {"Content-Type", "application/x-tar"};
-    struct http_request request = {.method = "POST", .path = path.data, .headers = &type, .header_count = 1,
-        .body = tar, .timeout_ns = 120 * NS_PER_S};
+    struct http_request request = {.method = "POST",
+        .path = path.data,
+        .headers = &type,
+        .header_count = 1,
+        .body = tar,
+        .timeout_ns = 120 * NS_PER_S};
     http_response_init(&response);
     int r = http_do(d->http, &request, &response, err);
     if (r == 0 && response.status >= 400)

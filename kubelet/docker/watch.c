@@ -1,8 +1,9 @@
 /*
  * Docker's events of our containers, on a task of its own.
  *
- * After every (re)connection the listener is told that events may have been missed, and looks at everything again; so no
- * time of the last event needs to be kept. The stream has no time limit: it ends when Docker does.
+ * After every (re)connection the listener is told that events may have been missed, and looks at
+ * everything again; so no time of the last event needs to be kept. The stream has no time limit: it
+ * ends when Docker does.
  */
 #include "kubelet/docker/docker.h"
 
@@ -57,8 +58,8 @@ static struct http_stream *open_events(struct docker *d)
     docker_path(d, &path, "/events?filters=");
     strbuf_addc(&path, d->event_filters);
     http_response_init(&head);
-    if (http_stream_open(d->http, &(struct http_request){.method = "GET", .path = path.data}, &stream, &head,
-            &err) < 0)
+    if (http_stream_open(d->http, &(struct http_request){.method = "GET", .path = path.data},
+            &stream, &head, &err) < 0)
         log_warning("docker's events cannot be read, retrying", "error", "%s", err.text, NULL);
     http_response_done(&head);
     return stream;

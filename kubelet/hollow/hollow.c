@@ -1,8 +1,9 @@
 /*
  * Hollow nodes' runtime: see hollow.h.
  *
- * A container's id says all there is to know (name, attempt, sandbox), so inspect() can describe one without
- * having kept it; whether it has been signalled is the only thing remembered, until it is removed.
+ * A container's id says all there is to know (name, attempt, sandbox), so inspect() can describe
+ * one without having kept it; whether it has been signalled is the only thing remembered, until it
+ * is removed.
  */
 #include "kubelet/hollow/hollow.h"
 
@@ -36,9 +37,16 @@ static int hollow_prepare(struct runtime *rt, struct error *err)
 static int hollow_facts(struct runtime *rt, struct node_facts *ret, struct error *err)
 {
     (void)rt, (void)err;
-    *ret = (struct node_facts){.cpus = 4, .memory_bytes = 32ll << 30, .disk_bytes = 100ll << 30,
-        .machine_id = "hollow", .system_uuid = "hollow", .boot_id = "hollow", .kernel = "0", .os_image = "hollow",
-        .runtime_version = "hollow://1", .architecture = "amd64"};
+    *ret = (struct node_facts){.cpus = 4,
+        .memory_bytes = 32ll << 30,
+        .disk_bytes = 100ll << 30,
+        .machine_id = "hollow",
+        .system_uuid = "hollow",
+        .boot_id = "hollow",
+        .kernel = "0",
+        .os_image = "hollow",
+        .runtime_version = "hollow://1",
+        .architecture = "amd64"};
     return 0;
 }
 
@@ -50,12 +58,13 @@ static int hollow_list(struct runtime *rt, struct container_list *ret, struct er
     (void)err;
     env_lock(rt->env, &h->lock);
     HASH_ITER(hh, h->containers, p, next)
-        container_list_add(ret, container_info_ref(p->info));
+    container_list_add(ret, container_info_ref(p->info));
     env_unlock(rt->env, &h->lock);
     return 0;
 }
 
-static int hollow_inspect(struct runtime *rt, const char *id, struct container_info **ret, struct error *err)
+static int hollow_inspect(
+    struct runtime *rt, const char *id, struct container_info **ret, struct error *err)
 {
     struct hollow *h = hollow_of(rt);
     struct pretended *p = NULL;
@@ -68,7 +77,8 @@ static int hollow_inspect(struct runtime *rt, const char *id, struct container_i
     return p ? 0 : error_set(err, ERR_NOT_FOUND, "no such container: %s", id);
 }
 
-static int hollow_create(struct runtime *rt, const struct container_spec *spec, char **ret_id, struct error *err)
+static int hollow_create(
+    struct runtime *rt, const struct container_spec *spec, char **ret_id, struct error *err)
 {
     struct hollow *h = hollow_of(rt);
     struct pretended *p = xcalloc(1, sizeof(*p));
@@ -99,9 +109,10 @@ static int hollow_create(struct runtime *rt, const struct container_spec *spec, 
 static struct container_info *copy_info(const struct container_info *from)
 {
     struct container_info *to = container_info_new();
-    const char *strings[] = {from->id, from->uid, from->namespace_, from->pod, from->container, from->sandbox_id,
-        from->image};
-    char **targets[] = {&to->id, &to->uid, &to->namespace_, &to->pod, &to->container, &to->sandbox_id, &to->image};
+    const char *strings[] = {from->id, from->uid, from->namespace_, from->pod, from->container,
+        from->sandbox_id, from->image};
+    char **targets[] = {
+        &to->id, &to->uid, &to->namespace_, &to->pod, &to->container, &to->sandbox_id, &to->image};
 
     for (size_t i = 0; i < ARRAY_COUNT(strings); i++)
         *targets[i] = strings[i] ? xstrdup(strings[i]) : NULL;
@@ -166,15 +177,15 @@ static int hollow_remove(struct runtime *rt, const char *id, struct error *err)
     return 0;
 }
 
-static int hollow_logs(struct runtime *rt, const char *id, const struct log_options *options, log_sink_fn *sink,
-    void *arg, bool (*gone)(void *arg), struct error *err)
+static int hollow_logs(struct runtime *rt, const char *id, const struct log_options *options,
+    log_sink_fn *sink, void *arg, bool (*gone)(void *arg), struct error *err)
 {
     (void)rt, (void)id, (void)options, (void)sink, (void)arg, (void)gone, (void)err;
     return 0;
 }
 
-static int hollow_network_up(struct runtime *rt, const struct pod_network *net, struct network_result *ret,
-    struct error *err)
+static int hollow_network_up(struct runtime *rt, const struct pod_network *net,
+    struct network_result *ret, struct error *err)
 {
     struct hollow *h = hollow_of(rt);
 
@@ -193,8 +204,8 @@ static int hollow_network_down(struct runtime *rt, const struct pod_network *net
     return 0;
 }
 
-static bool hollow_network_get(struct runtime *rt, const char *uid, const char *sandbox_id,
-    struct network_result *ret)
+static bool hollow_network_get(
+    struct runtime *rt, const char *uid, const char *sandbox_id, struct network_result *ret)
 {
     (void)rt, (void)uid, (void)sandbox_id, (void)ret;
     return false;

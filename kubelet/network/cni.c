@@ -1,8 +1,9 @@
 /*
  * Calls CNI plugins: see cni.h.
  *
- * ADD runs a list's plugins in order, each with the result of the one before; when one fails, DEL runs through all
- * of them so that nothing stays behind. DEL runs in reverse with what ADD has kept. Both may be repeated.
+ * ADD runs a list's plugins in order, each with the result of the one before; when one fails, DEL
+ * runs through all of them so that nothing stays behind. DEL runs in reverse with what ADD has
+ * kept. Both may be repeated.
  */
 #include "kubelet/network/cni.h"
 
@@ -64,7 +65,8 @@ static int is_config(const struct dirent *entry)
 {
     struct str name = str_of(entry->d_name);
 
-    return str_ends(name, STR(".conflist")) || str_ends(name, STR(".conf")) || str_ends(name, STR(".json"));
+    return str_ends(name, STR(".conflist")) || str_ends(name, STR(".conf")) ||
+           str_ends(name, STR(".json"));
 }
 
 /* The first readable configuration of the folder; NULL in *ret when there is none. */
@@ -81,8 +83,8 @@ static void load_file(struct cni *cni, cJSON **ret)
         strbuf_init(&text, 0);
         if (!*ret && (file_read(path, CONFIG_MAX, &text, &err) < 0 ||
                          cni_config_parse(strbuf_str(&text), ret, &err) < 0))
-            log_warning("unusable network configuration, ignoring", "file", "%s", path, "error", "%s",
-                err.text, NULL);
+            log_warning("unusable network configuration, ignoring", "file", "%s", path, "error",
+                "%s", err.text, NULL);
         free(entries[i]);
     }
     free(entries);
@@ -124,14 +126,16 @@ static int run_plugin(struct cni *cni, const char *command, const cJSON *plugin,
 {
     const char *type = json_string(plugin, "type");
     autofree char *path = str_format("%s/%s", cni->bin_dir, type);
-    autofree char *netns = net->pid > 0 ? str_format("CNI_NETNS=/proc/%lld/ns/net", (long long)net->pid)
-                                        : xstrdup("CNI_NETNS=");
+    autofree char *netns = net->pid > 0
+                               ? str_format("CNI_NETNS=/proc/%lld/ns/net", (long long)net->pid)
+                               : xstrdup("CNI_NETNS=");
     autofree char *command_env = str_format("CNI_COMMAND=%s", command);
     autofree char *id = str_format("CNI_CONTAINERID=%s", net->sandbox_id);
     autofree char *bin = str_format("CNI_PATH=%s", cni->bin_dir);
-    autofree char *args = str_format("CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=%s;K8S_POD_NAME=%s;"
-                                     "K8S_POD_INFRA_CONTAINER_ID=%s;K8S_POD_UID=%s",
-        net->namespace_, net->pod, net->sandbox_id, net->uid);
+    autofree char *args =
+        str_format("CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=%s;K8S_POD_NAME=%s;"
+                   "K8S_POD_INFRA_CONTAINER_ID=%s;K8S_POD_UID=%s",
+            net->namespace_, net->pod, net->sandbox_id, net->uid);
     char *const envp[] = {command_env, id, netns, (char *)"CNI_IFNAME=eth0", args, bin,
         (char *)"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL};
     char *const argv[] = {path, NULL};
@@ -145,8 +149,8 @@ static int run_plugin(struct cni *cni, const char *command, const cJSON *plugin,
     return r == 0 ? 0 : cni_error_parse(type, command, strbuf_str(output), err);
 }
 
-static int del_list(struct cni *cni, const cJSON *list, const cJSON *previous, const struct pod_network *net,
-    struct error *err)
+static int del_list(struct cni *cni, const cJSON *list, const cJSON *previous,
+    const struct pod_network *net, struct error *err)
 {
     const cJSON *plugins = json_get(list, "plugins");
 
@@ -162,8 +166,8 @@ static int del_list(struct cni *cni, const cJSON *list, const cJSON *previous, c
     return 0;
 }
 
-static int add_list(struct cni *cni, const cJSON *list, const struct pod_network *net, cJSON **ret_result,
-    struct network_result *ret, struct error *err)
+static int add_list(struct cni *cni, const cJSON *list, const struct pod_network *net,
+    cJSON **ret_result, struct network_result *ret, struct error *err)
 {
     autojson cJSON *previous = NULL;
     const cJSON *plugin;
@@ -188,12 +192,14 @@ static int add_list(struct cni *cni, const cJSON *list, const struct pod_network
     return 0;
 }
 
-/* Kept before ADD (so that DEL finds the configuration after a crash) and after it (with the result). */
-static int keep(struct cni *cni, const struct pod_network *net, const cJSON *list, const cJSON *result,
-    struct error *err)
+/* Kept before ADD (so that DEL finds the configuration after a crash) and after it (with the
+ * result). */
+static int keep(struct cni *cni, const struct pod_network *net, const cJSON *list,
+    const cJSON *result, struct error *err)
 {
     autojson cJSON *tree = cJSON_CreateObject();
-    autofree char *path = result_path(cni, net->uid), *folder = str_format("%s/results", cni->data_dir);
+    autofree char *path = result_path(cni, net->uid),
+                  *folder = str_format("%s/results", cni->data_dir);
     autostrbuf struct strbuf text = STRBUF_EMPTY;
     cJSON *ports = cJSON_CreateArray();
 
@@ -203,7 +209,8 @@ static int keep(struct cni *cni, const struct pod_network *net, const cJSON *lis
         json_set(tree, "result", cJSON_Duplicate(result, true));
     for (size_t i = 0; i < net->port_count; i++) {
         const struct port_mapping *p = &net->ports[i];
-        cJSON *item = json_make("{\"host\":%d,\"container\":%d}", (int)p->host_port, (int)p->container_port);
+        cJSON *item =
+            json_make("{\"host\":%d,\"container\":%d}", (int)p->host_port, (int)p->container_port);
         json_set_string(item, "protocol", p->protocol);
         json_set_string(item, "ip", p->host_ip ? p->host_ip : "");
         cJSON_AddItemToArray(ports, item);
@@ -216,14 +223,16 @@ static int keep(struct cni *cni, const struct pod_network *net, const cJSON *lis
     return quick_write(path, strbuf_str(&text), 0600, err);
 }
 
-int cni_add(struct cni *cni, const struct pod_network *net, struct network_result *ret, struct error *err)
+int cni_add(
+    struct cni *cni, const struct pod_network *net, struct network_result *ret, struct error *err)
 {
     autojson cJSON *list = NULL, *result = NULL;
     struct network_result addresses = {0};
 
     if (load_config(cni, net->port_count > 0, &list, err) < 0)
         return -err->code;
-    if (keep(cni, net, list, NULL, err) < 0 || add_list(cni, list, net, &result, &addresses, err) < 0)
+    if (keep(cni, net, list, NULL, err) < 0 ||
+        add_list(cni, list, net, &result, &addresses, err) < 0)
         return -err->code;
     if (!addresses.ip[0])
         return error_set(err, ERR_INTERNAL, "the network plugins gave the pod no address");
@@ -241,7 +250,8 @@ static bool load_kept(struct cni *cni, const char *uid, const char *sandbox_id, 
     struct error err;
 
     strbuf_init(&text, 0);
-    if (file_read(path, CONFIG_MAX, &text, &err) < 0 || json_parse(strbuf_str(&text), &tree, &err) < 0)
+    if (file_read(path, CONFIG_MAX, &text, &err) < 0 ||
+        json_parse(strbuf_str(&text), &tree, &err) < 0)
         return false;
     if (!c_eq(json_string(tree, "sandboxId"), sandbox_id))
         return false;
@@ -249,7 +259,8 @@ static bool load_kept(struct cni *cni, const char *uid, const char *sandbox_id, 
     return true;
 }
 
-bool cni_cached(struct cni *cni, const char *uid, const char *sandbox_id, struct network_result *ret)
+bool cni_cached(
+    struct cni *cni, const char *uid, const char *sandbox_id, struct network_result *ret)
 {
     autojson cJSON *kept = NULL;
     autostrbuf struct strbuf text = STRBUF_EMPTY;
@@ -279,10 +290,11 @@ int cni_del(struct cni *cni, const struct pod_network *net, struct error *err)
     {
         if (again.port_count == PORTS_MAX)
             break;
-        ports[again.port_count++] = (struct port_mapping){.host_port = json_int64_at(item, "host", 0),
-            .container_port = json_int64_at(item, "container", 0),
-            .protocol = json_string(item, "protocol"),
-            .host_ip = json_string(item, "ip")};
+        ports[again.port_count++] =
+            (struct port_mapping){.host_port = json_int64_at(item, "host", 0),
+                .container_port = json_int64_at(item, "container", 0),
+                .protocol = json_string(item, "protocol"),
+                .host_ip = json_string(item, "ip")};
     }
     if (del_list(cni, json_get(kept, "config"), json_get(kept, "result"), &again, err) < 0)
         return -err->code;

@@ -33,7 +33,8 @@ int cni_config_parse(struct str text, cJSON **ret, struct error *err)
     {
         const char *type = json_string(plugin, "type");
         if (!type || !type[0] || strchr(type, '/'))
-            return error_set(err, ERR_BAD_REQUEST, "a plugin of the network configuration needs a type");
+            return error_set(
+                err, ERR_BAD_REQUEST, "a plugin of the network configuration needs a type");
     }
     *ret = steal(&tree);
     return 0;
@@ -42,10 +43,11 @@ int cni_config_parse(struct str text, cJSON **ret, struct error *err)
 cJSON *cni_config_default(const char *pod_cidr, const char *data_dir, int64_t mtu, bool with_ports)
 {
     cJSON *list = json_make("{\"cniVersion\":\"0.4.0\",\"name\":\"skiff\",\"plugins\":[]}");
-    cJSON *bridge = json_make("{\"type\":\"bridge\",\"bridge\":\"%s\",\"isGateway\":true,\"hairpinMode\":true,"
-                              "\"ipMasq\":false,\"ipam\":{\"type\":\"host-local\",\"ranges\":[[{}]],"
-                              "\"routes\":[{\"dst\":\"0.0.0.0/0\"}]}}",
-        CNI_BRIDGE);
+    cJSON *bridge =
+        json_make("{\"type\":\"bridge\",\"bridge\":\"%s\",\"isGateway\":true,\"hairpinMode\":true,"
+                  "\"ipMasq\":false,\"ipam\":{\"type\":\"host-local\",\"ranges\":[[{}]],"
+                  "\"routes\":[{\"dst\":\"0.0.0.0/0\"}]}}",
+            CNI_BRIDGE);
     cJSON *range = cJSON_GetArrayItem(cJSON_GetArrayItem(json_path(bridge, "ipam.ranges"), 0), 0);
     autofree char *networks = str_format("%s/networks", data_dir);
 
@@ -56,7 +58,8 @@ cJSON *cni_config_default(const char *pod_cidr, const char *data_dir, int64_t mt
     cJSON_AddItemToArray(json_get(list, "plugins"), bridge);
     if (with_ports)
         cJSON_AddItemToArray(json_get(list, "plugins"),
-            json_make("{\"type\":\"portmap\",\"snat\":true,\"capabilities\":{\"portMappings\":true}}"));
+            json_make(
+                "{\"type\":\"portmap\",\"snat\":true,\"capabilities\":{\"portMappings\":true}}"));
     return list;
 }
 
@@ -77,8 +80,8 @@ static cJSON *port_mappings(const struct pod_network *net)
     return list;
 }
 
-cJSON *cni_plugin_input(const cJSON *list, const cJSON *plugin, const struct pod_network *net,
-    const cJSON *previous)
+cJSON *cni_plugin_input(
+    const cJSON *list, const cJSON *plugin, const struct pod_network *net, const cJSON *previous)
 {
     cJSON *input = cJSON_Duplicate(plugin, true);
     const cJSON *capabilities = json_get(plugin, "capabilities");
@@ -116,7 +119,8 @@ static bool take_address(const char *text, struct network_result *ret)
     return true;
 }
 
-int cni_result_parse(struct str text, cJSON **ret_tree, struct network_result *ret, struct error *err)
+int cni_result_parse(
+    struct str text, cJSON **ret_tree, struct network_result *ret, struct error *err)
 {
     autojson cJSON *tree = NULL;
     struct network_result result = {0};
@@ -157,9 +161,10 @@ int cni_error_parse(const char *plugin, const char *command, struct str output, 
     for (size_t i = 0; command[i] && i + 1 < sizeof(lower); i++)
         lower[i] = (char)(command[i] | 0x20);
     if (message)
-        return error_set(err, ERR_INTERNAL, "plugin type=\"%s\" failed (%s): %s%s%s", plugin, lower, message,
-            details && details[0] ? "; " : "", details ? details : "");
+        return error_set(err, ERR_INTERNAL, "plugin type=\"%s\" failed (%s): %s%s%s", plugin, lower,
+            message, details && details[0] ? "; " : "", details ? details : "");
     if (text.n > 400)
         text.n = 400;
-    return error_set(err, ERR_INTERNAL, "plugin type=\"%s\" failed (%s): %.*s", plugin, lower, STR_FMT(text));
+    return error_set(
+        err, ERR_INTERNAL, "plugin type=\"%s\" failed (%s): %.*s", plugin, lower, STR_FMT(text));
 }

@@ -1,8 +1,9 @@
 /*
  * Kernel settings, masquerading and Docker's firewall: see host.h.
  *
- * The nftables table is replaced as one transaction; it holds one set and one rule. iptables is run as a command,
- * because Docker's chains belong to whichever of its two back-ends Docker uses, and the command knows.
+ * The nftables table is replaced as one transaction; it holds one set and one rule. iptables is run
+ * as a command, because Docker's chains belong to whichever of its two back-ends Docker uses, and
+ * the command knows.
  */
 #include "kubelet/network/host.h"
 
@@ -71,7 +72,8 @@ static int run_nft(const char *commands, struct error *err)
     return r;
 }
 
-int host_set_masquerade(const char *pod_cidr, const char *const *inside, size_t inside_count, struct error *err)
+int host_set_masquerade(
+    const char *pod_cidr, const char *const *inside, size_t inside_count, struct error *err)
 {
     autostrbuf struct strbuf text = STRBUF_EMPTY;
 
@@ -91,7 +93,8 @@ int host_set_masquerade(const char *pod_cidr, const char *const *inside, size_t 
 /* The exit code, or <0. */
 static int iptables(const char *const *arguments, struct error *err)
 {
-    static const char *const paths[] = {"/usr/sbin/iptables", "/sbin/iptables", "/usr/bin/iptables"};
+    static const char *const paths[] = {
+        "/usr/sbin/iptables", "/sbin/iptables", "/usr/bin/iptables"};
     char *argv[24] = {(char *)"iptables", (char *)"-w", (char *)"10"};
     autostrbuf struct strbuf output = STRBUF_EMPTY;
     size_t n = 3;
@@ -116,8 +119,8 @@ int host_set_forwarding(struct error *err)
     if (r != 0)
         return 0; /* no such chain, or no iptables: nobody drops our packets */
     for (size_t i = 0; i < ARRAY_COUNT(directions); i++) {
-        const char *rule[] = {"-C", "DOCKER-USER", directions[i], CNI_BRIDGE, "-m", "comment", "--comment",
-            "skiff", "-j", "ACCEPT", NULL};
+        const char *rule[] = {"-C", "DOCKER-USER", directions[i], CNI_BRIDGE, "-m", "comment",
+            "--comment", "skiff", "-j", "ACCEPT", NULL};
         if (iptables(rule, err) == 0)
             continue;
         rule[0] = "-I";
@@ -125,7 +128,8 @@ int host_set_forwarding(struct error *err)
         if (r < 0)
             return r;
         if (r > 0)
-            return error_set(err, ERR_SYSTEM, "iptables -I DOCKER-USER failed with exit code %d", r);
+            return error_set(
+                err, ERR_SYSTEM, "iptables -I DOCKER-USER failed with exit code %d", r);
     }
     return 0;
 }
@@ -135,8 +139,8 @@ static void reset_forwarding(void)
     struct error ignored;
 
     for (size_t i = 0; i < ARRAY_COUNT(directions); i++) {
-        const char *rule[] = {"-D", "DOCKER-USER", directions[i], CNI_BRIDGE, "-m", "comment", "--comment", "skiff",
-            "-j", "ACCEPT", NULL};
+        const char *rule[] = {"-D", "DOCKER-USER", directions[i], CNI_BRIDGE, "-m", "comment",
+            "--comment", "skiff", "-j", "ACCEPT", NULL};
         /* Until it is gone: it may have been put there more than once. */
         for (int n = 0; n < 8 && iptables(rule, &ignored) == 0; n++)
             ;
@@ -173,9 +177,11 @@ bool host_default_address(char *buf, size_t size)
         return found;
     for (struct ifaddrs *i = list; i && !found; i = i->ifa_next) {
         if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || !(i->ifa_flags & IFF_UP) ||
-            (i->ifa_flags & IFF_LOOPBACK) || c_eq(i->ifa_name, CNI_BRIDGE) || c_eq(i->ifa_name, "docker0"))
+            (i->ifa_flags & IFF_LOOPBACK) || c_eq(i->ifa_name, CNI_BRIDGE) ||
+            c_eq(i->ifa_name, "docker0"))
             continue;
-        found = inet_ntop(AF_INET, &((struct sockaddr_in *)i->ifa_addr)->sin_addr, buf, (socklen_t)size);
+        found = inet_ntop(
+            AF_INET, &((struct sockaddr_in *)i->ifa_addr)->sin_addr, buf, (socklen_t)size);
     }
     freeifaddrs(list);
     return found;

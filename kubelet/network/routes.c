@@ -1,8 +1,8 @@
 /*
  * Routes to other nodes' pods (host-gw), through rtnetlink.
  *
- * Ours are told from everybody else's by their protocol number, so that routes of nodes that are gone can be
- * removed after any crash. Setting a route that is there already changes nothing.
+ * Ours are told from everybody else's by their protocol number, so that routes of nodes that are
+ * gone can be removed after any crash. Setting a route that is there already changes nothing.
  */
 #include "kubelet/network/host.h"
 
@@ -41,7 +41,8 @@ static bool parse_route(const struct host_route *text, struct route *ret)
         str_parse_int64(cidr, &bits, &err) < 0 || bits < 1 || bits > 32)
         return false;
     snprintf(plain, sizeof(plain), "%.*s", STR_FMT(address));
-    if (inet_pton(AF_INET, plain, &network) != 1 || inet_pton(AF_INET, text->gateway, &gateway) != 1)
+    if (inet_pton(AF_INET, plain, &network) != 1 ||
+        inet_pton(AF_INET, text->gateway, &gateway) != 1)
         return false;
     *ret = (struct route){network.s_addr, (uint8_t)bits, gateway.s_addr};
     return true;
@@ -62,18 +63,19 @@ static int take_route(const struct nlmsghdr *message, void *data)
     const struct rtmsg *rt = mnl_nlmsg_get_payload(message);
     const struct nlattr *table[RTA_MAX + 1] = {0};
 
-    if (rt->rtm_protocol != ROUTE_PROTOCOL || rt->rtm_table != RT_TABLE_MAIN || found->count == FOUND_MAX)
+    if (rt->rtm_protocol != ROUTE_PROTOCOL || rt->rtm_table != RT_TABLE_MAIN ||
+        found->count == FOUND_MAX)
         return MNL_CB_OK;
     mnl_attr_parse(message, sizeof(*rt), take_attribute, table);
     if (table[RTA_DST] && table[RTA_GATEWAY])
-        found->routes[found->count++] = (struct route){mnl_attr_get_u32(table[RTA_DST]), rt->rtm_dst_len,
-            mnl_attr_get_u32(table[RTA_GATEWAY])};
+        found->routes[found->count++] = (struct route){mnl_attr_get_u32(table[RTA_DST]),
+            rt->rtm_dst_len, mnl_attr_get_u32(table[RTA_GATEWAY])};
     return MNL_CB_OK;
 }
 
 /* Sends one request and runs its answers through callback. */
-static int talk(struct mnl_socket *socket, struct nlmsghdr *message, unsigned sequence, mnl_cb_t callback,
-    void *data)
+static int talk(struct mnl_socket *socket, struct nlmsghdr *message, unsigned sequence,
+    mnl_cb_t callback, void *data)
 {
     char *buffer = xmalloc(ROUTE_BUFFER);
     unsigned port = mnl_socket_get_portid(socket);
@@ -146,7 +148,8 @@ static int set_routes(struct mnl_socket *socket, const struct host_route *texts,
     for (size_t i = 0; i < wanted_count; i++) {
         if (is_in(&wanted[i], found->routes, found->count))
             continue;
-        message = route_message(buffer, RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, &wanted[i]);
+        message = route_message(
+            buffer, RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, &wanted[i]);
         if (talk(socket, message, ++sequence, NULL, NULL) < 0 && result == 0) {
             int saved = errno;
             char gateway[INET_ADDRSTRLEN] = "";

@@ -1,8 +1,9 @@
 /*
  * Runs a program to its end with a deadline: input on its standard input, both outputs collected.
  *
- * posix_spawn, because many threads of ours run at once; the child gets no descriptor but its three, a default
- * signal mask and its own process group, which is killed as a whole at the deadline.
+ * posix_spawn, because many threads of ours run at once; the child gets no descriptor but its
+ * three, a default signal mask and its own process group, which is killed as a whole at the
+ * deadline.
  */
 #include "kubelet/network/cni.h"
 
@@ -18,7 +19,8 @@
 
 extern char **environ;
 
-static int start(const char *path, char *const *argv, char *const *envp, int in, int out, pid_t *pid)
+static int start(
+    const char *path, char *const *argv, char *const *envp, int in, int out, pid_t *pid)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
@@ -34,8 +36,8 @@ static int start(const char *path, char *const *argv, char *const *envp, int in,
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &all);
     posix_spawnattr_setpgroup(&attributes, 0);
-    posix_spawnattr_setflags(&attributes,
-        POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+    posix_spawnattr_setflags(
+        &attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
     int r = posix_spawn(pid, path, &actions, &attributes, argv, envp ? envp : environ);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
@@ -85,8 +87,8 @@ static bool converse(int to, int from, struct str input, int64_t deadline_ns, st
     return true;
 }
 
-int spawn_run(const char *path, char *const *argv, char *const *envp, struct str input, int64_t timeout_ns,
-    struct strbuf *output, struct error *err)
+int spawn_run(const char *path, char *const *argv, char *const *envp, struct str input,
+    int64_t timeout_ns, struct strbuf *output, struct error *err)
 {
     int in[2], out[2], status = 0;
     pid_t pid;

@@ -1,9 +1,10 @@
 /*
  * skiff-pause: the process that holds a pod's namespaces.
  *
- * It does three things: waits, reaps children that were orphaned to it (it is process 1 where containers share
- * the process namespace), and ends with 0 on SIGTERM or SIGINT. Signals are blocked and taken with
- * rt_sigtimedwait: a blocked signal is kept even for process 1, and no handler means no C library.
+ * It does three things: waits, reaps children that were orphaned to it (it is process 1 where
+ * containers share the process namespace), and ends with 0 on SIGTERM or SIGINT. Signals are
+ * blocked and taken with rt_sigtimedwait: a blocked signal is kept even for process 1, and no
+ * handler means no C library.
  *
  * Upstream: build/pause/linux/pause.c
  */
@@ -45,7 +46,7 @@ static long call4(long number, long a, long b, long c, long d)
 
 enum { SIGNAL_INT = 2, SIGNAL_TERM = 15, SIGNAL_CHLD = 17, SIG_BLOCK_HOW = 0, WAIT_NO_HANG = 1 };
 
-#define BIT(signal) (1ull << ((signal) - 1))
+#define BIT(signal) (1ull << ((signal)-1))
 
 ENTRY void _start(void);
 

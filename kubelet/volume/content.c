@@ -16,8 +16,8 @@ static int64_t mode_or(const cJSON *object, const char *name, int64_t otherwise)
     return json_int64_at(object, name, otherwise);
 }
 
-static int get(struct sync *s, const char *plural, const char *name, bool optional, struct shared_tree **ret,
-    struct error *err)
+static int get(struct sync *s, const char *plural, const char *name, bool optional,
+    struct shared_tree **ret, struct error *err)
 {
     int64_t recent = s->now_ns - 5 * NS_PER_S;
 
@@ -28,8 +28,8 @@ static int get(struct sync *s, const char *plural, const char *name, bool option
     if (r == -ERR_NOT_FOUND && optional)
         return 0;
     if (r == -ERR_NOT_FOUND)
-        return error_set(err, ERR_NOT_FOUND, "%s \"%s\" not found", c_eq(plural, "secrets") ? "secret" : "configmap",
-            name);
+        return error_set(err, ERR_NOT_FOUND, "%s \"%s\" not found",
+            c_eq(plural, "secrets") ? "secret" : "configmap", name);
     return r;
 }
 
@@ -48,7 +48,8 @@ static int add_value(const cJSON *value, bool encoded, const char *path, int64_t
     return volume_content_add(content, path, data, (mode_t)mode, -1, err);
 }
 
-static int add_all(const cJSON *map, bool encoded, int64_t mode, struct volume_content *content, struct error *err)
+static int add_all(
+    const cJSON *map, bool encoded, int64_t mode, struct volume_content *content, struct error *err)
 {
     const cJSON *item;
 
@@ -60,8 +61,8 @@ static int add_all(const cJSON *map, bool encoded, int64_t mode, struct volume_c
     return 0;
 }
 
-int content_from_object(struct sync *s, const char *plural, const char *name, const cJSON *source, int64_t mode,
-    struct volume_content *content, struct error *err)
+int content_from_object(struct sync *s, const char *plural, const char *name, const cJSON *source,
+    int64_t mode, struct volume_content *content, struct error *err)
 {
     bool secret = c_eq(plural, "secrets"), optional = json_bool(source, "optional", false);
     const cJSON *items = json_get(source, "items"), *item;
@@ -72,7 +73,8 @@ int content_from_object(struct sync *s, const char *plural, const char *name, co
     if (!object)
         return 0;
     arena_on_free(s->arena, (void (*)(void *))(uintptr_t)shared_tree_unref, object);
-    const cJSON *data = json_get(object->tree, "data"), *binary = json_get(object->tree, "binaryData");
+    const cJSON *data = json_get(object->tree, "data"),
+                *binary = json_get(object->tree, "binaryData");
     if (cJSON_GetArraySize(items) == 0) {
         if (add_all(data, secret, mode, content, err) < 0)
             return -err->code;
@@ -91,8 +93,8 @@ int content_from_object(struct sync *s, const char *plural, const char *name, co
         if (!value && optional)
             continue;
         if (!value || !path)
-            return error_set(err, ERR_NOT_FOUND, "%s references non-existent %s key: %s", secret ? "secret" : "configmap",
-                secret ? "secret" : "config", key ? key : "");
+            return error_set(err, ERR_NOT_FOUND, "%s references non-existent %s key: %s",
+                secret ? "secret" : "configmap", secret ? "secret" : "config", key ? key : "");
         if (add_value(value, encoded, path, mode_or(item, "mode", mode), content, err) < 0)
             return -err->code;
     }
@@ -107,18 +109,24 @@ static struct resource_pair node_resources(struct sync *s)
     return node;
 }
 
-int content_from_fields(struct sync *s, const cJSON *source, int64_t mode, struct volume_content *content,
-    struct error *err)
+int content_from_fields(struct sync *s, const cJSON *source, int64_t mode,
+    struct volume_content *content, struct error *err)
 {
-    struct pod_facts facts = {.pod = s->pod, .spec = s->spec, .node_name = s->node->name, .host_ip = s->node->ip,
-        .pod_ip = s->record->pod_ip, .node = node_resources(s)};
+    struct pod_facts facts = {.pod = s->pod,
+        .spec = s->spec,
+        .node_name = s->node->name,
+        .host_ip = s->node->ip,
+        .pod_ip = s->record->pod_ip,
+        .node = node_resources(s)};
     const cJSON *item;
 
     cJSON_ArrayForEach(item, json_get(source, "items"))
     {
-        const cJSON *field = json_get(item, "fieldRef"), *resource = json_get(item, "resourceFieldRef");
+        const cJSON *field = json_get(item, "fieldRef"),
+                    *resource = json_get(item, "resourceFieldRef");
         const char *path = json_string(item, "path"), *field_path = json_string(field, "fieldPath");
-        const char *what = json_string(resource, "resource"), *of = json_string(resource, "containerName");
+        const char *what = json_string(resource, "resource"),
+                   *of = json_string(resource, "containerName");
         autofree char *text = NULL;
 
         if (field) {
@@ -126,17 +134,20 @@ int content_from_fields(struct sync *s, const cJSON *source, int64_t mode, struc
                 return -err->code;
         } else if (resource) {
             const cJSON *container = pod_container(s->spec, of ? of : "", NULL);
-            if (resource_field(container, what ? what : "", json_string(resource, "divisor"), facts.node, &text, err) < 0)
+            if (resource_field(container, what ? what : "", json_string(resource, "divisor"),
+                    facts.node, &text, err) < 0)
                 return -err->code;
         }
         if (text && path &&
-            volume_content_add(content, path, str_of(text), (mode_t)mode_or(item, "mode", mode), -1, err) < 0)
+            volume_content_add(
+                content, path, str_of(text), (mode_t)mode_or(item, "mode", mode), -1, err) < 0)
             return -err->code;
     }
     return 0;
 }
 
-static int write_content(struct sync *s, const char *dir, struct volume_content *content, struct error *err)
+static int write_content(
+    struct sync *s, const char *dir, struct volume_content *content, struct error *err)
 {
     int r = volume_write(dir, content, volume_group(s), env_wall_ns(s->agent->env), err);
 
@@ -159,8 +170,8 @@ static int config_map_up(struct sync *s, const char *name, const cJSON *source, 
     return write_content(s, dir, &content, err);
 }
 
-static int secret_up(struct sync *s, const char *name, const cJSON *source, const char *dir, const char **ret_path,
-    bool *ret_read_only, struct error *err)
+static int secret_up(struct sync *s, const char *name, const cJSON *source, const char *dir,
+    const char **ret_path, bool *ret_read_only, struct error *err)
 {
     struct volume_content content = {0};
 
@@ -181,7 +192,8 @@ static int downward_up(struct sync *s, const char *name, const cJSON *source, co
 
     (void)name, (void)ret_path;
     *ret_read_only = true;
-    if (content_from_fields(s, source, mode_or(source, "defaultMode", MODE_DEFAULT), &content, err) < 0) {
+    if (content_from_fields(
+            s, source, mode_or(source, "defaultMode", MODE_DEFAULT), &content, err) < 0) {
         volume_content_done(&content);
         return -err->code;
     }
@@ -211,20 +223,24 @@ static int add_source(struct sync *s, const char *volume, const cJSON *source, i
     struct volume_content *content, struct error *err)
 {
     const cJSON *config = json_get(source, "configMap"), *secret = json_get(source, "secret");
-    const cJSON *downward = json_get(source, "downwardAPI"), *token = json_get(source, "serviceAccountToken");
+    const cJSON *downward = json_get(source, "downwardAPI"),
+                *token = json_get(source, "serviceAccountToken");
 
     if (config)
-        return content_from_object(s, "configmaps", json_string(config, "name"), config, mode, content, err);
+        return content_from_object(
+            s, "configmaps", json_string(config, "name"), config, mode, content, err);
     if (secret)
-        return content_from_object(s, "secrets", json_string(secret, "name"), secret, mode, content, err);
+        return content_from_object(
+            s, "secrets", json_string(secret, "name"), secret, mode, content, err);
     if (downward)
         return content_from_fields(s, downward, mode, content, err);
     if (token) {
         int64_t user = common_user(s->spec);
-        return content_from_token(s, volume, token, user >= 0 || volume_group(s) >= 0 ? 0600 : mode, user, content,
-            err);
+        return content_from_token(
+            s, volume, token, user >= 0 || volume_group(s) >= 0 ? 0600 : mode, user, content, err);
     }
-    return error_set(err, ERR_NOT_IMPLEMENTED, "projected volume \"%s\" has a source that is not supported: %s", volume,
+    return error_set(err, ERR_NOT_IMPLEMENTED,
+        "projected volume \"%s\" has a source that is not supported: %s", volume,
         source->child && source->child->string ? source->child->string : "none");
 }
 
@@ -238,7 +254,8 @@ static int projected_up(struct sync *s, const char *name, const cJSON *source, c
     *ret_read_only = true;
     cJSON_ArrayForEach(item, json_get(source, "sources"))
     {
-        if (add_source(s, name, item, mode_or(source, "defaultMode", MODE_DEFAULT), &content, err) < 0) {
+        if (add_source(s, name, item, mode_or(source, "defaultMode", MODE_DEFAULT), &content, err) <
+            0) {
             volume_content_done(&content);
             return -err->code;
         }
@@ -246,11 +263,21 @@ static int projected_up(struct sync *s, const char *name, const cJSON *source, c
     return write_content(s, dir, &content, err);
 }
 
-const struct volume_plugin volume_config_map = {
-    .field = "configMap", .folder = "kubernetes.io~configmap", .refreshes = true, .up = config_map_up};
-const struct volume_plugin volume_secret = {
-    .field = "secret", .folder = "kubernetes.io~secret", .in_memory = true, .refreshes = true, .up = secret_up};
+const struct volume_plugin volume_config_map = {.field = "configMap",
+    .folder = "kubernetes.io~configmap",
+    .refreshes = true,
+    .up = config_map_up};
+const struct volume_plugin volume_secret = {.field = "secret",
+    .folder = "kubernetes.io~secret",
+    .in_memory = true,
+    .refreshes = true,
+    .up = secret_up};
 const struct volume_plugin volume_downward = {.field = "downwardAPI",
-    .folder = "kubernetes.io~downward-api", .refreshes = true, .up = downward_up};
+    .folder = "kubernetes.io~downward-api",
+    .refreshes = true,
+    .up = downward_up};
 const struct volume_plugin volume_projected = {.field = "projected",
-    .folder = "kubernetes.io~projected", .in_memory = true, .refreshes = true, .up = projected_up};
+    .folder = "kubernetes.io~projected",
+    .in_memory = true,
+    .refreshes = true,
+    .up = projected_up};

@@ -1,5 +1,6 @@
 /*
- * Volumes that are files of this host: emptyDir, hostPath, and claims bound to hostPath or local volumes.
+ * Volumes that are files of this host: emptyDir, hostPath, and claims bound to hostPath or local
+ * volumes.
  *
  * Upstream: pkg/volume/emptydir, hostpath, local.
  */
@@ -26,13 +27,15 @@ static int empty_dir_up(struct sync *s, const char *name, const cJSON *source, c
         return -err->code;
     if (c_eq(medium, "Memory") && s->agent->runtime->shares_mounts && !is_mount_point(dir)) {
         fresh = true;
-        int64_t bytes = limit && quantity_parse(str_of(limit), &size, err) == 0 ? quantity_value(size) : 0;
+        int64_t bytes =
+            limit && quantity_parse(str_of(limit), &size, err) == 0 ? quantity_value(size) : 0;
         if (mount_memory(dir, bytes, err) < 0)
             return -err->code;
     }
     if (!fresh)
         return 0;
-    if (chmod(dir, group >= 0 ? 02777 : 0777) < 0 || (group >= 0 && chown(dir, (uid_t)-1, (gid_t)group) < 0))
+    if (chmod(dir, group >= 0 ? 02777 : 0777) < 0 ||
+        (group >= 0 && chown(dir, (uid_t)-1, (gid_t)group) < 0))
         return error_sys(err, errno, "%s", dir);
     return 0;
 }
@@ -74,7 +77,8 @@ static int check_type(const char *path, const char *type, struct error *err)
         if (!c_eq(type, kinds[i].type))
             continue;
         if (stat(path, &st) < 0 || (st.st_mode & S_IFMT) != kinds[i].mode)
-            return error_set(err, ERR_INVALID, "hostPath type check failed: %s is not %s", path, kinds[i].what);
+            return error_set(
+                err, ERR_INVALID, "hostPath type check failed: %s is not %s", path, kinds[i].what);
         return 0;
     }
     return error_set(err, ERR_INVALID, "%s is an invalid volume type", type);
@@ -99,29 +103,34 @@ static int host_path_up(struct sync *s, const char *name, const cJSON *source, c
     return host_path(s, source, ret_path, err);
 }
 
-static int claim_up(struct sync *s, const char *name, const cJSON *source, const char *dir, const char **ret_path,
-    bool *ret_read_only, struct error *err)
+static int claim_up(struct sync *s, const char *name, const cJSON *source, const char *dir,
+    const char **ret_path, bool *ret_read_only, struct error *err)
 {
     const char *claim = json_string(source, "claimName");
     autojson cJSON *claim_tree = NULL, *volume = NULL;
-    struct api_ref claim_ref = {"v1", "persistentvolumeclaims", s->record->namespace_, claim ? claim : "", NULL};
+    struct api_ref claim_ref = {
+        "v1", "persistentvolumeclaims", s->record->namespace_, claim ? claim : "", NULL};
 
     (void)name, (void)dir;
     *ret_read_only = json_bool(source, "readOnly", false);
     if (api_get(s->agent->api, &claim_ref, &claim_tree, err) < 0)
         return -err->code;
     const char *volume_name = json_string_at(claim_tree, "spec.volumeName");
-    if (!volume_name || !volume_name[0] || !c_eq(json_string_at(claim_tree, "status.phase"), "Bound"))
-        return error_set(err, ERR_UNAVAILABLE, "PVC %s/%s is not bound", s->record->namespace_, claim ? claim : "");
+    if (!volume_name || !volume_name[0] ||
+        !c_eq(json_string_at(claim_tree, "status.phase"), "Bound"))
+        return error_set(err, ERR_UNAVAILABLE, "PVC %s/%s is not bound", s->record->namespace_,
+            claim ? claim : "");
     struct api_ref volume_ref = {"v1", "persistentvolumes", NULL, volume_name, NULL};
     if (api_get(s->agent->api, &volume_ref, &volume, err) < 0)
         return -err->code;
-    const cJSON *host = json_path(volume, "spec.hostPath"), *local = json_path(volume, "spec.local");
+    const cJSON *host = json_path(volume, "spec.hostPath"),
+                *local = json_path(volume, "spec.local");
     if (host)
         return host_path(s, host, ret_path, err);
     const char *path = json_string(local, "path");
     if (!path)
-        return error_set(err, ERR_NOT_IMPLEMENTED, "no volume plugin matched name: %s", volume_name);
+        return error_set(
+            err, ERR_NOT_IMPLEMENTED, "no volume plugin matched name: %s", volume_name);
     if (!file_exists(path))
         return error_set(err, ERR_NOT_FOUND, "path \"%s\" does not exist", path);
     *ret_path = arena_strdup(s->arena, str_of(path));

@@ -1,8 +1,8 @@
 /*
  * ServiceAccount tokens for projected volumes, from the TokenRequest subresource, bound to the pod.
  *
- * A token is kept with the pod's record and asked for again at 80 % of its life or after a day; a token that
- * still works is used when the API does not answer.
+ * A token is kept with the pod's record and asked for again at 80 % of its life or after a day; a
+ * token that still works is used when the API does not answer.
  *
  * Upstream: pkg/kubelet/token/token_manager.go.
  */
@@ -17,7 +17,8 @@ static struct volume_token *token_of(struct pod_record *record, const char *key)
     for (size_t i = 0; i < record->token_count; i++)
         if (c_eq(record->tokens[i].key, key))
             return &record->tokens[i];
-    record->tokens = xrealloc(record->tokens, (record->token_count + 1) * sizeof(record->tokens[0]));
+    record->tokens =
+        xrealloc(record->tokens, (record->token_count + 1) * sizeof(record->tokens[0]));
     struct volume_token *token = &record->tokens[record->token_count++];
     *token = (struct volume_token){.key = xstrdup(key)};
     return token;
@@ -25,16 +26,22 @@ static struct volume_token *token_of(struct pod_record *record, const char *key)
 
 static int request(struct sync *s, const cJSON *source, cJSON **ret, struct error *err)
 {
-    const char *account = json_string(s->spec, "serviceAccountName"), *audience = json_string(source, "audience");
-    autojson cJSON *body = json_make("{\"apiVersion\":\"authentication.k8s.io/v1\",\"kind\":\"TokenRequest\","
-                                     "\"spec\":{\"audiences\":[],\"boundObjectRef\":{\"apiVersion\":\"v1\","
-                                     "\"kind\":\"Pod\"}}}");
-    struct api_ref ref = {.group_version = "v1", .plural = "serviceaccounts", .namespace_ = s->record->namespace_,
-        .name = account && account[0] ? account : "default", .subresource = "token"};
+    const char *account = json_string(s->spec, "serviceAccountName"),
+               *audience = json_string(source, "audience");
+    autojson cJSON *body =
+        json_make("{\"apiVersion\":\"authentication.k8s.io/v1\",\"kind\":\"TokenRequest\","
+                  "\"spec\":{\"audiences\":[],\"boundObjectRef\":{\"apiVersion\":\"v1\","
+                  "\"kind\":\"Pod\"}}}");
+    struct api_ref ref = {.group_version = "v1",
+        .plural = "serviceaccounts",
+        .namespace_ = s->record->namespace_,
+        .name = account && account[0] ? account : "default",
+        .subresource = "token"};
 
     if (audience && audience[0])
         cJSON_AddItemToArray(json_path(body, "spec.audiences"), cJSON_CreateString(audience));
-    json_set_at(body, "spec.expirationSeconds", json_new_int64(json_int64_at(source, "expirationSeconds", 3600)));
+    json_set_at(body, "spec.expirationSeconds",
+        json_new_int64(json_int64_at(source, "expirationSeconds", 3600)));
     json_set_string_at(body, "spec.boundObjectRef.name", s->record->name);
     json_set_string_at(body, "spec.boundObjectRef.uid", s->record->uid);
     if (api_call(s->agent->api, "POST", &ref, NULL, body, ret, err) < 0)
@@ -53,8 +60,8 @@ static int64_t life_ns(const cJSON *answer, int64_t wall_ns)
     return end_ns - wall_ns;
 }
 
-int content_from_token(struct sync *s, const char *volume, const cJSON *source, int64_t mode, int64_t user,
-    struct volume_content *content, struct error *err)
+int content_from_token(struct sync *s, const char *volume, const cJSON *source, int64_t mode,
+    int64_t user, struct volume_content *content, struct error *err)
 {
     const char *path = json_string(source, "path"), *audience = json_string(source, "audience");
     autofree char *key = str_format("%s/%s/%s", volume, path ? path : "", audience ? audience : "");
@@ -75,5 +82,6 @@ int content_from_token(struct sync *s, const char *volume, const cJSON *source, 
             token->refresh_ns = s->now_ns + (refresh < REFRESH_MAX_NS ? refresh : REFRESH_MAX_NS);
         }
     }
-    return volume_content_add(content, path ? path : "token", str_of(token->token), (mode_t)mode, user, err);
+    return volume_content_add(
+        content, path ? path : "token", str_of(token->token), (mode_t)mode, user, err);
 }

@@ -1,8 +1,10 @@
 /*
- * A pod's volumes: up before its sandbox, refreshed while it runs, down after its last container. See volumes.h.
+ * A pod's volumes: up before its sandbox, refreshed while it runs, down after its last container.
+ * See volumes.h.
  *
- * A container's mounts are worked out here too, subPath included: a sub path is opened beneath its volume (no link
- * may lead out) and bound to a place of its own, so that the path cannot be exchanged before Docker mounts it.
+ * A container's mounts are worked out here too, subPath included: a sub path is opened beneath its
+ * volume (no link may lead out) and bound to a place of its own, so that the path cannot be
+ * exchanged before Docker mounts it.
  */
 #include "kubelet/volume/volumes.h"
 
@@ -45,12 +47,14 @@ static struct volume_path *find_path(struct pod_record *record, const char *name
     return NULL;
 }
 
-static void remember(struct pod_record *record, const char *name, const char *path, bool read_only, bool refreshes)
+static void remember(
+    struct pod_record *record, const char *name, const char *path, bool read_only, bool refreshes)
 {
     struct volume_path *v = find_path(record, name);
 
     if (!v) {
-        record->volumes = xrealloc(record->volumes, (record->volume_count + 1) * sizeof(record->volumes[0]));
+        record->volumes =
+            xrealloc(record->volumes, (record->volume_count + 1) * sizeof(record->volumes[0]));
         v = &record->volumes[record->volume_count++];
         *v = (struct volume_path){.name = xstrdup(name)};
     }
@@ -83,7 +87,8 @@ static int one_up(struct sync *s, const cJSON *volume, struct error *err)
         remember(s->record, name, path, read_only, p->refreshes);
         return 0;
     }
-    return error_set(err, ERR_NOT_IMPLEMENTED, "Unable to attach or mount volumes: volume \"%s\": no volume plugin matched",
+    return error_set(err, ERR_NOT_IMPLEMENTED,
+        "Unable to attach or mount volumes: volume \"%s\": no volume plugin matched",
         name ? name : "");
 }
 
@@ -104,7 +109,8 @@ int volumes_up(struct sync *s, struct error *err)
         refreshes = refreshes || (known && known->refreshes);
     }
     s->record->volumes_up = true;
-    s->record->volumes_fresh_ns = refreshes ? s->now_ns + env_jitter_ns(s->agent->env, REFRESH_NS, 0.2) : INT64_MAX;
+    s->record->volumes_fresh_ns =
+        refreshes ? s->now_ns + env_jitter_ns(s->agent->env, REFRESH_NS, 0.2) : INT64_MAX;
     if (refreshes)
         sync_again(s, s->record->volumes_fresh_ns - s->now_ns);
     return 0;
@@ -154,10 +160,11 @@ static void make_beneath(int root, const char *path)
     }
 }
 
-static int bind_sub_path(struct sync *s, int fd, const char *volume, const char *container, size_t index,
-    const char **ret, struct error *err)
+static int bind_sub_path(struct sync *s, int fd, const char *volume, const char *container,
+    size_t index, const char **ret, struct error *err)
 {
-    char *target = sync_pod_dir(s, arena_printf(s->arena, "volume-subpaths/%s/%s/%zu", volume, container, index));
+    char *target = sync_pod_dir(
+        s, arena_printf(s->arena, "volume-subpaths/%s/%s/%zu", volume, container, index));
     char source[64], real[4096];
     struct stat st;
 
@@ -189,8 +196,8 @@ static int bind_sub_path(struct sync *s, int fd, const char *volume, const char 
     return 0;
 }
 
-static int sub_path(struct sync *s, const struct volume_path *volume, const char *path, const char *container,
-    size_t index, const char **ret, struct error *err)
+static int sub_path(struct sync *s, const struct volume_path *volume, const char *path,
+    const char *container, size_t index, const char **ret, struct error *err)
 {
     if (path[0] == '/' || strchr(path, '`'))
         return error_set(err, ERR_INVALID, "subPath \"%s\" must be a relative path", path);
@@ -200,7 +207,8 @@ static int sub_path(struct sync *s, const struct volume_path *volume, const char
             return error_set(err, ERR_INVALID, "subPath \"%s\" must not contain \"..\"", path);
     int root = open(volume->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (root < 0)
-        return error_sys(err, errno, "failed to prepare subPath for volumeMount \"%s\"", volume->name);
+        return error_sys(
+            err, errno, "failed to prepare subPath for volumeMount \"%s\"", volume->name);
     int fd = open_beneath(root, path, O_PATH);
     if (fd < 0 && errno == ENOENT) {
         make_beneath(root, path);
@@ -209,7 +217,8 @@ static int sub_path(struct sync *s, const struct volume_path *volume, const char
     int saved = errno;
     close(root);
     if (fd < 0)
-        return error_sys(err, saved, "failed to prepare subPath for volumeMount \"%s\"", volume->name);
+        return error_sys(
+            err, saved, "failed to prepare subPath for volumeMount \"%s\"", volume->name);
     int r = bind_sub_path(s, fd, volume->name, container, index, ret, err);
     close(fd);
     return r;
@@ -222,16 +231,19 @@ static const char *propagation(const char *mode)
     return c_eq(mode, "Bidirectional") ? "rshared" : "rprivate";
 }
 
-static int volume_mount(struct sync *s, const cJSON *container, const cJSON *mount_spec, size_t index,
-    struct mount *ret, struct error *err)
+static int volume_mount(struct sync *s, const cJSON *container, const cJSON *mount_spec,
+    size_t index, struct mount *ret, struct error *err)
 {
-    const char *name = json_string(mount_spec, "name"), *target = json_string(mount_spec, "mountPath");
-    const char *sub = json_string(mount_spec, "subPath"), *expression = json_string(mount_spec, "subPathExpr");
+    const char *name = json_string(mount_spec, "name"),
+               *target = json_string(mount_spec, "mountPath");
+    const char *sub = json_string(mount_spec, "subPath"),
+               *expression = json_string(mount_spec, "subPathExpr");
     const struct volume_path *volume = find_path(s->record, name);
 
     if (!volume || !target)
-        return error_set(err, ERR_NOT_FOUND, "cannot find volume \"%s\" to mount into container \"%s\"",
-            name ? name : "", json_string(container, "name"));
+        return error_set(err, ERR_NOT_FOUND,
+            "cannot find volume \"%s\" to mount into container \"%s\"", name ? name : "",
+            json_string(container, "name"));
     const char *source = volume->path;
     if (expression && expression[0]) {
         struct env_list services = {0}, env = {0};
@@ -239,9 +251,11 @@ static int volume_mount(struct sync *s, const cJSON *container, const cJSON *mou
             return -err->code;
         sub = expand(s->arena, expression, &env, NULL);
     }
-    if (sub && sub[0] && sub_path(s, volume, sub, json_string(container, "name"), index, &source, err) < 0)
+    if (sub && sub[0] &&
+        sub_path(s, volume, sub, json_string(container, "name"), index, &source, err) < 0)
         return -err->code;
-    *ret = (struct mount){.source = source, .target = target,
+    *ret = (struct mount){.source = source,
+        .target = target,
         .read_only = volume->read_only || json_bool(mount_spec, "readOnly", false),
         .propagation = propagation(json_string(mount_spec, "mountPropagation"))};
     if (target[0] != '/')
@@ -250,7 +264,8 @@ static int volume_mount(struct sync *s, const cJSON *container, const cJSON *mou
 }
 
 /* The file that a container may leave a last message in; new and empty for each instance. */
-static int message_mount(struct sync *s, const cJSON *container, const char *path, struct mount *ret, struct error *err)
+static int message_mount(
+    struct sync *s, const cJSON *container, const char *path, struct mount *ret, struct error *err)
 {
     const char *target = json_string(container, "terminationMessagePath");
     char *slash = strrchr(path, '/');
@@ -259,12 +274,13 @@ static int message_mount(struct sync *s, const cJSON *container, const char *pat
     /* Whoever the container runs as writes it. */
     if (file_make_dirs(dir, 0750, err) < 0 || quick_write(path, STR(""), 0666, err) < 0)
         return -err->code;
-    *ret = (struct mount){.source = path, .target = target && target[0] ? target : "/dev/termination-log"};
+    *ret = (struct mount){
+        .source = path, .target = target && target[0] ? target : "/dev/termination-log"};
     return 0;
 }
 
-int volumes_mounts(struct sync *s, const cJSON *container, const char *message_path, struct mount **ret,
-    size_t *ret_count, struct error *err)
+int volumes_mounts(struct sync *s, const cJSON *container, const char *message_path,
+    struct mount **ret, size_t *ret_count, struct error *err)
 {
     const cJSON *list = json_get(container, "volumeMounts"), *item;
     size_t count = 0, index = 0;

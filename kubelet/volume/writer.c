@@ -27,8 +27,8 @@ static bool path_is_safe(const char *path)
     return strncmp(path, "..", 2) != 0;
 }
 
-int volume_content_add(struct volume_content *content, const char *path, struct str data, mode_t mode, int64_t user,
-    struct error *err)
+int volume_content_add(struct volume_content *content, const char *path, struct str data,
+    mode_t mode, int64_t user, struct error *err)
 {
     struct volume_file *file = NULL;
 
@@ -70,9 +70,9 @@ static bool same_file(const char *dir, const struct volume_file *file, mode_t mo
     struct error err;
 
     strbuf_init(&now, 0);
-    return stat(path, &st) == 0 && (st.st_mode & 07777) == mode && (size_t)st.st_size == file->size &&
-        file_read(path, LIMIT_BODY_BYTES, &now, &err) == 0 &&
-        str_eq(strbuf_str(&now), str_range(file->data, file->size));
+    return stat(path, &st) == 0 && (st.st_mode & 07777) == mode &&
+           (size_t)st.st_size == file->size && file_read(path, LIMIT_BODY_BYTES, &now, &err) == 0 &&
+           str_eq(strbuf_str(&now), str_range(file->data, file->size));
 }
 
 /* Files below dir, to find those that should be gone. */
@@ -112,7 +112,8 @@ static bool is_current(const char *dir, const struct volume_content *content, in
     return count_files(data) == content->count;
 }
 
-static int write_file(const char *dir, const struct volume_file *file, int64_t group, struct error *err)
+static int write_file(
+    const char *dir, const struct volume_file *file, int64_t group, struct error *err)
 {
     autofree char *path = str_format("%s/%s", dir, file->path);
     char *slash = strrchr(path, '/');
@@ -136,9 +137,11 @@ static int write_file(const char *dir, const struct volume_file *file, int64_t g
     }
     /* fchmod after the write: the umask has no say. */
     int r = done == file->size &&
-            fchown(fd, file->user >= 0 ? (uid_t)file->user : (uid_t)-1, group >= 0 ? (gid_t)group : (gid_t)-1) == 0 &&
-            fchmod(fd, mode_of(file, group)) == 0
-        ? 0 : error_sys(err, errno, "%s", path);
+                    fchown(fd, file->user >= 0 ? (uid_t)file->user : (uid_t)-1,
+                        group >= 0 ? (gid_t)group : (gid_t)-1) == 0 &&
+                    fchmod(fd, mode_of(file, group)) == 0
+                ? 0
+                : error_sys(err, errno, "%s", path);
     close(fd);
     return r;
 }
@@ -158,8 +161,8 @@ static int link_names(const char *dir, const struct volume_content *content, str
     const struct dirent *entry;
     while (handle && (entry = readdir(handle))) {
         autofree char *path = str_format("%s/%s", dir, entry->d_name);
-        if (strncmp(entry->d_name, "..", 2) && !c_eq(entry->d_name, ".") && entry->d_type == DT_LNK &&
-            !file_exists(path))
+        if (strncmp(entry->d_name, "..", 2) && !c_eq(entry->d_name, ".") &&
+            entry->d_type == DT_LNK && !file_exists(path))
             unlink(path);
     }
     if (handle)
@@ -188,12 +191,12 @@ static void stamp(int64_t wall_ns, char *buf, size_t size)
     struct tm tm;
 
     gmtime_r(&seconds, &tm);
-    snprintf(buf, size, "..%04d_%02d_%02d_%02d_%02d_%02d.%09lld", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
-        tm.tm_hour, tm.tm_min, tm.tm_sec, (long long)(wall_ns % NS_PER_S));
+    snprintf(buf, size, "..%04d_%02d_%02d_%02d_%02d_%02d.%09lld", tm.tm_year + 1900, tm.tm_mon + 1,
+        tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (long long)(wall_ns % NS_PER_S));
 }
 
-int volume_write(const char *dir, const struct volume_content *content, int64_t group, int64_t wall_ns,
-    struct error *err)
+int volume_write(const char *dir, const struct volume_content *content, int64_t group,
+    int64_t wall_ns, struct error *err)
 {
     char name[64];
 

@@ -1,5 +1,6 @@
 /*
- * Fuzz target of Docker's stream frames (logs, attach, exec): cut anywhere, the payload is the same.
+ * Fuzz target of Docker's stream frames (logs, attach, exec): cut anywhere, the payload is the
+ * same.
  *
  * The first byte chooses the size of the pieces; the rest is what Docker sent.
  */

@@ -1,4 +1,5 @@
-/* CNI: configurations, plugin inputs, results, errors; and the program runner against real programs. */
+/* CNI: configurations, plugin inputs, results, errors; and the program runner against real
+ * programs. */
 #include <CUnit/CUnit.h>
 
 #include "common/time.h"
@@ -9,14 +10,21 @@ static void test_config(void)
     autojson cJSON *list = NULL, *single = NULL, *bad = NULL;
     struct error err;
 
-    CU_ASSERT_EQUAL_FATAL(cni_config_parse(STR("{\"name\":\"x\",\"cniVersion\":\"0.4.0\",\"plugins\":[{\"type\":\"ptp\"}]}"),
-                              &list, &err), 0);
-    CU_ASSERT_EQUAL_FATAL(cni_config_parse(STR("{\"name\":\"x\",\"cniVersion\":\"0.3.1\",\"type\":\"macvlan\"}"), &single,
-                              &err), 0);
-    CU_ASSERT_STRING_EQUAL(json_string(cJSON_GetArrayItem(json_get(single, "plugins"), 0), "type"), "macvlan");
+    CU_ASSERT_EQUAL_FATAL(
+        cni_config_parse(
+            STR("{\"name\":\"x\",\"cniVersion\":\"0.4.0\",\"plugins\":[{\"type\":\"ptp\"}]}"),
+            &list, &err),
+        0);
+    CU_ASSERT_EQUAL_FATAL(
+        cni_config_parse(
+            STR("{\"name\":\"x\",\"cniVersion\":\"0.3.1\",\"type\":\"macvlan\"}"), &single, &err),
+        0);
+    CU_ASSERT_STRING_EQUAL(
+        json_string(cJSON_GetArrayItem(json_get(single, "plugins"), 0), "type"), "macvlan");
     CU_ASSERT_STRING_EQUAL(json_string(single, "cniVersion"), "0.3.1");
-    static const char *const refused[] = {"", "{}", "{\"name\":\"x\"}", "{\"name\":\"x\",\"plugins\":[]}",
-        "{\"name\":\"x\",\"plugins\":[{}]}", "{\"name\":\"x\",\"type\":\"../evil\"}"};
+    static const char *const refused[] = {"", "{}", "{\"name\":\"x\"}",
+        "{\"name\":\"x\",\"plugins\":[]}", "{\"name\":\"x\",\"plugins\":[{}]}",
+        "{\"name\":\"x\",\"type\":\"../evil\"}"};
     for (size_t i = 0; i < ARRAY_COUNT(refused); i++)
         CU_ASSERT(cni_config_parse(str_of(refused[i]), &bad, &err) < 0);
 }
@@ -29,7 +37,8 @@ static void test_input(void)
     struct pod_network net = {.ports = ports, .port_count = 1};
     const cJSON *plugins = json_get(list, "plugins");
     autojson cJSON *bridge = cni_plugin_input(list, cJSON_GetArrayItem(plugins, 0), &net, NULL);
-    autojson cJSON *portmap = cni_plugin_input(list, cJSON_GetArrayItem(plugins, 1), &net, previous);
+    autojson cJSON *portmap =
+        cni_plugin_input(list, cJSON_GetArrayItem(plugins, 1), &net, previous);
 
     CU_ASSERT_EQUAL(json_int64_at(bridge, "mtu", 0), 1450);
     CU_ASSERT_PTR_NULL(json_get(bridge, "runtimeConfig"));
@@ -46,8 +55,10 @@ static void test_result(void)
     static const struct {
         const char *text, *ip, *other; /* ip NULL: refused */
     } cases[] = {
-        {"{\"cniVersion\":\"0.4.0\",\"ips\":[{\"address\":\"10.1.2.3/24\",\"version\":\"4\"}]}", "10.1.2.3", ""},
-        {"{\"ips\":[{\"address\":\"10.1.2.3/24\"},{\"address\":\"fd00::5/64\"}]}", "10.1.2.3", "fd00::5"},
+        {"{\"cniVersion\":\"0.4.0\",\"ips\":[{\"address\":\"10.1.2.3/24\",\"version\":\"4\"}]}",
+            "10.1.2.3", ""},
+        {"{\"ips\":[{\"address\":\"10.1.2.3/24\"},{\"address\":\"fd00::5/64\"}]}", "10.1.2.3",
+            "fd00::5"},
         {"{\"cniVersion\":\"0.2.0\",\"ip4\":{\"ip\":\"10.9.9.9/16\"}}", "10.9.9.9", ""},
         {"{}", "", ""},
         {"[]", NULL, NULL},
@@ -73,8 +84,10 @@ static void test_error(void)
 {
     struct error err;
 
-    cni_error_parse("bridge", "ADD", STR("{\"code\":7,\"msg\":\"no address\",\"details\":\"pool is full\"}"), &err);
-    CU_ASSERT_STRING_EQUAL(err.text, "plugin type=\"bridge\" failed (add): no address; pool is full");
+    cni_error_parse("bridge", "ADD",
+        STR("{\"code\":7,\"msg\":\"no address\",\"details\":\"pool is full\"}"), &err);
+    CU_ASSERT_STRING_EQUAL(
+        err.text, "plugin type=\"bridge\" failed (add): no address; pool is full");
     cni_error_parse("bridge", "DEL", STR("panic: oh no\n"), &err);
     CU_ASSERT_STRING_EQUAL(err.text, "plugin type=\"bridge\" failed (del): panic: oh no");
 }
@@ -90,11 +103,16 @@ static void test_spawn(void)
     strbuf_init(&big, 0);
     for (int i = 0; i < 40000; i++)
         strbuf_addc(&big, "0123456789");
-    CU_ASSERT_EQUAL(spawn_run("/bin/cat", cat, NULL, strbuf_str(&big), 20 * NS_PER_S, &out, &err), 0);
+    CU_ASSERT_EQUAL(
+        spawn_run("/bin/cat", cat, NULL, strbuf_str(&big), 20 * NS_PER_S, &out, &err), 0);
     CU_ASSERT(str_eq(strbuf_str(&out), strbuf_str(&big)));
-    CU_ASSERT_EQUAL(spawn_run("/bin/false", fail, NULL, (struct str){0}, 20 * NS_PER_S, &out, &err), 1);
-    CU_ASSERT_EQUAL(spawn_run("/nowhere/x", cat, NULL, (struct str){0}, 20 * NS_PER_S, &out, &err), -ERR_NOT_FOUND);
-    CU_ASSERT_EQUAL(spawn_run("/bin/sleep", slow, NULL, (struct str){0}, 50 * NS_PER_MS, &out, &err), -ERR_TIMEOUT);
+    CU_ASSERT_EQUAL(
+        spawn_run("/bin/false", fail, NULL, (struct str){0}, 20 * NS_PER_S, &out, &err), 1);
+    CU_ASSERT_EQUAL(spawn_run("/nowhere/x", cat, NULL, (struct str){0}, 20 * NS_PER_S, &out, &err),
+        -ERR_NOT_FOUND);
+    CU_ASSERT_EQUAL(
+        spawn_run("/bin/sleep", slow, NULL, (struct str){0}, 50 * NS_PER_MS, &out, &err),
+        -ERR_TIMEOUT);
 }
 
 extern const CU_TestInfo cni_tests[];

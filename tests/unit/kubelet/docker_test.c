@@ -8,11 +8,16 @@
 static void test_inspect(void)
 {
     autojson cJSON *tree = json_make(
-        "{\"Id\":\"abc\",\"Name\":\"/k8s_c_p_n_u_4\",\"Created\":\"2023-11-14T22:13:20.5Z\",\"Image\":\"sha256:1\",\"State\":{"
-        "\"Status\":\"exited\",\"ExitCode\":137,\"OOMKilled\":true,\"Pid\":0,\"StartedAt\":\"2023-11-14T22:13:21Z\","
-        "\"FinishedAt\":\"2023-11-14T22:13:22Z\"},\"Config\":{\"Image\":\"img:1\",\"StopSignal\":\"SIGQUIT\",\"Labels\":{"
-        "\"io.kubernetes.pod.name\":\"p\",\"io.kubernetes.pod.namespace\":\"n\",\"io.kubernetes.pod.uid\":\"u\","
-        "\"io.kubernetes.container.name\":\"c\",\"io.skiff.attempt\":\"4\",\"io.kubernetes.pod.terminationGracePeriod\":\"9\"}}}");
+        "{\"Id\":\"abc\",\"Name\":\"/"
+        "k8s_c_p_n_u_4\",\"Created\":\"2023-11-14T22:13:20.5Z\",\"Image\":\"sha256:1\",\"State\":{"
+        "\"Status\":\"exited\",\"ExitCode\":137,\"OOMKilled\":true,\"Pid\":0,\"StartedAt\":\"2023-"
+        "11-14T22:13:21Z\","
+        "\"FinishedAt\":\"2023-11-14T22:13:22Z\"},\"Config\":{\"Image\":\"img:1\",\"StopSignal\":"
+        "\"SIGQUIT\",\"Labels\":{"
+        "\"io.kubernetes.pod.name\":\"p\",\"io.kubernetes.pod.namespace\":\"n\",\"io.kubernetes."
+        "pod.uid\":\"u\","
+        "\"io.kubernetes.container.name\":\"c\",\"io.skiff.attempt\":\"4\",\"io.kubernetes.pod."
+        "terminationGracePeriod\":\"9\"}}}");
     struct container_info *info = docker_parse_inspect(tree);
 
     CU_ASSERT_STRING_EQUAL(info->name, "k8s_c_p_n_u_4");
@@ -30,8 +35,9 @@ static void test_inspect(void)
 /* Docker leaves a container that it could not start "created", with an exit code. */
 static void test_not_started(void)
 {
-    autojson cJSON *tree = json_make("{\"Id\":\"a\",\"Created\":\"2023-11-14T22:13:20Z\",\"State\":{\"Status\":\"created\","
-                                     "\"ExitCode\":127,\"Error\":\"no such file\",\"FinishedAt\":\"0001-01-01T00:00:00Z\"}}");
+    autojson cJSON *tree = json_make(
+        "{\"Id\":\"a\",\"Created\":\"2023-11-14T22:13:20Z\",\"State\":{\"Status\":\"created\","
+        "\"ExitCode\":127,\"Error\":\"no such file\",\"FinishedAt\":\"0001-01-01T00:00:00Z\"}}");
     struct container_info *info = docker_parse_inspect(tree);
 
     CU_ASSERT_EQUAL(info->state, CONTAINER_EXITED);
@@ -46,9 +52,11 @@ static void test_not_started(void)
 
 static void test_event(void)
 {
-    autojson cJSON *die = json_make("{\"Type\":\"container\",\"Action\":\"die\",\"Actor\":{\"ID\":\"x\",\"Attributes\":{"
-                                    "\"io.kubernetes.pod.uid\":\"u\"}}}");
-    autojson cJSON *image = json_make("{\"Type\":\"image\",\"Action\":\"pull\",\"Actor\":{\"ID\":\"x\"}}");
+    autojson cJSON *die = json_make(
+        "{\"Type\":\"container\",\"Action\":\"die\",\"Actor\":{\"ID\":\"x\",\"Attributes\":{"
+        "\"io.kubernetes.pod.uid\":\"u\"}}}");
+    autojson cJSON *image =
+        json_make("{\"Type\":\"image\",\"Action\":\"pull\",\"Actor\":{\"ID\":\"x\"}}");
     struct docker_event event;
 
     CU_ASSERT(docker_parse_event(die, &event));
@@ -58,8 +66,9 @@ static void test_event(void)
 
 static void test_image(void)
 {
-    autojson cJSON *tree = json_make("{\"Id\":\"sha256:1\",\"RepoDigests\":[\"a/b@sha256:x\",\"reg.io:5000/c@sha256:y\"],"
-                                     "\"Config\":{\"User\":\"nobody\"},\"Size\":12}");
+    autojson cJSON *tree = json_make(
+        "{\"Id\":\"sha256:1\",\"RepoDigests\":[\"a/b@sha256:x\",\"reg.io:5000/c@sha256:y\"],"
+        "\"Config\":{\"User\":\"nobody\"},\"Size\":12}");
     struct image_info image = {0};
 
     docker_parse_image(tree, "reg.io:5000/c:v1", &image);
@@ -80,7 +89,8 @@ static int collect(void *arg, int stream, struct str piece)
 
 static void test_frames(void)
 {
-    static const char bytes[] = "\1\0\0\0\0\0\0\5hello\2\0\0\0\0\0\0\3err\1\0\0\0\0\0\0\0\1\0\0\0\0\0\0\1!";
+    static const char bytes[] =
+        "\1\0\0\0\0\0\0\5hello\2\0\0\0\0\0\0\3err\1\0\0\0\0\0\0\0\1\0\0\0\0\0\0\1!";
 
     /* Cut into pieces of every size. */
     for (size_t step = 1; step <= sizeof(bytes) - 1; step++) {
@@ -92,7 +102,8 @@ static void test_frames(void)
             strbuf_init(&out.streams[i], 0);
         for (size_t at = 0; at < sizeof(bytes) - 1; at += step) {
             size_t n = sizeof(bytes) - 1 - at < step ? sizeof(bytes) - 1 - at : step;
-            CU_ASSERT_EQUAL_FATAL(docker_frames_feed(&frames, str_range(bytes + at, n), collect, &out, &err), 0);
+            CU_ASSERT_EQUAL_FATAL(
+                docker_frames_feed(&frames, str_range(bytes + at, n), collect, &out, &err), 0);
         }
         CU_ASSERT_STRING_EQUAL(out.streams[1].data, "hello!");
         CU_ASSERT_STRING_EQUAL(out.streams[2].data, "err");
@@ -102,7 +113,8 @@ static void test_frames(void)
     struct docker_frames bad = {0};
     struct output out;
     struct error err;
-    CU_ASSERT_EQUAL(docker_frames_feed(&bad, STR("\7\0\0\0\0\0\0\5"), collect, &out, &err), -ERR_BAD_REQUEST);
+    CU_ASSERT_EQUAL(
+        docker_frames_feed(&bad, STR("\7\0\0\0\0\0\0\5"), collect, &out, &err), -ERR_BAD_REQUEST);
 }
 
 static void test_pause_image(void)

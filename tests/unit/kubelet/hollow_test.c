@@ -7,7 +7,8 @@ static void test_life(void)
 {
     struct env *env = env_new_real();
     struct runtime *rt = hollow_runtime_new(env);
-    struct container_spec spec = {.name = "n", .uid = "u", .namespace_ = "ns", .pod = "p", .container = SANDBOX_NAME};
+    struct container_spec spec = {
+        .name = "n", .uid = "u", .namespace_ = "ns", .pod = "p", .container = SANDBOX_NAME};
     struct container_info *info = NULL;
     struct container_list list = {0};
     struct error err;

@@ -14,8 +14,10 @@ static const struct {
     {"localhost/app", "localhost"},
     {"127.0.0.1:5000/a/b/c:latest", "127.0.0.1:5000"},
     {"registry.example.com/app", "registry.example.com"},
-    {"app@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "index.docker.io"},
-    {"app:v1@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "index.docker.io"},
+    {"app@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        "index.docker.io"},
+    {"app:v1@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        "index.docker.io"},
     {"", NULL},
     {"Busybox", NULL},
     {"a//b", NULL},
@@ -50,7 +52,8 @@ static void test_auth(void)
 {
     autojson cJSON *config = json_make(
         "{\"auths\":{\"https://index.docker.io/v1/\":{\"username\":\"hub\",\"password\":\"h\"},"
-        "\"reg.io:5000\":{\"auth\":\"dTpwOng=\"},\"reg.io:5000/team\":{\"username\":\"team\",\"password\":\"t\"}}}");
+        "\"reg.io:5000\":{\"auth\":\"dTpwOng=\"},\"reg.io:5000/"
+        "team\":{\"username\":\"team\",\"password\":\"t\"}}}");
     static const struct {
         const char *image, *user; /* NULL: none fits */
     } cases[] = {{"busybox", "hub"}, {"reg.io:5000/x", "u"}, {"reg.io:5000/team/x", "team"},

@@ -27,13 +27,17 @@ static void test_qos(void)
     } cases[] = {
         {"{\"containers\":[{}]}", "BestEffort"},
         {"{\"containers\":[{\"resources\":{\"requests\":{\"cpu\":\"0\"}}}]}", "BestEffort"},
-        {"{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"}}}]}", "Guaranteed"},
-        {"{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"},\"requests\":{\"cpu\":\"1000m\","
+        {"{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"}}}]}",
+            "Guaranteed"},
+        {"{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"},"
+         "\"requests\":{\"cpu\":\"1000m\","
          "\"memory\":\"1024Mi\"}}}]}",
             "Guaranteed"},
         {"{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1\"}}}]}", "Burstable"},
-        {"{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"}}},{}]}", "Burstable"},
-        {"{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"}}}],\"initContainers\":[{}]}",
+        {"{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"}}},{}]}",
+            "Burstable"},
+        {"{\"containers\":[{\"resources\":{\"limits\":{\"cpu\":\"1\",\"memory\":\"1Gi\"}}}],"
+         "\"initContainers\":[{}]}",
             "Burstable"},
     };
 
@@ -47,7 +51,8 @@ static void test_qos(void)
 
 static void test_fields(void)
 {
-    autojson cJSON *container = json_make("{\"resources\":{\"requests\":{\"memory\":\"20Mi\"},\"limits\":{\"cpu\":\"1100m\"}}}");
+    autojson cJSON *container = json_make(
+        "{\"resources\":{\"requests\":{\"memory\":\"20Mi\"},\"limits\":{\"cpu\":\"1100m\"}}}");
     struct resource_pair node = {4000, 8ll << 30};
     static const struct {
         const char *resource, *divisor, *expected;
@@ -66,7 +71,8 @@ static void test_fields(void)
 
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         autofree char *text = NULL;
-        CU_ASSERT_EQUAL_FATAL(resource_field(container, cases[i].resource, cases[i].divisor, node, &text, &err), 0);
+        CU_ASSERT_EQUAL_FATAL(
+            resource_field(container, cases[i].resource, cases[i].divisor, node, &text, &err), 0);
         CU_ASSERT_STRING_EQUAL(text, cases[i].expected);
     }
     char *text;

@@ -9,15 +9,19 @@ static const struct {
     {"{\"phase\":\"Running\"}", "{\"phase\":\"Running\"}", NULL},
     {"{}", "{\"phase\":\"Pending\"}", "{\"phase\":\"Pending\"}"},
     {"{\"phase\":\"Failed\",\"reason\":\"X\"}", "{\"phase\":\"Failed\"}", "{\"reason\":null}"},
-    {"{\"podIP\":\"1\",\"podIPs\":[{\"ip\":\"1\"}]}", "{\"podIP\":\"2\",\"podIPs\":[{\"ip\":\"2\"}]}",
+    {"{\"podIP\":\"1\",\"podIPs\":[{\"ip\":\"1\"}]}",
+        "{\"podIP\":\"2\",\"podIPs\":[{\"ip\":\"2\"}]}",
         "{\"podIP\":\"2\",\"podIPs\":[{\"ip\":\"2\"},{\"$patch\":\"replace\"}]}"},
-    {"{\"conditions\":[{\"type\":\"Foreign\",\"status\":\"True\"},{\"type\":\"Ready\",\"status\":\"False\",\"reason\":\"R\"}]}",
+    {"{\"conditions\":[{\"type\":\"Foreign\",\"status\":\"True\"},{\"type\":\"Ready\",\"status\":"
+     "\"False\",\"reason\":\"R\"}]}",
         "{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]}",
         "{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\",\"reason\":null}]}"},
     /* A transition time alone is no change. */
     {"{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\",\"lastTransitionTime\":\"a\"}]}",
-        "{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\",\"lastTransitionTime\":\"b\"}]}", NULL},
-    {"{\"containerStatuses\":[{\"name\":\"a\"}]}", "{\"containerStatuses\":[{\"name\":\"a\",\"ready\":true}]}",
+        "{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\",\"lastTransitionTime\":\"b\"}]}",
+        NULL},
+    {"{\"containerStatuses\":[{\"name\":\"a\"}]}",
+        "{\"containerStatuses\":[{\"name\":\"a\",\"ready\":true}]}",
         "{\"containerStatuses\":[{\"name\":\"a\",\"ready\":true}]}"},
 };
 

@@ -17,19 +17,25 @@ struct scene {
 
 static void scene_init(struct scene *s, const char *spec, const char *old)
 {
-    autojson cJSON *tree = json_make("{\"metadata\":{\"name\":\"p\",\"namespace\":\"d\",\"uid\":\"u\",\"generation\":3}}");
+    autojson cJSON *tree = json_make(
+        "{\"metadata\":{\"name\":\"p\",\"namespace\":\"d\",\"uid\":\"u\",\"generation\":3}}");
     struct error err;
 
     *s = (struct scene){0};
     s->pod = projected_new(&kubelet_pod_projection, tree);
     CU_ASSERT_EQUAL_FATAL(json_parse(str_of(spec), &s->spec, &err), 0);
     CU_ASSERT_EQUAL_FATAL(json_parse(str_of(old ? old : "{}"), &s->old, &err), 0);
-    s->in = (struct status_input){.pod = s->pod, .spec = s->spec, .old_status = s->old, .containers = &s->list,
-        .hints = s->hints, .host_ip = "10.0.0.1", .now_ns = T0 * NS_PER_S};
+    s->in = (struct status_input){.pod = s->pod,
+        .spec = s->spec,
+        .old_status = s->old,
+        .containers = &s->list,
+        .hints = s->hints,
+        .host_ip = "10.0.0.1",
+        .now_ns = T0 * NS_PER_S};
 }
 
-static struct container_info *put(struct scene *s, const char *name, int64_t attempt, enum container_state state,
-    int64_t exit_code)
+static struct container_info *put(struct scene *s, const char *name, int64_t attempt,
+    enum container_state state, int64_t exit_code)
 {
     struct container_info *info = container_info_new();
 
@@ -49,8 +55,8 @@ static struct container_info *put(struct scene *s, const char *name, int64_t att
 
 static void hint(struct scene *s, const char *name, const char *reason, bool ready)
 {
-    s->hints[s->in.hint_count++] =
-        (struct container_hint){.name = name, .waiting_reason = reason, .ready = ready, .started = ready};
+    s->hints[s->in.hint_count++] = (struct container_hint){
+        .name = name, .waiting_reason = reason, .ready = ready, .started = ready};
 }
 
 static cJSON *compute(struct scene *s)
@@ -86,7 +92,8 @@ static const cJSON *container(const cJSON *status, int index)
     return cJSON_GetArrayItem(json_get(status, "containerStatuses"), index);
 }
 
-#define TWO "{\"containers\":[{\"name\":\"b\",\"image\":\"img\"},{\"name\":\"a\",\"image\":\"img\"}]}"
+#define TWO \
+    "{\"containers\":[{\"name\":\"b\",\"image\":\"img\"},{\"name\":\"a\",\"image\":\"img\"}]}"
 
 static void test_waiting(void)
 {
@@ -96,9 +103,11 @@ static void test_waiting(void)
 
     CU_ASSERT_STRING_EQUAL(json_string(status, "phase"), "Pending");
     CU_ASSERT_STRING_EQUAL(json_string(container(status, 0), "name"), "a"); /* sorted */
-    CU_ASSERT_STRING_EQUAL(json_string_at(container(status, 0), "state.waiting.reason"), "ContainerCreating");
+    CU_ASSERT_STRING_EQUAL(
+        json_string_at(container(status, 0), "state.waiting.reason"), "ContainerCreating");
     CU_ASSERT_STRING_EQUAL(condition(status, "Initialized", "status"), "True");
-    CU_ASSERT_STRING_EQUAL(condition(status, "Ready", "message"), "containers with unready status: [b a]");
+    CU_ASSERT_STRING_EQUAL(
+        condition(status, "Ready", "message"), "containers with unready status: [b a]");
     CU_ASSERT_STRING_EQUAL(json_string(status, "startTime"), "2023-11-14T22:13:20Z");
     CU_ASSERT_STRING_EQUAL(json_string(status, "qosClass"), "BestEffort");
     CU_ASSERT_EQUAL(json_int64_at(status, "observedGeneration", 0), 3);
@@ -108,8 +117,10 @@ static void test_waiting(void)
 static void test_running(void)
 {
     struct scene s;
-    scene_init(&s, TWO, "{\"startTime\":\"2020-01-01T00:00:00Z\",\"conditions\":[{\"type\":\"Ready\",\"status\":\"False\","
-                        "\"lastTransitionTime\":\"2020-01-01T00:00:00Z\"}]}");
+    scene_init(&s, TWO,
+        "{\"startTime\":\"2020-01-01T00:00:00Z\",\"conditions\":[{\"type\":\"Ready\",\"status\":"
+        "\"False\","
+        "\"lastTransitionTime\":\"2020-01-01T00:00:00Z\"}]}");
     put(&s, "a", 0, CONTAINER_RUNNING, 0);
     put(&s, "b", 0, CONTAINER_RUNNING, 0);
     hint(&s, "a", NULL, true);
@@ -121,7 +132,8 @@ static void test_running(void)
     CU_ASSERT_STRING_EQUAL(json_string(status, "phase"), "Running");
     CU_ASSERT_STRING_EQUAL(condition(status, "Ready", "status"), "False");
     /* The condition did not change, so its time did not. */
-    CU_ASSERT_STRING_EQUAL(condition(status, "Ready", "lastTransitionTime"), "2020-01-01T00:00:00Z");
+    CU_ASSERT_STRING_EQUAL(
+        condition(status, "Ready", "lastTransitionTime"), "2020-01-01T00:00:00Z");
     CU_ASSERT_STRING_EQUAL(json_string(status, "startTime"), "2020-01-01T00:00:00Z");
     CU_ASSERT_STRING_EQUAL(json_string(status, "podIP"), "10.244.0.2");
     CU_ASSERT_STRING_EQUAL(json_string(container(status, 0), "containerID"), "docker://a0");
@@ -130,7 +142,8 @@ static void test_running(void)
     s.hints[1].ready = true;
     status = compute(&s);
     CU_ASSERT_STRING_EQUAL(condition(status, "Ready", "status"), "True");
-    CU_ASSERT_STRING_EQUAL(condition(status, "Ready", "lastTransitionTime"), "2023-11-14T22:13:20Z");
+    CU_ASSERT_STRING_EQUAL(
+        condition(status, "Ready", "lastTransitionTime"), "2023-11-14T22:13:20Z");
     scene_done(&s);
 }
 
@@ -144,7 +157,8 @@ static void test_crash_loop(void)
     const cJSON *status = compute(&s);
 
     CU_ASSERT_STRING_EQUAL(json_string(status, "phase"), "Running");
-    CU_ASSERT_STRING_EQUAL(json_string_at(container(status, 0), "state.waiting.reason"), "CrashLoopBackOff");
+    CU_ASSERT_STRING_EQUAL(
+        json_string_at(container(status, 0), "state.waiting.reason"), "CrashLoopBackOff");
     CU_ASSERT_EQUAL(json_int64_at(container(status, 0), "lastState.terminated.exitCode", 0), 1);
     CU_ASSERT_EQUAL(json_int64_at(container(status, 0), "restartCount", 0), 7); /* never falls */
     scene_done(&s);
@@ -156,12 +170,15 @@ static void test_ends(void)
         const char *policy;
         int64_t a, b;
         const char *phase;
-    } cases[] = {{"Never", 0, 0, "Succeeded"}, {"Never", 0, 1, "Failed"}, {"OnFailure", 0, 0, "Succeeded"},
-        {"OnFailure", 0, 1, "Running"}, {"Always", 0, 0, "Running"}};
+    } cases[] = {{"Never", 0, 0, "Succeeded"}, {"Never", 0, 1, "Failed"},
+        {"OnFailure", 0, 0, "Succeeded"}, {"OnFailure", 0, 1, "Running"},
+        {"Always", 0, 0, "Running"}};
 
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
-        autofree char *spec = str_format("{\"restartPolicy\":\"%s\",\"containers\":[{\"name\":\"a\",\"image\":\"img\"},"
-                                         "{\"name\":\"b\",\"image\":\"img\"}]}", cases[i].policy);
+        autofree char *spec = str_format(
+            "{\"restartPolicy\":\"%s\",\"containers\":[{\"name\":\"a\",\"image\":\"img\"},"
+            "{\"name\":\"b\",\"image\":\"img\"}]}",
+            cases[i].policy);
         const char *phase = NULL;
         struct scene s;
 
@@ -185,8 +202,11 @@ static void test_ends(void)
 static void test_init(void)
 {
     struct scene s;
-    scene_init(&s, "{\"initContainers\":[{\"name\":\"i1\",\"image\":\"img\"},{\"name\":\"i2\",\"image\":\"img\"}],"
-                   "\"containers\":[{\"name\":\"a\",\"image\":\"img\"}]}", NULL);
+    scene_init(&s,
+        "{\"initContainers\":[{\"name\":\"i1\",\"image\":\"img\"},{\"name\":\"i2\",\"image\":"
+        "\"img\"}],"
+        "\"containers\":[{\"name\":\"a\",\"image\":\"img\"}]}",
+        NULL);
     put(&s, "i1", 0, CONTAINER_EXITED, 0);
     put(&s, "i2", 0, CONTAINER_RUNNING, 0);
     const cJSON *status = compute(&s);
@@ -196,21 +216,26 @@ static void test_init(void)
     CU_ASSERT(json_bool(first, "ready", false));
     CU_ASSERT_STRING_EQUAL(json_string_at(first, "state.terminated.reason"), "Completed");
     CU_ASSERT_STRING_EQUAL(condition(status, "Initialized", "reason"), "ContainersNotInitialized");
-    CU_ASSERT_STRING_EQUAL(condition(status, "Initialized", "message"), "containers with incomplete status: [i2]");
-    CU_ASSERT_STRING_EQUAL(json_string_at(container(status, 0), "state.waiting.reason"), "PodInitializing");
+    CU_ASSERT_STRING_EQUAL(
+        condition(status, "Initialized", "message"), "containers with incomplete status: [i2]");
+    CU_ASSERT_STRING_EQUAL(
+        json_string_at(container(status, 0), "state.waiting.reason"), "PodInitializing");
     scene_done(&s);
 }
 
 static void test_lost_and_kept(void)
 {
     struct scene s;
-    scene_init(&s, "{\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"a\",\"image\":\"img\"}]}",
-        "{\"podIP\":\"10.1.1.1\",\"podIPs\":[{\"ip\":\"10.1.1.1\"}],\"containerStatuses\":[{\"name\":\"a\",\"restartCount\":1,"
+    scene_init(&s,
+        "{\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"a\",\"image\":\"img\"}]}",
+        "{\"podIP\":\"10.1.1.1\",\"podIPs\":[{\"ip\":\"10.1.1.1\"}],\"containerStatuses\":[{"
+        "\"name\":\"a\",\"restartCount\":1,"
         "\"containerID\":\"docker://x\",\"state\":{\"running\":{}}}]}");
     s.in.will_not_restart = s.in.stopped = true;
     const cJSON *status = compute(&s);
 
-    CU_ASSERT_STRING_EQUAL(json_string_at(container(status, 0), "state.terminated.reason"), "ContainerStatusUnknown");
+    CU_ASSERT_STRING_EQUAL(
+        json_string_at(container(status, 0), "state.terminated.reason"), "ContainerStatusUnknown");
     CU_ASSERT_EQUAL(json_int64_at(container(status, 0), "state.terminated.exitCode", 0), 137);
     CU_ASSERT_STRING_EQUAL(json_string(status, "phase"), "Failed");
     CU_ASSERT_STRING_EQUAL(json_string(status, "podIP"), "10.1.1.1"); /* once set, never dropped */

@@ -72,7 +72,8 @@ static void test_paths(void)
     struct error err;
 
     for (size_t i = 0; i < ARRAY_COUNT(refused); i++)
-        CU_ASSERT_EQUAL(volume_content_add(&content, refused[i], STR("x"), 0644, -1, &err), -ERR_INVALID);
+        CU_ASSERT_EQUAL(
+            volume_content_add(&content, refused[i], STR("x"), 0644, -1, &err), -ERR_INVALID);
     CU_ASSERT_EQUAL(content.count, 0);
 }
 
