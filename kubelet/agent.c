@@ -10,7 +10,8 @@
 #include "common/log.h"
 #include "common/time.h"
 
-#define POD_WORKERS 6
+/* As many as Docker does at once without getting slower; a pod that waits for it costs a stack. */
+#define POD_WORKERS 16
 #define STATUS_WORKERS 2
 #define PROBE_WORKERS 6
 #define PULL_WORKERS 3
