@@ -1,9 +1,10 @@
 /*
  * The watch cache: loading, publishing, and the janitor task.
  *
- * The janitor wakes once a minute (and for deadlines): it notes which version is how old, has the store compact what is older than
- * the history is kept, lets go of expired snapshots, deletes Events after an hour, and loads again after the store lost
- * its watch. After such a reload every watcher is expired, since changes in between are unknown.
+ * The janitor wakes once a minute (and for deadlines): it notes which version is how old, has the
+ * store compact what is older than the history is kept, lets go of expired snapshots, deletes
+ * Events after an hour, and loads again after the store lost its watch. After such a reload every
+ * watcher is expired, since changes in between are unknown.
  *
  * Upstream: apiserver's cacher and watch_cache, and etcd3's compactor.
  */
@@ -26,7 +27,8 @@ static const struct metric_info metric_objects = {"apiserver_storage_objects", M
 
 /* --- keys --- */
 
-struct str cache_key(const struct kind *k, struct str namespace_, struct str name, char buf[CACHE_KEY_BYTES])
+struct str cache_key(
+    const struct kind *k, struct str namespace_, struct str name, char buf[CACHE_KEY_BYTES])
 {
     struct str ns = namespace_.n ? namespace_ : STR("-");
     size_t n = k->prefix.n + ns.n + 1 + name.n;
@@ -54,14 +56,16 @@ static int compare_prefix(const void *a, const void *b)
     return str_cmp((*(struct kind *const *)a)->prefix, (*(struct kind *const *)b)->prefix);
 }
 
-struct kind *cache_kind_of_key(struct cache *cache, struct str key, struct str *ret_namespace, struct str *ret_name)
+struct kind *cache_kind_of_key(
+    struct cache *cache, struct str key, struct str *ret_namespace, struct str *ret_name)
 {
     ssize_t slash = str_find(key, '/');
     size_t low = 0, high = cache->by_prefix_count;
 
     if (slash < 0)
         return NULL;
-    struct str prefix = str_range(key.p, (size_t)slash + 1), rest = str_range(key.p + slash + 1, key.n - slash - 1);
+    struct str prefix = str_range(key.p, (size_t)slash + 1),
+               rest = str_range(key.p + slash + 1, key.n - slash - 1);
 
     while (low < high) {
         size_t middle = (low + high) / 2;
@@ -105,8 +109,8 @@ static void add_fresh(struct kind *k, struct event *e)
     k->fresh[k->fresh_count++] = e;
 }
 
-const struct object *cache_apply(struct cache *cache, struct kind *k, struct str namespace_, struct str name,
-    struct object *next, int64_t version)
+const struct object *cache_apply(struct cache *cache, struct kind *k, struct str namespace_,
+    struct str name, struct object *next, int64_t version)
 {
     const struct object *old = tree_find(k->tree, namespace_, name);
     struct event *e;
@@ -157,7 +161,7 @@ struct loading {
     struct {
         struct object **objects;
         size_t count, capacity;
-    } *kinds; /* by resource->id */
+    } * kinds; /* by resource->id */
     size_t unknown;
 };
 
@@ -178,7 +182,8 @@ static int load_row(void *arg, struct str key, struct str value, int64_t version
 
     if (list->count == list->capacity) {
         list->capacity = 2 * list->capacity + 64;
-        list->objects = (struct object **)xrealloc(list->objects, list->capacity * sizeof(*list->objects));
+        list->objects =
+            (struct object **)xrealloc(list->objects, list->capacity * sizeof(*list->objects));
     }
     list->objects[list->count++] = o;
     return 0;
@@ -216,7 +221,8 @@ static int load(struct cache *cache, struct loading *l, int64_t *ret_version, st
     if (cache->store->ops->load(cache->store, STR(""), load_row, l, ret_version, err) < 0)
         return error_wrap(err, "loading");
     if (l->unknown)
-        log_warning("stored objects of kinds that are not served, ignoring them", "count", "%zu", l->unknown, NULL);
+        log_warning("stored objects of kinds that are not served, ignoring them", "count", "%zu",
+            l->unknown, NULL);
     for (size_t i = 0; i < cache->kind_count; i++)
         if (l->kinds[i].count > 1)
             qsort(l->kinds[i].objects, l->kinds[i].count, sizeof(struct object *), compare_objects);
@@ -250,7 +256,8 @@ static int load_first(struct cache *cache, struct error *err)
     return 0;
 }
 
-/* Makes a kind's tree equal to what was loaded (sorted), keeping the objects that did not change. */
+/* Makes a kind's tree equal to what was loaded (sorted), keeping the objects that did not change.
+ */
 static void merge_loaded(struct cache *cache, struct kind *k, struct object **objects, size_t count)
 {
     struct root *root;
@@ -263,8 +270,10 @@ static void merge_loaded(struct cache *cache, struct kind *k, struct object **ob
     const struct object *have = root_seek(root, STR(""), STR(""), &cursor);
 
     for (size_t i = 0; have || i < count;) {
-        int c = !have ? 1 : i == count ? -1 :
-            key_cmp(have->namespace_, have->name, objects[i]->namespace_, objects[i]->name);
+        int c = !have        ? 1
+                : i == count ? -1
+                             : key_cmp(have->namespace_, have->name, objects[i]->namespace_,
+                                   objects[i]->name);
 
         if (c < 0) {
             tree_remove(k->tree, have->namespace_, have->name);
@@ -299,7 +308,8 @@ static int reload(struct cache *cache, struct error *err)
         if (cache->kinds[i])
             merge_loaded(cache, cache->kinds[i], l->kinds[i].objects, l->kinds[i].count);
     loading_free(l, true);
-    for (size_t i = 0; i < cache->kind_count; i++) { /* before the version shows: no bookmark may hide the gap */
+    for (size_t i = 0; i < cache->kind_count;
+         i++) { /* before the version shows: no bookmark may hide the gap */
         if (!cache->kinds[i])
             continue;
         env_lock(cache->env, &cache->kinds[i]->lock);
@@ -312,7 +322,8 @@ static int reload(struct cache *cache, struct error *err)
     env_unlock(cache->env, &cache->lock);
     garbage_free(&garbage);
     cache_complete_unseen(cache, version);
-    log_info("loaded again, watchers are told to do the same", "version", "%" PRId64, version, NULL);
+    log_info(
+        "loaded again, watchers are told to do the same", "version", "%" PRId64, version, NULL);
     return cache->store->ops->watch(cache->store, version, cache_on_events, lost, cache, err);
 }
 
@@ -426,7 +437,8 @@ static void janitor_run(void *arg)
 
         env_lock(cache->env, &cache->lock);
         if (!cache->stopping && !cache->reload)
-            env_wait_until(cache->env, &cache->wake_janitor, &cache->lock, next_deadline(cache, tick_at));
+            env_wait_until(
+                cache->env, &cache->wake_janitor, &cache->lock, next_deadline(cache, tick_at));
         int64_t now = env_now_ns(cache->env);
         struct waiter *overdue = take_overdue(cache, now);
         bool stop = cache->stopping, do_reload = cache->reload;
@@ -457,7 +469,8 @@ static struct kind *kind_new(struct cache *cache, const struct resource *r)
     k->label = r->group[0] ? str_format("%s.%s", r->plural, r->group) : xstrdup(r->plural);
     k->prefix = str_of(str_format("%s/", k->label));
     k->tree = tree_new();
-    k->expires = c_eq(r->plural, "events") && (c_eq(r->group, "") || c_eq(r->group, "events.k8s.io"));
+    k->expires =
+        c_eq(r->plural, "events") && (c_eq(r->group, "") || c_eq(r->group, "events.k8s.io"));
     k->node_field = -1;
     for (int i = 0; r->selectable && r->selectable[i]; i++)
         if (c_eq(r->selectable[i], "spec.nodeName"))
@@ -489,7 +502,8 @@ static void add_kind(struct cache *cache, const struct resource *r)
 
     if (need > cache->kind_count) {
         cache->kinds = (struct kind **)xrealloc(cache->kinds, need * sizeof(*cache->kinds));
-        memset(cache->kinds + cache->kind_count, 0, (need - cache->kind_count) * sizeof(*cache->kinds));
+        memset(cache->kinds + cache->kind_count, 0,
+            (need - cache->kind_count) * sizeof(*cache->kinds));
         cache->kind_count = need;
     }
     assert(!cache->kinds[r->id]);
@@ -526,8 +540,8 @@ int cache_new(const struct cache_config *config, struct cache **ret, struct erro
     env_cond_init(&cache->wake_janitor);
     add_kinds(cache, config);
     if (load_first(cache, err) < 0 ||
-        (!cache->store->exclusive &&
-            cache->store->ops->watch(cache->store, cache->version, cache_on_events, lost, cache, err) < 0)) {
+        (!cache->store->exclusive && cache->store->ops->watch(cache->store, cache->version,
+                                         cache_on_events, lost, cache, err) < 0)) {
         cache_free(cache);
         return -err->code;
     }

@@ -1,9 +1,11 @@
 /*
- * Inside the watch cache. cache.c: loading, publishing, the janitor; write.c: the way in; watch.c: history and watchers;
- * read.c: objects, snapshots, waiting for versions; expire.c: Events that have had their hour.
+ * Inside the watch cache. cache.c: loading, publishing, the janitor; write.c: the way in; watch.c:
+ * history and watchers; read.c: objects, snapshots, waiting for versions; expire.c: Events that
+ * have had their hour.
  *
- * Locks, in this order: cache->lock (keys being written, waiters, publishing), kind->lock (roots, history, watchers). Trees are
- * edited without a lock by the one publisher: the store's task, or the janitor while it reloads.
+ * Locks, in this order: cache->lock (keys being written, waiters, publishing), kind->lock (roots,
+ * history, watchers). Trees are edited without a lock by the one publisher: the store's task, or
+ * the janitor while it reloads.
  */
 #pragma once
 
@@ -78,7 +80,7 @@ struct cache {
     size_t kind_count;
     struct kind **by_prefix; /* sorted */
     size_t by_prefix_count;
-    int64_t version;         /* atomic: newest published */
+    int64_t version; /* atomic: newest published */
     int64_t load_version;
 
     /* the publisher's */
@@ -88,8 +90,9 @@ struct cache {
     struct lock lock;
     struct cond wake_janitor;
     struct slot *slots; /* keys with writes under way */
-    struct pending *unseen, **unseen_end; /* committed or refused, not to be told before the cache shows why */
-    struct waiter *waiters;               /* for versions */
+    struct pending *unseen,
+        **unseen_end;       /* committed or refused, not to be told before the cache shows why */
+    struct waiter *waiters; /* for versions */
     struct waiter *fresh_waiting, *fresh_asked; /* for the store's head: not asked yet, asked */
     bool asking, reload, lost, stopping;
     struct error health; /* code 0: fine */
@@ -99,15 +102,17 @@ struct cache {
 };
 
 /* The store's key; an empty view when it would be too long to be one. */
-struct str cache_key(const struct kind *k, struct str namespace_, struct str name, char buf[CACHE_KEY_BYTES]);
+struct str cache_key(
+    const struct kind *k, struct str namespace_, struct str name, char buf[CACHE_KEY_BYTES]);
 struct kind *cache_kind(const struct cache *cache, const struct resource *r);
 /* The kind of a store key, and the two parts behind its prefix; NULL: none that is served. */
-struct kind *cache_kind_of_key(struct cache *cache, struct str key, struct str *ret_namespace, struct str *ret_name);
+struct kind *cache_kind_of_key(
+    struct cache *cache, struct str key, struct str *ret_namespace, struct str *ret_name);
 
-/* Publisher: one change. next NULL: deletion. Takes next. Returns the object as the event has it (borrowed), or NULL when
- * there was nothing to delete. */
-const struct object *cache_apply(struct cache *cache, struct kind *k, struct str namespace_, struct str name,
-    struct object *next, int64_t version);
+/* Publisher: one change. next NULL: deletion. Takes next. Returns the object as the event has it
+ * (borrowed), or NULL when there was nothing to delete. */
+const struct object *cache_apply(struct cache *cache, struct kind *k, struct str namespace_,
+    struct str name, struct object *next, int64_t version);
 /* With cache->lock held: roots, history and the version become visible; watchers wake. */
 void cache_publish(struct cache *cache, int64_t version, struct garbage *garbage);
 /* Callbacks that are due once `version` is shown; called without a lock. */
@@ -118,8 +123,8 @@ void cache_call_waiters(struct waiter *list, const struct error *err);
 void cache_on_done(struct store_group *group, int result, const struct error *err);
 void cache_on_events(void *arg, const struct store_event *events, size_t count, int64_t up_to);
 void cache_complete_unseen(struct cache *cache, int64_t up_to);
-struct object *pending_newest(struct cache *cache, struct kind *k, struct str namespace_, struct str name,
-    bool *ret_pending);
+struct object *pending_newest(
+    struct cache *cache, struct kind *k, struct str namespace_, struct str name, bool *ret_pending);
 
 /* watch.c; all with kind->lock held */
 void event_unref(struct event *e);

@@ -1,12 +1,15 @@
 /*
- * What goes by age: Events after an hour; and what comes back: the history, from the store's, at start.
+ * What goes by age: Events after an hour; and what comes back: the history, from the store's, at
+ * start.
  *
- * Which Event is an hour old is known without a timer each: the janitor notes once a minute which version was the newest, so
- * every Event whose last version is not above that of an hour ago is due. Events from before this start carry times of their own.
- * They are deleted by ordinary writes; that another API server was faster is no error.
+ * Which Event is an hour old is known without a timer each: the janitor notes once a minute which
+ * version was the newest, so every Event whose last version is not above that of an hour ago is
+ * due. Events from before this start carry times of their own. They are deleted by ordinary writes;
+ * that another API server was faster is no error.
  *
- * The history of a kind is refilled newest first until its share of memory is full. Leases are left out: renewals that
- * were acknowledged before they were durable may be missing from the store's history.
+ * The history of a kind is refilled newest first until its share of memory is full. Leases are left
+ * out: renewals that were acknowledged before they were durable may be missing from the store's
+ * history.
  */
 #include "apiserver/cache/cache_internal.h"
 
@@ -18,7 +21,8 @@
 
 #define EVENT_TTL_NS (3600 * NS_PER_S)
 #define DELETIONS_AT_ONCE 100
-/* Rows of history looked at when starting: reading on costs more than the few watches that resume that far back. */
+/* Rows of history looked at when starting: reading on costs more than the few watches that resume
+ * that far back. */
 #define REFILL_ROWS 50000
 
 /* --- Events --- */
@@ -49,8 +53,8 @@ static int64_t time_at(const cJSON *tree, const char *path)
 
 static int64_t last_seen_ns(const struct object *o)
 {
-    static const char *const paths[] = {"lastTimestamp", "deprecatedLastTimestamp", "eventTime",
-        "series.lastObservedTime"};
+    static const char *const paths[] = {
+        "lastTimestamp", "deprecatedLastTimestamp", "eventTime", "series.lastObservedTime"};
     autojson cJSON *tree = object_tree(o);
     int64_t last = o->creation_ns;
 
@@ -62,13 +66,15 @@ static int64_t last_seen_ns(const struct object *o)
     return last;
 }
 
-static bool is_due(const struct cache *cache, const struct object *o, int64_t before_version, int64_t now)
+static bool is_due(
+    const struct cache *cache, const struct object *o, int64_t before_version, int64_t now)
 {
     if (o->revision <= before_version)
         return true;
-    /* from before this start: creation is looked at first, parsing is for the few that are old enough */
+    /* from before this start: creation is looked at first, parsing is for the few that are old
+     * enough */
     return o->revision <= cache->load_version && o->creation_ns + EVENT_TTL_NS <= now &&
-        last_seen_ns(o) + EVENT_TTL_NS <= now;
+           last_seen_ns(o) + EVENT_TTL_NS <= now;
 }
 
 static void deletion_done(struct write *w)
@@ -90,7 +96,9 @@ static void delete_object(struct deletions *all, struct kind *k, const struct ob
     struct deletion *d = (struct deletion *)xcalloc(1, sizeof(*d));
 
     d->all = all;
-    d->op = (struct write_op){.resource = k->resource, .namespace_ = o->namespace_, .name = o->name,
+    d->op = (struct write_op){.resource = k->resource,
+        .namespace_ = o->namespace_,
+        .name = o->name,
         .base = object_ref(o)};
     d->write = (struct write){.ops = &d->op, .op_count = 1, .done = deletion_done};
     env_lock(all->cache->env, &all->lock);
@@ -147,7 +155,7 @@ struct refill {
         struct change *changes; /* newest first */
         size_t count, capacity, bytes;
         bool full;
-    } *kinds;
+    } * kinds;
     size_t rows;
     int64_t stopped_at; /* the version below which nothing was looked at; 0: all was */
 };
@@ -174,11 +182,13 @@ static int refill_row(void *arg, const struct store_change *row, struct error *e
 
     if (list->full)
         return 0;
-    if (!row->removed && object_from_value(k->resource, row->value, row->version, &change.object, err) < 0)
+    if (!row->removed &&
+        object_from_value(k->resource, row->value, row->version, &change.object, err) < 0)
         return -err->code;
     if (list->count == list->capacity) {
         list->capacity = 2 * list->capacity + 64;
-        list->changes = (struct change *)xrealloc(list->changes, list->capacity * sizeof(*list->changes));
+        list->changes =
+            (struct change *)xrealloc(list->changes, list->capacity * sizeof(*list->changes));
     }
     list->changes[list->count++] = change;
     list->bytes += row->value.n + sizeof(struct event);
@@ -206,8 +216,8 @@ static struct change *find_change(struct change *list, size_t count, int64_t ver
 /* The object as it was loaded, where that is the same version: one body instead of two. */
 static void share_current(struct kind *k, struct change *c)
 {
-    const struct object *current = c->object ?
-        root_find(tree_current(k->tree), c->object->namespace_, c->object->name) : NULL;
+    const struct object *current =
+        c->object ? root_find(tree_current(k->tree), c->object->namespace_, c->object->name) : NULL;
 
     if (!current || current->revision != c->version)
         return;
@@ -216,7 +226,8 @@ static void share_current(struct kind *k, struct change *c)
 }
 
 /* Oldest first; stops claiming completeness where a change's predecessor is not there. */
-static void refill_kind(struct kind *k, struct change *changes, size_t count, int64_t floor, bool full)
+static void refill_kind(
+    struct kind *k, struct change *changes, size_t count, int64_t floor, bool full)
 {
     for (size_t i = 0; i < count; i++)
         share_current(k, &changes[i]);

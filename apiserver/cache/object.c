@@ -1,16 +1,19 @@
 /*
  * Objects: making the header and body from a tree or from a stored value, and sending them.
  *
- * One allocation holds, in this order: struct object, its labels, its selectable fields, the strings that are not found
- * verbatim in the body (escaped names; label values and fields, which callers want NUL-terminated), and the body. Names and label
- * keys point into the body. Frequent field values ("Running", "default-scheduler") are constants.
+ * One allocation holds, in this order: struct object, its labels, its selectable fields, the
+ * strings that are not found verbatim in the body (escaped names; label values and fields, which
+ * callers want NUL-terminated), and the body. Names and label keys point into the body. Frequent
+ * field values ("Running", "default-scheduler") are constants.
  *
- * Both ways in (object_new, object_from_value) fill a `struct plan`, which assemble() turns into the object. The stored form is
+ * Both ways in (object_new, object_from_value) fill a `struct plan`, which assemble() turns into
+ * the object. The stored form is
  *
- *     1 | flags | creation_ns (8) | fingerprint of the selectable paths (4) | spans | name pieces | labels | fields | body
+ *     1 | flags | creation_ns (8) | fingerprint of the selectable paths (4) | spans | name pieces |
+ * labels | fields | body
  *
- * with varints, where a piece is a place in the body or the bytes themselves. When the fingerprint is another one (an upgrade
- * added a selectable path) the body is parsed once more instead.
+ * with varints, where a piece is a place in the body or the bytes themselves. When the fingerprint
+ * is another one (an upgrade added a selectable path) the body is parsed once more instead.
  */
 #include "apiserver/cache/object.h"
 
@@ -54,8 +57,9 @@ static const struct {
     {"source", "source.component", ""},
 };
 
-static const char *const frequent_values[] = {"", "Running", "Pending", "Succeeded", "Failed", "Always",
-    "Never", "OnFailure", "default-scheduler", "default", "false", "true", "Active", "0", "Opaque", "Normal", "Warning"};
+static const char *const frequent_values[] = {"", "Running", "Pending", "Succeeded", "Failed",
+    "Always", "Never", "OnFailure", "default-scheduler", "default", "false", "true", "Active", "0",
+    "Opaque", "Normal", "Warning"};
 
 static const char *frequent_value(const char *text, size_t n)
 {
@@ -118,15 +122,18 @@ static size_t place_bytes(const struct piece *p, const char *body, bool terminat
 static struct object *assemble(const struct resource *r, const struct plan *plan)
 {
     size_t extra_bytes = place_bytes(&plan->namespace_, plan->body.p, false) +
-        place_bytes(&plan->name, plan->body.p, false) + place_bytes(&plan->uid, plan->body.p, false);
-    size_t table_bytes = plan->label_count * sizeof(struct object_label) + plan->field_count * sizeof(struct str);
+                         place_bytes(&plan->name, plan->body.p, false) +
+                         place_bytes(&plan->uid, plan->body.p, false);
+    size_t table_bytes =
+        plan->label_count * sizeof(struct object_label) + plan->field_count * sizeof(struct str);
 
     for (size_t i = 0; i < 2 * plan->label_count; i++)
         extra_bytes += place_bytes(&plan->labels[i], plan->body.p, i % 2 == 1);
     for (size_t i = 0; i < plan->field_count; i++)
         extra_bytes += place_bytes(&plan->fields[i], plan->body.p, true);
 
-    struct object *o = (struct object *)xmalloc(sizeof(*o) + table_bytes + extra_bytes + plan->body.n);
+    struct object *o =
+        (struct object *)xmalloc(sizeof(*o) + table_bytes + extra_bytes + plan->body.n);
     struct object_label *labels = (struct object_label *)(o + 1);
     struct str *fields = (struct str *)(labels + plan->label_count);
     char *extra = (char *)(fields + plan->field_count);
@@ -169,7 +176,8 @@ static struct piece print_string(struct strbuf *body, const char *text)
 
     json_print_string(str_range(text, n), body);
     if (body->n == start + n + 2)
-        return (struct piece){.in_body = true, .offset = (uint32_t)start + 1, .length = (uint32_t)n};
+        return (struct piece){
+            .in_body = true, .offset = (uint32_t)start + 1, .length = (uint32_t)n};
     return (struct piece){.text = text, .length = (uint32_t)n};
 }
 
@@ -210,7 +218,9 @@ static void print_labels(struct plan *plan, const cJSON *labels, struct strbuf *
 
         if (strbuf_overflowed(body)) /* offsets would lie; the object is refused anyway */
             continue;
-        for (; i > 0 && str_cmp(piece_str(&plan->labels[2 * i - 2], body), piece_str(&key, body)) > 0; i--)
+        for (;
+             i > 0 && str_cmp(piece_str(&plan->labels[2 * i - 2], body), piece_str(&key, body)) > 0;
+             i--)
             memcpy(&plan->labels[2 * i], &plan->labels[2 * i - 2], 2 * sizeof(struct piece));
         plan->labels[2 * i] = key;
         plan->labels[2 * i + 1] = value;
@@ -289,7 +299,8 @@ static struct piece constant_piece(const char *text)
     return (struct piece){.text = text, .length = (uint32_t)strlen(text)};
 }
 
-/* The value of one selectable path as text; numbers are printed into *numbers, which outlives the plan. */
+/* The value of one selectable path as text; numbers are printed into *numbers, which outlives the
+ * plan. */
 static struct piece field_piece(const cJSON *tree, const char *path, char number[24])
 {
     const char *json = path, *absent = "";
@@ -327,8 +338,8 @@ int object_new(const struct resource *r, const cJSON *tree, struct object **ret,
     print_body(&plan, tree, &body);
     if (strbuf_overflowed(&body)) {
         free(plan.labels);
-        return error_set(err, ERR_TOO_LARGE, "the object is larger than %u bytes as it would be stored",
-            LIMIT_OBJECT_BYTES);
+        return error_set(err, ERR_TOO_LARGE,
+            "the object is larger than %u bytes as it would be stored", LIMIT_OBJECT_BYTES);
     }
     for (size_t i = 0; i < plan.field_count; i++)
         fields[i] = field_piece(tree, r->selectable[i], numbers + 24 * i);
@@ -399,7 +410,8 @@ struct object *object_at_revision(const struct object *o, int64_t revision)
         .body = moved(o->body, o, copy),
     };
     for (size_t i = 0; i < o->label_count; i++)
-        labels[i] = (struct object_label){moved(o->labels[i].key, o, copy), moved(o->labels[i].value, o, copy)};
+        labels[i] = (struct object_label){
+            moved(o->labels[i].key, o, copy), moved(o->labels[i].value, o, copy)};
     for (size_t i = 0; i < o->field_count; i++)
         fields[i] = moved(o->fields[i], o, copy);
     return copy;
@@ -597,15 +609,18 @@ static bool pieces_fit(const struct piece *pieces, size_t count, struct str body
 
 static bool plan_fits(const struct plan *plan)
 {
-    return plan->body.n >= sizeof(BODY_START) && memcmp(plan->body.p, BODY_START, sizeof(BODY_START) - 1) == 0 &&
-        span_fits(plan->metadata, plan->body) && plan->metadata.length >= 2 && span_fits(plan->spec, plan->body) &&
-        span_fits(plan->status, plan->body) && pieces_fit(&plan->namespace_, 1, plan->body) &&
-        pieces_fit(&plan->name, 1, plan->body) && pieces_fit(&plan->uid, 1, plan->body) &&
-        pieces_fit(plan->labels, 2 * plan->label_count, plan->body) &&
-        pieces_fit(plan->fields, plan->field_count, plan->body);
+    return plan->body.n >= sizeof(BODY_START) &&
+           memcmp(plan->body.p, BODY_START, sizeof(BODY_START) - 1) == 0 &&
+           span_fits(plan->metadata, plan->body) && plan->metadata.length >= 2 &&
+           span_fits(plan->spec, plan->body) && span_fits(plan->status, plan->body) &&
+           pieces_fit(&plan->namespace_, 1, plan->body) && pieces_fit(&plan->name, 1, plan->body) &&
+           pieces_fit(&plan->uid, 1, plan->body) &&
+           pieces_fit(plan->labels, 2 * plan->label_count, plan->body) &&
+           pieces_fit(plan->fields, plan->field_count, plan->body);
 }
 
-/* Labels and fields into `room`, or a bigger array that the caller frees. Counts are bounded by the bytes that are left. */
+/* Labels and fields into `room`, or a bigger array that the caller frees. Counts are bounded by the
+ * bytes that are left. */
 static struct piece *read_pieces(struct reader *in, struct plan *plan, struct piece *room)
 {
     struct piece *pieces = room;
@@ -633,7 +648,8 @@ static struct piece *read_pieces(struct reader *in, struct plan *plan, struct pi
     return pieces;
 }
 
-static int reparse(const struct resource *r, struct str body, struct object **ret, struct error *err)
+static int reparse(
+    const struct resource *r, struct str body, struct object **ret, struct error *err)
 {
     autojson cJSON *tree = NULL;
 
@@ -642,8 +658,8 @@ static int reparse(const struct resource *r, struct str body, struct object **re
     return object_new(r, tree, ret, err);
 }
 
-int object_from_value(const struct resource *r, struct str value, int64_t revision, struct object **ret,
-    struct error *err)
+int object_from_value(const struct resource *r, struct str value, int64_t revision,
+    struct object **ret, struct error *err)
 {
     struct reader in = {.p = (const uint8_t *)value.p, .end = (const uint8_t *)value.p + value.n};
     struct piece room[PIECES_ON_STACK];

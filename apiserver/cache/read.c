@@ -1,8 +1,9 @@
 /*
  * Reading the cache: objects, snapshots, and waiting until a version is shown.
  *
- * A snapshot's version is the newest published when it was taken, or its root's when that is being published right then: a root
- * holds whole commits, so every change up to that version is in it and every later one comes by a watch.
+ * A snapshot's version is the newest published when it was taken, or its root's when that is being
+ * published right then: a root holds whole commits, so every change up to that version is in it and
+ * every later one comes by a watch.
  */
 #include "apiserver/cache/cache_internal.h"
 
@@ -24,7 +25,8 @@ struct snapshot {
     const struct object *last; /* where the cursor stands */
 };
 
-struct object *cache_get(struct cache *cache, const struct resource *r, struct str namespace_, struct str name)
+struct object *cache_get(
+    struct cache *cache, const struct resource *r, struct str namespace_, struct str name)
 {
     struct kind *k = cache_kind(cache, r);
     struct garbage garbage = {0};
@@ -42,7 +44,8 @@ struct object *cache_get(struct cache *cache, const struct resource *r, struct s
     return o;
 }
 
-struct object *cache_newest(struct cache *cache, const struct resource *r, struct str namespace_, struct str name)
+struct object *cache_newest(
+    struct cache *cache, const struct resource *r, struct str namespace_, struct str name)
 {
     struct kind *k = cache_kind(cache, r);
     bool pending;
@@ -80,8 +83,8 @@ struct snapshot *snapshot_take(struct cache *cache, const struct resource *r)
     return snapshot_make(k, root, root_version(root) > version ? root_version(root) : version);
 }
 
-int snapshot_at(struct cache *cache, const struct resource *r, int64_t version, struct snapshot **ret,
-    struct error *err)
+int snapshot_at(struct cache *cache, const struct resource *r, int64_t version,
+    struct snapshot **ret, struct error *err)
 {
     struct kind *k = cache_kind(cache, r);
     struct garbage garbage = {0};
@@ -97,7 +100,8 @@ int snapshot_at(struct cache *cache, const struct resource *r, int64_t version, 
     env_unlock(cache->env, &k->lock);
     garbage_free(&garbage);
     if (!root)
-        return error_set(err, ERR_EXPIRED, "The provided continue parameter is too old to display a consistent list "
+        return error_set(err, ERR_EXPIRED,
+            "The provided continue parameter is too old to display a consistent list "
             "result. You can start a new list without the continue parameter.");
     *ret = snapshot_make(k, root, version);
     return 0;
@@ -239,7 +243,8 @@ static void wait_for(struct cache *cache, struct waiter *w, int64_t version)
     env_signal(cache->env, &cache->wake_janitor);
 }
 
-bool cache_reached(struct cache *cache, int64_t version, void (*fn)(void *arg, const struct error *err), void *arg)
+bool cache_reached(
+    struct cache *cache, int64_t version, void (*fn)(void *arg, const struct error *err), void *arg)
 {
     env_lock(cache->env, &cache->lock);
     bool shown = cache_version(cache) >= version;

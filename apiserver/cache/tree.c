@@ -1,9 +1,10 @@
 /*
  * The copy-on-write B+tree. See tree.h for the idea of roots and dead lists.
  *
- * Invariants: every node but the root has at least one entry; an inner node's first[i] is the smallest object below child i (so it
- * is alive in this version), total[i] the number of objects below it; a node with birth == t->edit belongs to the
- * edit and may be changed in place, others never change.
+ * Invariants: every node but the root has at least one entry; an inner node's first[i] is the
+ * smallest object below child i (so it is alive in this version), total[i] the number of objects
+ * below it; a node with birth == t->edit belongs to the edit and may be changed in place, others
+ * never change.
  */
 #include "apiserver/cache/tree.h"
 
@@ -59,8 +60,8 @@ int key_cmp(struct str namespace_a, struct str name_a, struct str namespace_b, s
     if (namespace_a.n == namespace_b.n)
         return str_cmp(name_a, name_b);
     /* "a/x" against "a-b/x": the slash decides */
-    return namespace_a.n < namespace_b.n ? '/' - (unsigned char)namespace_b.p[n] :
-                                           (unsigned char)namespace_a.p[n] - '/';
+    return namespace_a.n < namespace_b.n ? '/' - (unsigned char)namespace_b.p[n]
+                                         : (unsigned char)namespace_a.p[n] - '/';
 }
 
 static int object_cmp(const struct object *o, struct str namespace_, struct str name)
@@ -133,7 +134,8 @@ static struct inner *as_inner(const struct tree_node *n)
 
 static struct tree_node *node_new(const struct tree *t, bool leaf)
 {
-    struct tree_node *n = (struct tree_node *)xmalloc(leaf ? sizeof(struct leaf) : sizeof(struct inner));
+    struct tree_node *n =
+        (struct tree_node *)xmalloc(leaf ? sizeof(struct leaf) : sizeof(struct inner));
 
     *n = (struct tree_node){.birth = t->edit, .leaf = leaf};
     return n;
@@ -144,7 +146,8 @@ static struct tree_node *own(struct tree *t, struct tree_node *n)
 {
     if (n->birth == t->edit)
         return n;
-    struct tree_node *copy = (struct tree_node *)xmalloc(n->leaf ? sizeof(struct leaf) : sizeof(struct inner));
+    struct tree_node *copy =
+        (struct tree_node *)xmalloc(n->leaf ? sizeof(struct leaf) : sizeof(struct inner));
 
     if (n->leaf)
         *as_leaf(copy) = *as_leaf(n);
@@ -172,7 +175,8 @@ static size_t total_of(const struct tree_node *n)
 }
 
 /* Index of the first entry that is not below the key. */
-static unsigned leaf_bound(const struct tree_node *n, struct str namespace_, struct str name, bool *ret_equal)
+static unsigned leaf_bound(
+    const struct tree_node *n, struct str namespace_, struct str name, bool *ret_equal)
 {
     unsigned low = 0, high = n->count;
 
@@ -222,7 +226,8 @@ static void shift(struct tree_node *n, unsigned from, int by)
     unsigned moved = n->count - from;
 
     if (n->leaf) {
-        memmove(&as_leaf(n)->slot[from + by], &as_leaf(n)->slot[from], moved * sizeof(as_leaf(n)->slot[0]));
+        memmove(&as_leaf(n)->slot[from + by], &as_leaf(n)->slot[from],
+            moved * sizeof(as_leaf(n)->slot[0]));
     } else {
         struct inner *x = as_inner(n);
 
@@ -233,10 +238,12 @@ static void shift(struct tree_node *n, unsigned from, int by)
     n->count = (uint16_t)(n->count + by);
 }
 
-static void append_entries(struct tree_node *to, const struct tree_node *from, unsigned start, unsigned count)
+static void append_entries(
+    struct tree_node *to, const struct tree_node *from, unsigned start, unsigned count)
 {
     if (to->leaf) {
-        memcpy(&as_leaf(to)->slot[to->count], &as_leaf(from)->slot[start], count * sizeof(as_leaf(to)->slot[0]));
+        memcpy(&as_leaf(to)->slot[to->count], &as_leaf(from)->slot[start],
+            count * sizeof(as_leaf(to)->slot[0]));
     } else {
         struct inner *x = as_inner(to);
         const struct inner *y = as_inner(from);
@@ -248,7 +255,8 @@ static void append_entries(struct tree_node *to, const struct tree_node *from, u
     to->count = (uint16_t)(to->count + count);
 }
 
-/* Splits a full, owned node where an entry is to go in at `at`; at its very end nothing moves, since names often ascend. */
+/* Splits a full, owned node where an entry is to go in at `at`; at its very end nothing moves,
+ * since names often ascend. */
 static struct tree_node *split(const struct tree *t, struct tree_node *n, unsigned at)
 {
     struct tree_node *right = node_new(t, n->leaf);
@@ -259,7 +267,8 @@ static struct tree_node *split(const struct tree *t, struct tree_node *n, unsign
     return right;
 }
 
-/* Makes room at *at of *n, an owned node; *n is the half to write to, and the new right half is returned, if any. */
+/* Makes room at *at of *n, an owned node; *n is the half to write to, and the new right half is
+ * returned, if any. */
 static struct tree_node *make_room(const struct tree *t, struct tree_node **n, unsigned *at)
 {
     struct tree_node *right = NULL;
@@ -280,7 +289,8 @@ static struct tree_node *make_room(const struct tree *t, struct tree_node **n, u
 
 /* --- edits --- */
 
-static struct tree_node *put_leaf(struct tree *t, struct tree_node *n, struct object *o, struct tree_node **ret_right)
+static struct tree_node *put_leaf(
+    struct tree *t, struct tree_node *n, struct object *o, struct tree_node **ret_right)
 {
     bool equal;
     unsigned at = leaf_bound(n, o->namespace_, o->name, &equal);
@@ -299,7 +309,8 @@ static struct tree_node *put_leaf(struct tree *t, struct tree_node *n, struct ob
     return n;
 }
 
-static struct tree_node *put_node(struct tree *t, struct tree_node *n, struct object *o, struct tree_node **ret_right)
+static struct tree_node *put_node(
+    struct tree *t, struct tree_node *n, struct object *o, struct tree_node **ret_right)
 {
     struct tree_node *right = NULL;
 
@@ -354,7 +365,8 @@ static void join_children(struct tree *t, struct tree_node *n, unsigned i)
 }
 
 /* The key is known to be there. NULL: the node became empty. */
-static struct tree_node *remove_node(struct tree *t, struct tree_node *n, struct str namespace_, struct str name)
+static struct tree_node *remove_node(
+    struct tree *t, struct tree_node *n, struct str namespace_, struct str name)
 {
     unsigned i;
 
@@ -467,7 +479,8 @@ void tree_publish(struct tree *t, int64_t version, struct garbage *ret)
 {
     struct root *before = t->current, *r = (struct root *)xcalloc(1, sizeof(*r));
 
-    *r = (struct root){.top = t->top, .count = t->count, .version = version, .edit = t->edit, .older = before};
+    *r = (struct root){
+        .top = t->top, .count = t->count, .version = version, .edit = t->edit, .older = before};
     before->newer = r;
     before->dead = t->retired;
     t->dead_bytes += t->retired.bytes;
@@ -607,7 +620,8 @@ const struct object *tree_cursor_next(struct tree_cursor *c)
     return NULL;
 }
 
-const struct object *root_seek(const struct root *r, struct str namespace_, struct str name, struct tree_cursor *c)
+const struct object *root_seek(
+    const struct root *r, struct str namespace_, struct str name, struct tree_cursor *c)
 {
     const struct tree_node *n = r->top;
     bool equal;
@@ -617,7 +631,8 @@ const struct object *root_seek(const struct root *r, struct str namespace_, stru
         return NULL;
     for (;;) {
         assert(c->depth < TREE_DEPTH_MAX);
-        unsigned i = n->leaf ? leaf_bound(n, namespace_, name, &equal) : child_for(n, namespace_, name);
+        unsigned i =
+            n->leaf ? leaf_bound(n, namespace_, name, &equal) : child_for(n, namespace_, name);
 
         c->path[c->depth].node = n;
         c->path[c->depth++].index = i;

@@ -1,14 +1,15 @@
 /*
  * History and watchers.
  *
- * A kind's newest changes stand in a ring, numbered without gaps and bounded by bytes. A watcher of a whole kind is a
- * position in it: it takes a few events at a time and tests them on its own task; when its position has left the ring it has
- * fallen behind and is told so. A watcher of one name, one node's pods or one namespace stands in a table under that word
- * instead and is handed references to just the changes that touch it, so others' changes cost it nothing; its
- * queue is bounded too.
+ * A kind's newest changes stand in a ring, numbered without gaps and bounded by bytes. A watcher of
+ * a whole kind is a position in it: it takes a few events at a time and tests them on its own task;
+ * when its position has left the ring it has fallen behind and is told so. A watcher of one name,
+ * one node's pods or one namespace stands in a table under that word instead and is handed
+ * references to just the changes that touch it, so others' changes cost it nothing; its queue is
+ * bounded too.
  *
- * `armed` says that the watcher was told "nothing now" and wants a wake; wake runs with the kind's lock held, so
- * that it can't come after watcher_free.
+ * `armed` says that the watcher was told "nothing now" and wants a wake; wake runs with the kind's
+ * lock held, so that it can't come after watcher_free.
  *
  * Upstream: cacher's watchCacheInterval, cacheWatcher and dispatchEvent.
  */
@@ -19,8 +20,8 @@
 
 #include "common/limits.h"
 
-#define TAKE 16             /* events taken from the ring at once */
-#define QUEUE_EVENTS 10000  /* of a watcher with a queue of its own */
+#define TAKE 16            /* events taken from the ring at once */
+#define QUEUE_EVENTS 10000 /* of a watcher with a queue of its own */
 #define RING_FIRST 64
 #define TABLE_FIRST 16
 
@@ -39,7 +40,7 @@ struct watcher {
 
     struct event **queue; /* with a table: handed over and not taken, from `head` on */
     size_t head, count, capacity, queue_bytes;
-    uint64_t position;    /* without: of the next event in the ring */
+    uint64_t position; /* without: of the next event in the ring */
 
     /* its task's alone */
     struct event *batch[TAKE];
@@ -77,8 +78,9 @@ static const char *const event_heads[] = {
 static struct str *encode(const struct event *e, enum event_type as)
 {
     /* leaving a selector: the last state that matched, at the version of the change */
-    struct object *left = as == EVENT_DELETED && e->type != EVENT_DELETED ?
-        object_at_revision(e->old_object, e->version) : NULL;
+    struct object *left = as == EVENT_DELETED && e->type != EVENT_DELETED
+                              ? object_at_revision(e->old_object, e->version)
+                              : NULL;
     struct strbuf text;
 
     strbuf_init(&text, 0);
@@ -178,7 +180,8 @@ static void unlink_watcher(struct watcher *w)
 static void table_add(struct watcher_table *t, struct watcher *w)
 {
     if (t->count >= t->mask) {
-        struct watcher_table bigger = {.mask = t->mask ? 2 * t->mask + 1 : TABLE_FIRST - 1, .count = t->count};
+        struct watcher_table bigger = {
+            .mask = t->mask ? 2 * t->mask + 1 : TABLE_FIRST - 1, .count = t->count};
         struct watcher *moved;
 
         bigger.buckets = (struct watcher_list *)xcalloc(bigger.mask + 1, sizeof(*bigger.buckets));
@@ -218,7 +221,8 @@ static void choose_table(struct watcher *w)
     w->table = &k->by_node;
     if (w->word.n)
         return;
-    w->word = w->filter.namespace_.n ? w->filter.namespace_ : fixed_field(&w->filter, "metadata.namespace");
+    w->word = w->filter.namespace_.n ? w->filter.namespace_
+                                     : fixed_field(&w->filter, "metadata.namespace");
     w->table = &k->by_namespace;
     if (!w->word.n)
         w->table = NULL;
@@ -266,12 +270,14 @@ static void enqueue(struct watcher *w, const struct event *e)
     w->queue_bytes += object_bytes(e->object);
 }
 
-/* A change that may concern a watcher with a table: the parts of the filter that are cheap are looked at here. */
+/* A change that may concern a watcher with a table: the parts of the filter that are cheap are
+ * looked at here. */
 static void hand_over(struct watcher *w, const struct event *e)
 {
     const struct watch_filter *f = &w->filter;
 
-    if (w->expired || e->version <= w->start || (f->namespace_.n && !str_eq(f->namespace_, e->object->namespace_)))
+    if (w->expired || e->version <= w->start ||
+        (f->namespace_.n && !str_eq(f->namespace_, e->object->namespace_)))
         return;
     if (w->count >= QUEUE_EVENTS || w->queue_bytes > LIMIT_HISTORY_BYTES) {
         expire(w);
@@ -427,8 +433,9 @@ static bool in_gap(const struct cache *cache, int64_t version)
     return version > cache->store->gap_from && version < cache->store->gap_to;
 }
 
-int watcher_new(struct cache *cache, const struct resource *r, int64_t version, const struct watch_filter *filter,
-    void (*wake_fn)(void *arg), void *arg, struct watcher **ret, struct error *err)
+int watcher_new(struct cache *cache, const struct resource *r, int64_t version,
+    const struct watch_filter *filter, void (*wake_fn)(void *arg), void *arg, struct watcher **ret,
+    struct error *err)
 {
     struct kind *k = cache_kind(cache, r);
     struct watcher *w = (struct watcher *)xcalloc(1, sizeof(*w));
@@ -448,7 +455,8 @@ int watcher_new(struct cache *cache, const struct resource *r, int64_t version, 
     env_unlock(cache->env, &k->lock);
     if (late) {
         free(w);
-        return error_set(err, ERR_EXPIRED, "too old resource version: %" PRId64 " (%" PRId64 ")", version, floor);
+        return error_set(err, ERR_EXPIRED, "too old resource version: %" PRId64 " (%" PRId64 ")",
+            version, floor);
     }
     *ret = w;
     return 0;
@@ -498,7 +506,8 @@ static void fill_batch(struct watcher *w)
     w->armed = !w->batch_count;
 }
 
-int watcher_next(struct watcher *w, const struct event **ret, enum event_type *ret_as, struct error *err)
+int watcher_next(
+    struct watcher *w, const struct event **ret, enum event_type *ret_as, struct error *err)
 {
     struct env *env = w->kind->cache->env;
 
@@ -512,7 +521,8 @@ int watcher_next(struct watcher *w, const struct event **ret, enum event_type *r
 
             env_unlock(env, &w->kind->lock);
             if (expired)
-                return error_set(err, ERR_EXPIRED, "too old resource version: %" PRId64, w->version);
+                return error_set(
+                    err, ERR_EXPIRED, "too old resource version: %" PRId64, w->version);
             if (!w->batch_count)
                 return 0;
         }
@@ -533,7 +543,8 @@ int watcher_next(struct watcher *w, const struct event **ret, enum event_type *r
 int64_t watcher_version(const struct watcher *w)
 {
     struct kind *k = w->kind;
-    int64_t version = cache_version(k->cache); /* all changes up to here are in the history already */
+    int64_t version =
+        cache_version(k->cache); /* all changes up to here are in the history already */
 
     if (w->batch_at < w->batch_count)
         return w->version;

@@ -1,12 +1,14 @@
 /*
  * The way in: optimistic writes, one at a time per key, published when they are durable.
  *
- * A key with writes under way has a slot: a queue of operations, of which only the head's write may be at the store; the tail's object
- * is what cache_newest gives, so that the next writer computes on it. A write is sent when all its operations are
- * heads. When it fails, everything that was computed on it fails too (-ERR_CONFLICT: look again).
+ * A key with writes under way has a slot: a queue of operations, of which only the head's write may
+ * be at the store; the tail's object is what cache_newest gives, so that the next writer computes
+ * on it. A write is sent when all its operations are heads. When it fails, everything that was
+ * computed on it fails too (-ERR_CONFLICT: look again).
  *
- * With an exclusive store a commit is published when it completes. With a shared one the watch publishes: a completed write
- * waits in `unseen` until the watch has shown its version, and so does a refused one, until the cache shows why.
+ * With an exclusive store a commit is published when it completes. With a shared one the watch
+ * publishes: a completed write waits in `unseen` until the watch has shown its version, and so does
+ * a refused one, until the cache shows why.
  *
  * Threads: cache->lock guards slots and lists; done functions run without it.
  */
@@ -83,7 +85,8 @@ static bool is_unchanged(const struct write *w)
 
 static struct pending *pending_new(struct cache *cache, struct write *w)
 {
-    size_t bytes = sizeof(struct pending) + w->op_count * (sizeof(struct store_op) + sizeof(struct pending_op));
+    size_t bytes = sizeof(struct pending) +
+                   w->op_count * (sizeof(struct store_op) + sizeof(struct pending_op));
     struct pending *p = (struct pending *)xcalloc(1, bytes);
     size_t at = 0;
 
@@ -92,8 +95,8 @@ static struct pending *pending_new(struct cache *cache, struct write *w)
     p->store_ops = (struct store_op *)(p + 1);
     p->ops = (struct pending_op *)(p->store_ops + w->op_count);
     p->unchanged = is_unchanged(w);
-    p->group = (struct store_group){.ops = p->store_ops, .op_count = w->op_count, .soft = w->soft,
-        .done = cache_on_done};
+    p->group = (struct store_group){
+        .ops = p->store_ops, .op_count = w->op_count, .soft = w->soft, .done = cache_on_done};
     strbuf_init(&p->data, 0);
     for (size_t i = 0; i < w->op_count; i++) {
         struct write_op *op = &w->ops[i];
@@ -170,8 +173,8 @@ static struct object *next_of(const struct pending_op *op)
     return op->owner->unchanged ? w->base : w->next;
 }
 
-struct object *pending_newest(struct cache *cache, struct kind *k, struct str namespace_, struct str name,
-    bool *ret_pending)
+struct object *pending_newest(
+    struct cache *cache, struct kind *k, struct str namespace_, struct str name, bool *ret_pending)
 {
     char buf[CACHE_KEY_BYTES];
     struct slot *s = cache->slots ? find_slot(cache, cache_key(k, namespace_, name, buf)) : NULL;
@@ -192,8 +195,10 @@ static bool bases_hold(struct cache *cache, const struct pending *p)
     for (size_t i = 0; i < p->write->op_count; i++) {
         const struct write_op *op = &p->write->ops[i];
         struct slot *s = find_slot(cache, p->store_ops[i].key);
-        const struct object *newest = s ? next_of(s->tail) :
-            root_find(tree_current(cache_kind(cache, op->resource)->tree), op->namespace_, op->name);
+        const struct object *newest =
+            s ? next_of(s->tail)
+              : root_find(
+                    tree_current(cache_kind(cache, op->resource)->tree), op->namespace_, op->name);
 
         if (!same_version(newest, op->base))
             return false;
@@ -222,7 +227,8 @@ static void enqueue(struct cache *cache, struct pending *p)
 static void refuse(struct pending *p)
 {
     p->result = -ERR_CONFLICT;
-    error_set(&p->err, ERR_CONFLICT, "the object has been modified; please apply your changes to the latest version "
+    error_set(&p->err, ERR_CONFLICT,
+        "the object has been modified; please apply your changes to the latest version "
         "and try again");
 }
 
@@ -298,7 +304,8 @@ static void send_to_store(struct pending *p)
     p->cache->store->ops->commit(p->cache->store, &p->group);
 }
 
-/* Writes that change nothing are done as soon as their turn comes, which may bring others their turn. Lock held. */
+/* Writes that change nothing are done as soon as their turn comes, which may bring others their
+ * turn. Lock held. */
 static void settle_unchanged(struct cache *cache, struct outcome *out)
 {
     struct pending *ready = out->ready, *next;
@@ -369,8 +376,9 @@ static int64_t apply_write(struct cache *cache, struct pending *p)
 
     for (size_t i = 0; i < p->group.op_count; i++) {
         struct write_op *op = &p->write->ops[i];
-        const struct object *shown = cache_apply(cache, cache_kind(cache, op->resource), op->namespace_, op->name,
-            op->next ? object_ref(op->next) : NULL, p->store_ops[i].version);
+        const struct object *shown =
+            cache_apply(cache, cache_kind(cache, op->resource), op->namespace_, op->name,
+                op->next ? object_ref(op->next) : NULL, p->store_ops[i].version);
 
         op->result = object_ref(shown);
         version = p->store_ops[i].version;
@@ -432,7 +440,8 @@ static void make_results(struct pending *p)
             continue;
         if (op->next && !object_revision(op->next))
             __atomic_store_n(&op->next->revision, p->store_ops[i].version, __ATOMIC_RELAXED);
-        op->result = op->next ? object_ref(op->next) : object_at_revision(op->base, p->store_ops[i].version);
+        op->result =
+            op->next ? object_ref(op->next) : object_at_revision(op->base, p->store_ops[i].version);
     }
 }
 
@@ -494,9 +503,11 @@ static void apply_event(struct cache *cache, const struct store_event *event)
     if (!event->removed && !next && event->own)
         error_set(&err, ERR_INTERNAL, "nobody has the value");
     if (!event->removed && !next &&
-        (event->own || object_from_value(k->resource, event->value, event->version, &next, &err) < 0)) {
+        (event->own ||
+            object_from_value(k->resource, event->value, event->version, &next, &err) < 0)) {
         error_wrap(&err, "%.*s", STR_FMT(event->key));
-        log_error("a change in the store cannot be read, the server is not ready", "err", "%s", err.text, NULL);
+        log_error("a change in the store cannot be read, the server is not ready", "err", "%s",
+            err.text, NULL);
         env_lock(cache->env, &cache->lock);
         cache->lost = true;
         cache->health = err;

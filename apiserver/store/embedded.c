@@ -1,16 +1,18 @@
 /*
  * The embedded engine: one writer task with group commit, checkpoints beside it.
  *
- * All groups that arrived while the last commit was in flight are the next SQLite transaction; its COMMIT syncs the WAL once,
- * then their done functions run. A transaction that fails is rolled back and every group of it told so; its versions are
- * not used again, and the next commit tries anew, so a full disk needs no restart.
+ * All groups that arrived while the last commit was in flight are the next SQLite transaction; its
+ * COMMIT syncs the WAL once, then their done functions run. A transaction that fails is rolled back
+ * and every group of it told so; its versions are not used again, and the next commit tries anew,
+ * so a full disk needs no restart.
  *
- * Soft groups (renewals of Leases) alone in a batch are acknowledged from memory: they go to `dirty`, where the next renewal of
- * the key replaces them, and reach the disk with a commit that happens anyway after 20 s, alone after 60 s, or at the
- * end. Their versions come from a block that was reserved durably before, so that no version is ever given twice.
+ * Soft groups (renewals of Leases) alone in a batch are acknowledged from memory: they go to
+ * `dirty`, where the next renewal of the key replaces them, and reach the disk with a commit that
+ * happens anyway after 20 s, alone after 60 s, or at the end. Their versions come from a block that
+ * was reserved durably before, so that no version is ever given twice.
  *
- * Checkpoints run on a second connection: PASSIVE each 1,000 pages of WAL, RESTART from 16,384 pages (64 MB) on, which is
- * the only time that a commit waits for one.
+ * Checkpoints run on a second connection: PASSIVE each 1,000 pages of WAL, RESTART from 16,384
+ * pages (64 MB) on, which is the only time that a commit waits for one.
  *
  * Upstream counterpart: etcd's mvcc store with its backend's batch transactions.
  */
@@ -47,7 +49,7 @@ struct batch {
     struct undo *undo;
     size_t undo_count, undo_capacity;
     size_t superseded_left; /* entries of the ring before it */
-    int64_t reserve; /* new value of reserved, 0: none */
+    int64_t reserve;        /* new value of reserved, 0: none */
     bool dirty_flushed;
 };
 
@@ -71,8 +73,8 @@ static void drop_dirty(struct embedded *e, struct dirty *d)
 }
 
 /* 1: the compare holds, *ret_entry is the key's entry (NULL: absent); 0: it does not. */
-static int compare(struct embedded *e, const struct store_op *op, uint64_t hash, struct key_entry **ret_entry,
-    struct error *err)
+static int compare(struct embedded *e, const struct store_op *op, uint64_t hash,
+    struct key_entry **ret_entry, struct error *err)
 {
     struct key_entry *entry;
     size_t cursor = 0;
@@ -118,7 +120,8 @@ static void note_undo(struct batch *b, struct undo u)
 }
 
 /* The index after one op; returns when the key was created. */
-static int64_t update_index(struct embedded *e, struct batch *b, const struct store_op *op, int64_t version)
+static int64_t update_index(
+    struct embedded *e, struct batch *b, const struct store_op *op, int64_t version)
 {
     uint64_t hash = key_index_hash(op->key);
     struct key_entry *entry = op->expected ? key_index_find(e->index, hash, op->expected) : NULL;
@@ -226,7 +229,8 @@ static int flush_dirty(struct embedded *e, struct batch *b, struct error *err)
 {
     struct dirty *d, *next;
 
-    HASH_ITER(hh, e->dirty, d, next) {
+    HASH_ITER(hh, e->dirty, d, next)
+    {
         if (embedded_insert(e, str_of(d->key), d->version, d->created, d->replaced, false,
                 str_range(d->value, d->value_bytes), err) < 0)
             return -err->code;
@@ -247,7 +251,8 @@ static int insert_op(struct embedded *e, struct batch *b, struct store_op *op, s
     op->version = next_version(e);
     int64_t created = update_index(e, b, op, op->version);
 
-    if (embedded_insert(e, op->key, op->version, created, prev, op->remove, op->remove ? STR("") : op->value, err) < 0)
+    if (embedded_insert(e, op->key, op->version, created, prev, op->remove,
+            op->remove ? STR("") : op->value, err) < 0)
         return -err->code;
     if (prev)
         embedded_supersede(e, prev, op->version);
@@ -256,13 +261,15 @@ static int insert_op(struct embedded *e, struct batch *b, struct store_op *op, s
     return 0;
 }
 
-static int write_rows(struct embedded *e, struct batch *b, int *results, struct error *refused, struct error *err)
+static int write_rows(
+    struct embedded *e, struct batch *b, int *results, struct error *refused, struct error *err)
 {
     size_t i = 0;
 
     if (embedded_exec(e, "BEGIN IMMEDIATE", err) < 0)
         return -err->code;
-    if (e->dirty && env_now_ns(e->env) - e->dirty_since_ns >= DIRTY_JOIN_NS && flush_dirty(e, b, err) < 0)
+    if (e->dirty && env_now_ns(e->env) - e->dirty_since_ns >= DIRTY_JOIN_NS &&
+        flush_dirty(e, b, err) < 0)
         return -err->code;
     for (struct store_group *g = b->groups; g; g = g->next, i++) {
         results[i] = check_group(e, g, refused);
@@ -290,7 +297,7 @@ static void forget_dirty(struct embedded *e, const struct batch *b)
 
     if (b->dirty_flushed) {
         HASH_ITER(hh, e->dirty, d, next)
-            drop_dirty(e, d);
+        drop_dirty(e, d);
         return;
     }
     for (struct store_group *g = e->dirty ? b->groups : NULL; g; g = g->next)
@@ -311,7 +318,8 @@ static void set_failure(struct embedded *e, const struct error *err)
         e->failure.code = ERR_NONE;
     env_unlock(e->env, &e->lock);
     if (news && err)
-        log_error("commit failed, writes are refused until one works", "err", "%s", err->text, NULL);
+        log_error(
+            "commit failed, writes are refused until one works", "err", "%s", err->text, NULL);
     else if (news)
         log_info("commits work again", NULL);
 }
@@ -326,7 +334,8 @@ static void finish_batch(struct embedded *e, struct batch *b)
 
 static void run_hard(struct embedded *e, struct store_group *groups, size_t count)
 {
-    struct batch b = {.groups = groups, .superseded_left = e->superseded_count - e->superseded_head};
+    struct batch b = {
+        .groups = groups, .superseded_left = e->superseded_count - e->superseded_head};
     autofree int *results = (int *)xcalloc(count + 1, sizeof(int));
     struct error refused = {0}, err = {0};
 
@@ -366,7 +375,7 @@ static size_t prunable(const struct embedded *e, int64_t up_to, size_t most)
     size_t n = 0;
 
     while (n < most && e->superseded_head + n < e->superseded_count &&
-        e->superseded[e->superseded_head + n].by <= up_to)
+           e->superseded[e->superseded_head + n].by <= up_to)
         n++;
     return n;
 }
@@ -446,7 +455,8 @@ static int64_t writer_deadline(const struct embedded *e, bool pruning)
     return e->dirty ? e->dirty_since_ns + DIRTY_ALONE_NS : ENV_FOREVER;
 }
 
-/* Flushes what soft writes left and gives back the unused reservation, so that a clean start continues the numbers. */
+/* Flushes what soft writes left and gives back the unused reservation, so that a clean start
+ * continues the numbers. */
 static void write_last(struct embedded *e)
 {
     struct batch b = {.superseded_left = e->superseded_count - e->superseded_head};
@@ -455,9 +465,11 @@ static void write_last(struct embedded *e)
     if (!e->loaded || (!e->dirty && e->reserved <= e->version))
         return;
     if (embedded_exec(e, "BEGIN IMMEDIATE", &err) < 0 || flush_dirty(e, &b, &err) < 0 ||
-        embedded_set_meta(e, "reserved", e->version, &err) < 0 || embedded_exec(e, "COMMIT", &err) < 0) {
+        embedded_set_meta(e, "reserved", e->version, &err) < 0 ||
+        embedded_exec(e, "COMMIT", &err) < 0) {
         sqlite3_exec(e->db, "ROLLBACK", NULL, NULL, NULL);
-        log_warning("last renewals of Leases were not written, holders renew them", "err", "%s", err.text, NULL);
+        log_warning("last renewals of Leases were not written, holders renew them", "err", "%s",
+            err.text, NULL);
         return;
     }
     finish_batch(e, &b);
@@ -476,7 +488,7 @@ static void writer_run(void *arg)
         int64_t deadline = writer_deadline(e, pruning);
 
         while (!e->queue && !e->stopping && e->compact_to == compact_to &&
-            env_wait_until(e->env, &e->wake, &e->lock, deadline))
+               env_wait_until(e->env, &e->wake, &e->lock, deadline))
             ;
         struct store_group *batch = take_batch(e, &count);
         bool stop = e->stopping && !batch, failed = e->failure.code != ERR_NONE;
@@ -519,7 +531,8 @@ static void checkpoint(struct embedded *e, sqlite3 *db, int pages)
         rc = sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
     if (rc != SQLITE_OK && rc != SQLITE_BUSY) {
         embedded_error(e, db, "checkpoint of", &err);
-        log_warning("checkpoint failed, trying again as the log grows", "err", "%s", err.text, NULL);
+        log_warning(
+            "checkpoint failed, trying again as the log grows", "err", "%s", err.text, NULL);
     }
 }
 
@@ -544,7 +557,8 @@ static void checkpointer_run(void *arg)
         if (stop)
             break;
         if (!db && embedded_connect(e, &db, &err) < 0) {
-            log_warning("cannot checkpoint, trying again as the log grows", "err", "%s", err.text, NULL);
+            log_warning(
+                "cannot checkpoint, trying again as the log grows", "err", "%s", err.text, NULL);
             db = NULL;
         }
         if (db)
@@ -577,8 +591,8 @@ static int embedded_watch(struct store *store, int64_t version,
     return error_set(err, ERR_NOT_IMPLEMENTED, "the only writer needs no watch");
 }
 
-static void embedded_head(struct store *store, void (*fn)(void *arg, int64_t version, const struct error *err),
-    void *arg)
+static void embedded_head(
+    struct store *store, void (*fn)(void *arg, int64_t version, const struct error *err), void *arg)
 {
     struct embedded *e = container_of(store, struct embedded, base);
 
@@ -627,7 +641,7 @@ static void embedded_free(struct store *store)
         env_join(e->env, e->checkpointer);
     embedded_close(e);
     HASH_ITER(hh, e->dirty, d, next)
-        drop_dirty(e, d);
+    drop_dirty(e, d);
     key_index_free(e->index);
     free(e->superseded);
     free(e->path);
@@ -649,8 +663,8 @@ static const struct store_ops embedded_ops = {
     .history = embedded_history,
 };
 
-int store_embedded_new(struct env *env, const struct store_embedded_config *config, struct store **ret,
-    struct error *err)
+int store_embedded_new(struct env *env, const struct store_embedded_config *config,
+    struct store **ret, struct error *err)
 {
     struct embedded *e = (struct embedded *)xcalloc(1, sizeof(*e));
 

@@ -1,8 +1,9 @@
 /*
  * The embedded engine's database: opening and checking it, its statements, loading.
  *
- * A file that is not ours, or of a newer format, is refused and left as it is. One process at a time: skiff.lock is
- * held by flock for the life of the store (not with a VFS given by a simulator, which has no files).
+ * A file that is not ours, or of a newer format, is refused and left as it is. One process at a
+ * time: skiff.lock is held by flock for the life of the store (not with a VFS given by a simulator,
+ * which has no files).
  */
 #include "apiserver/store/embedded.h"
 
@@ -41,13 +42,14 @@ int embedded_error(struct embedded *e, sqlite3 *db, const char *what, struct err
         return error_set(err, ERR_UNAVAILABLE,
             "no space left to write %s; free some space, writes go on by themselves then", e->path);
     if (code == SQLITE_READONLY || code == SQLITE_PERM || code == SQLITE_CANTOPEN)
-        return error_set(err, ERR_UNAVAILABLE, "%s %s: %s; check the folder's owner and mode", what, e->path,
-            sqlite3_errmsg(db));
+        return error_set(err, ERR_UNAVAILABLE, "%s %s: %s; check the folder's owner and mode", what,
+            e->path, sqlite3_errmsg(db));
     if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
         return error_set(err, ERR_UNAVAILABLE, "%s %s: %s; restore it from a backup", what, e->path,
             sqlite3_errmsg(db));
     return error_set(err, ERR_UNAVAILABLE, "%s %s: %s%s%s", what, e->path,
-        db ? sqlite3_errmsg(db) : "out of memory", system ? ": " : "", system ? strerror(system) : "");
+        db ? sqlite3_errmsg(db) : "out of memory", system ? ": " : "",
+        system ? strerror(system) : "");
 }
 
 int embedded_exec(struct embedded *e, const char *sql, struct error *err)
@@ -77,8 +79,9 @@ int embedded_connect(struct embedded *e, sqlite3 **ret, struct error *err)
     }
     sqlite3_extended_result_codes(db, 0);
     sqlite3_busy_handler(db, wait_for_lock, e);
-    sqlite3_exec(db, "PRAGMA synchronous = FULL; PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY", NULL, NULL,
-        NULL);
+    sqlite3_exec(db,
+        "PRAGMA synchronous = FULL; PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY", NULL,
+        NULL, NULL);
     *ret = db;
     return 0;
 }
@@ -106,20 +109,27 @@ static int check_format(struct embedded *e, struct error *err)
 {
     int64_t id, format, tables;
 
-    if (query_int(e, "PRAGMA application_id", &id, err) < 0 || query_int(e, "PRAGMA user_version", &format, err) < 0 ||
+    if (query_int(e, "PRAGMA application_id", &id, err) < 0 ||
+        query_int(e, "PRAGMA user_version", &format, err) < 0 ||
         query_int(e, "SELECT count(*) FROM sqlite_master", &tables, err) < 0)
         return -err->code;
     if (id == 0 && format == 0 && tables == 0) {
-        if (embedded_exec(e, "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL", err) < 0)
+        if (embedded_exec(e, "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL", err) <
+            0)
             return -err->code;
         return embedded_exec(e, create_sql, err);
     }
     if (id != APPLICATION_ID)
-        return error_set(err, ERR_USAGE, "%s is another program's database (application id 0x%08" PRIx64
-            "); it was left as it is, choose another --data-dir", e->path, (uint64_t)id);
+        return error_set(err, ERR_USAGE,
+            "%s is another program's database (application id 0x%08" PRIx64
+            "); it was left as it is, choose another --data-dir",
+            e->path, (uint64_t)id);
     if (format != FORMAT)
-        return error_set(err, ERR_USAGE, "%s has format %" PRId64 " and this version of Skiff knows %d only; it was "
-            "left as it is, %s", e->path, format, FORMAT, format > FORMAT ? "use the newer version" : "restore a backup");
+        return error_set(err, ERR_USAGE,
+            "%s has format %" PRId64 " and this version of Skiff knows %d only; it was "
+            "left as it is, %s",
+            e->path, format, FORMAT,
+            format > FORMAT ? "use the newer version" : "restore a backup");
     return embedded_exec(e, "PRAGMA journal_mode = WAL", err);
 }
 
@@ -132,8 +142,8 @@ static int lock_folder(struct embedded *e, const char *dir, struct error *err)
         return error_sys(err, errno, "cannot open %s", path);
     if (flock(e->lock_fd, LOCK_EX | LOCK_NB) < 0) {
         if (errno == EWOULDBLOCK)
-            return error_set(err, ERR_USAGE, "%s is in use by another process; stop it or choose another --data-dir",
-                dir);
+            return error_set(err, ERR_USAGE,
+                "%s is in use by another process; stop it or choose another --data-dir", dir);
         return error_sys(err, errno, "cannot lock %s", path);
     }
     return 0;
@@ -196,8 +206,8 @@ static int step(struct embedded *e, sqlite3_stmt *statement, const char *what, s
     return result;
 }
 
-int embedded_insert(struct embedded *e, struct str key, int64_t version, int64_t created, int64_t prev,
-    bool removed, struct str value, struct error *err)
+int embedded_insert(struct embedded *e, struct str key, int64_t version, int64_t created,
+    int64_t prev, bool removed, struct str value, struct error *err)
 {
     sqlite3_bind_int64(e->insert, 1, version);
     sqlite3_bind_blob(e->insert, 2, key.p, (int)key.n, SQLITE_STATIC);
@@ -215,7 +225,8 @@ int embedded_set_meta(struct embedded *e, const char *name, int64_t value, struc
     return step(e, e->set_meta, "cannot write", err);
 }
 
-int embedded_key_is(struct embedded *e, int64_t version, struct str key, bool *ret, struct error *err)
+int embedded_key_is(
+    struct embedded *e, int64_t version, struct str key, bool *ret, struct error *err)
 {
     int result = 0;
 
@@ -241,13 +252,14 @@ void embedded_supersede(struct embedded *e, int64_t version, int64_t by)
         size_t left = e->superseded_count - e->superseded_head;
 
         if (e->superseded_head > left) { /* mostly consumed: move instead of growing */
-            memmove(e->superseded, e->superseded + e->superseded_head, left * sizeof(*e->superseded));
+            memmove(
+                e->superseded, e->superseded + e->superseded_head, left * sizeof(*e->superseded));
             e->superseded_count = left;
             e->superseded_head = 0;
         } else {
             e->superseded_capacity = 2 * e->superseded_capacity + 256;
-            e->superseded = (struct superseded *)xrealloc(e->superseded,
-                e->superseded_capacity * sizeof(*e->superseded));
+            e->superseded = (struct superseded *)xrealloc(
+                e->superseded, e->superseded_capacity * sizeof(*e->superseded));
         }
     }
     e->superseded[e->superseded_count++] = (struct superseded){version, by};
@@ -268,9 +280,10 @@ static uint64_t version_hash(int64_t version)
 }
 
 /* Newest row first, so that a row's successor has been seen when it comes. */
-static int load_row(struct embedded *e, sqlite3_stmt *s, struct key_index *replaced, struct str prefix,
-    int (*row)(void *arg, struct str key, struct str value, int64_t version, struct error *err), void *arg,
-    struct error *err)
+static int load_row(struct embedded *e, sqlite3_stmt *s, struct key_index *replaced,
+    struct str prefix,
+    int (*row)(void *arg, struct str key, struct str value, int64_t version, struct error *err),
+    void *arg, struct error *err)
 {
     int64_t version = sqlite3_column_int64(s, 0), prev = sqlite3_column_int64(s, 3);
     bool removed = sqlite3_column_int(s, 4);
@@ -303,8 +316,8 @@ static void reverse(struct superseded *list, size_t count)
 }
 
 int embedded_load(struct store *store, struct str prefix,
-    int (*row)(void *arg, struct str key, struct str value, int64_t version, struct error *err), void *arg,
-    int64_t *ret_version, struct error *err)
+    int (*row)(void *arg, struct str key, struct str value, int64_t version, struct error *err),
+    void *arg, int64_t *ret_version, struct error *err)
 {
     struct embedded *e = container_of(store, struct embedded, base);
     struct key_index *replaced = key_index_new();
@@ -312,7 +325,9 @@ int embedded_load(struct store *store, struct str prefix,
     int result = 0, rc;
 
     assert(!e->loaded);
-    if (prepare(e, "SELECT version, key, created, prev, removed, value FROM kv ORDER BY version DESC", &s, err) < 0) {
+    if (prepare(e,
+            "SELECT version, key, created, prev, removed, value FROM kv ORDER BY version DESC", &s,
+            err) < 0) {
         key_index_free(replaced);
         return -err->code;
     }
@@ -331,14 +346,15 @@ int embedded_load(struct store *store, struct str prefix,
 }
 
 int embedded_history(struct store *store,
-    int (*row)(void *arg, const struct store_change *change, struct error *err), void *arg, int64_t *ret_floor,
-    struct error *err)
+    int (*row)(void *arg, const struct store_change *change, struct error *err), void *arg,
+    int64_t *ret_floor, struct error *err)
 {
     struct embedded *e = container_of(store, struct embedded, base);
     sqlite3_stmt *s;
     int result = 0, rc;
 
-    if (prepare(e, "SELECT version, key, prev, removed, value FROM kv ORDER BY version DESC", &s, err) < 0)
+    if (prepare(e, "SELECT version, key, prev, removed, value FROM kv ORDER BY version DESC", &s,
+            err) < 0)
         return -err->code;
     while ((rc = sqlite3_step(s)) == SQLITE_ROW && result == 0) {
         struct store_change change = {

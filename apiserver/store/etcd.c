@@ -1,9 +1,10 @@
 /*
  * The etcd engine: opening, loading, the linearizable head, compaction. See etcd.h for the parts.
  *
- * Loading reads pages of the prefix at the first page's revision. head() calls that arrive while one is at etcd share the next one.
- * Compaction is done by whichever API server wins the change of PREFIX/~compact, at most once in five minutes, as
- * upstream's do with compact_rev_key; it keeps what the caller wants kept (ten minutes and more).
+ * Loading reads pages of the prefix at the first page's revision. head() calls that arrive while
+ * one is at etcd share the next one. Compaction is done by whichever API server wins the change of
+ * PREFIX/~compact, at most once in five minutes, as upstream's do with compact_rev_key; it keeps
+ * what the caller wants kept (ten minutes and more).
  *
  * Upstream: apiserver/pkg/storage/etcd3.
  */
@@ -70,8 +71,8 @@ static void page_request(struct loader *l, struct strbuf *body)
 }
 
 /* Asks until it works or etcd has been gone for a while: a start may come before etcd's. */
-static int ask(struct etcd *e, const char *path, struct str body, int64_t timeout_ns, int64_t tries_ns, cJSON **ret,
-    struct error *err)
+static int ask(struct etcd *e, const char *path, struct str body, int64_t timeout_ns,
+    int64_t tries_ns, cJSON **ret, struct error *err)
 {
     int64_t give_up = env_now_ns(e->env) + tries_ns;
 
@@ -98,7 +99,8 @@ static int load_page(struct loader *l, struct strbuf *body, struct error *err)
     const char *last = NULL;
 
     page_request(l, body);
-    if (ask(l->e, "/v3/kv/range", strbuf_str(body), LOAD_TIMEOUT_NS, LOAD_TRIES_NS, &answer, err) < 0)
+    if (ask(l->e, "/v3/kv/range", strbuf_str(body), LOAD_TIMEOUT_NS, LOAD_TRIES_NS, &answer, err) <
+        0)
         return -err->code;
     if (!l->revision)
         l->revision = etcd_revision(answer);
@@ -118,8 +120,8 @@ static int load_page(struct loader *l, struct strbuf *body, struct error *err)
 }
 
 static int etcd_load(struct store *store, struct str prefix,
-    int (*row)(void *arg, struct str key, struct str value, int64_t version, struct error *err), void *arg,
-    int64_t *ret_version, struct error *err)
+    int (*row)(void *arg, struct str key, struct str value, int64_t version, struct error *err),
+    void *arg, int64_t *ret_version, struct error *err)
 {
     struct etcd *e = container_of(store, struct etcd, base);
     struct loader l = {.e = e, .row = row, .arg = arg, .prefix = prefix, .zstd = ZSTD_createDCtx()};
@@ -145,7 +147,8 @@ static int etcd_load(struct store *store, struct str prefix,
 
 /* --- head --- */
 
-static void etcd_head(struct store *store, void (*fn)(void *arg, int64_t version, const struct error *err), void *arg)
+static void etcd_head(
+    struct store *store, void (*fn)(void *arg, int64_t version, const struct error *err), void *arg)
 {
     struct etcd *e = container_of(store, struct etcd, base);
     struct head_call *call = (struct head_call *)xcalloc(1, sizeof(*call));
@@ -236,7 +239,8 @@ static int win_round(struct etcd *e, int64_t revision, int64_t *key_version, str
     strbuf_init(&body, 0);
     strbuf_addc(&body, "{\"compare\":[{\"target\":\"VERSION\",\"result\":\"EQUAL\",\"key\":");
     etcd_put_key(e, STR("~compact"), &body);
-    strbuf_addf(&body, ",\"version\":\"%" PRId64 "\"}],\"success\":[{\"request_put\":{\"key\":", *key_version);
+    strbuf_addf(&body,
+        ",\"version\":\"%" PRId64 "\"}],\"success\":[{\"request_put\":{\"key\":", *key_version);
     etcd_put_key(e, STR("~compact"), &body);
     autofree char *text = str_format("%" PRId64, revision);
 
@@ -252,7 +256,8 @@ static int win_round(struct etcd *e, int64_t revision, int64_t *key_version, str
         return 1;
     }
     const cJSON *responses = json_get(answer, "responses");
-    const cJSON *kvs = json_get(json_get(responses ? responses->child : NULL, "response_range"), "kvs");
+    const cJSON *kvs =
+        json_get(json_get(responses ? responses->child : NULL, "response_range"), "kvs");
 
     *key_version = etcd_int(kvs ? kvs->child : NULL, "version");
     return 0;
@@ -266,10 +271,13 @@ static int compact_to(struct etcd *e, int64_t revision, int64_t *key_version, st
     if (won <= 0)
         return won;
     autofree char *body = str_format("{\"revision\":\"%" PRId64 "\"}", revision);
-    enum etcd_result result = etcd_post(e, "/v3/kv/compaction", str_of(body), HEAD_TIMEOUT_NS, &answer, err);
+    enum etcd_result result =
+        etcd_post(e, "/v3/kv/compaction", str_of(body), HEAD_TIMEOUT_NS, &answer, err);
 
     cJSON_Delete(answer);
-    return result == ETCD_OK || err->code == ERR_EXPIRED ? 0 : -err->code; /* already compacted is fine */
+    return result == ETCD_OK || err->code == ERR_EXPIRED
+               ? 0
+               : -err->code; /* already compacted is fine */
 }
 
 static void compactor_run(void *arg)
@@ -289,7 +297,8 @@ static void compactor_run(void *arg)
         e->compact_due = false;
         env_unlock(e->env, &e->lock);
         if (compact_to(e, revision, &key_version, &err) < 0)
-            log_warning("compaction of etcd failed, trying again in 5 minutes", "err", "%s", err.text, NULL);
+            log_warning("compaction of etcd failed, trying again in 5 minutes", "err", "%s",
+                err.text, NULL);
         env_lock(e->env, &e->lock);
     }
     env_unlock(e->env, &e->lock);
@@ -355,18 +364,24 @@ static const struct store_ops etcd_ops = {
     .free = etcd_free,
 };
 
-static int add_endpoint(struct etcd *e, struct str url, const struct store_etcd_config *config, struct error *err)
+static int add_endpoint(
+    struct etcd *e, struct str url, const struct store_etcd_config *config, struct error *err)
 {
-    struct http_client_config http = {.ca_file = config->ca_file, .cert_file = config->cert_file,
-        .key_file = config->key_file, .user_agent = "skiff-apiserver", .connections_max = 6};
+    struct http_client_config http = {.ca_file = config->ca_file,
+        .cert_file = config->cert_file,
+        .key_file = config->key_file,
+        .user_agent = "skiff-apiserver",
+        .connections_max = 6};
     unsigned i = e->client_count;
 
     while (str_ends(url, STR("/")))
         url.n--;
     if (!str_starts(url, STR("http://")) && !str_starts(url, STR("https://")))
-        return error_set(err, ERR_USAGE, "--etcd-servers: \"%.*s\" is not an http:// or https:// URL", STR_FMT(url));
+        return error_set(err, ERR_USAGE,
+            "--etcd-servers: \"%.*s\" is not an http:// or https:// URL", STR_FMT(url));
     if (i == ETCD_ENDPOINTS_MAX)
-        return error_set(err, ERR_USAGE, "--etcd-servers: more than %d endpoints", ETCD_ENDPOINTS_MAX);
+        return error_set(
+            err, ERR_USAGE, "--etcd-servers: more than %d endpoints", ETCD_ENDPOINTS_MAX);
     e->urls[i] = str_dup(url);
     e->client_count++;
     http.base_url = e->urls[i];
@@ -383,13 +398,15 @@ static int add_endpoints(struct etcd *e, const struct store_etcd_config *config,
             return -err->code;
     }
     if (!e->client_count)
-        return error_set(err, ERR_USAGE, "--etcd-servers is empty; give URLs like http://127.0.0.1:2379");
+        return error_set(
+            err, ERR_USAGE, "--etcd-servers is empty; give URLs like http://127.0.0.1:2379");
     if (config->username && !config->password_file)
         return error_set(err, ERR_USAGE, "--etcd-username needs --etcd-password-file");
     return 0;
 }
 
-int store_etcd_new(struct env *env, const struct store_etcd_config *config, struct store **ret, struct error *err)
+int store_etcd_new(
+    struct env *env, const struct store_etcd_config *config, struct store **ret, struct error *err)
 {
     struct etcd *e = (struct etcd *)xcalloc(1, sizeof(*e));
     struct str prefix = str_of(config->prefix ? config->prefix : "/skiff");

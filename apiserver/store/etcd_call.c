@@ -1,9 +1,10 @@
 /*
  * One exchange with etcd's JSON gateway, and what its errors mean.
  *
- * An error is *refused* when etcd certainly did nothing (it says so, or the connection was never made) and *lost* when it may have
- * happened. After a lost exchange the next endpoint is used. A token that has expired (etcd's last 5 minutes, and none
- * survives its restart) is asked for again once.
+ * An error is *refused* when etcd certainly did nothing (it says so, or the connection was never
+ * made) and *lost* when it may have happened. After a lost exchange the next endpoint is used. A
+ * token that has expired (etcd's last 5 minutes, and none survives its restart) is asked for again
+ * once.
  */
 #include "apiserver/store/etcd.h"
 
@@ -24,7 +25,8 @@ static const struct {
     const char *told; /* instead of etcd's words */
 } meanings[] = {
     {"database space exceeded", ETCD_REFUSED, ERR_UNAVAILABLE,
-        "etcd has no space left (alarm NOSPACE): compact and defragment it, or raise --quota-backend-bytes, then run "
+        "etcd has no space left (alarm NOSPACE): compact and defragment it, or raise "
+        "--quota-backend-bytes, then run "
         "\"etcdctl alarm disarm\""},
     {"request is too large", ETCD_REFUSED, ERR_TOO_LARGE, "etcdserver: request is too large"},
     {"too many requests", ETCD_REFUSED, ERR_UNAVAILABLE, NULL},
@@ -33,7 +35,8 @@ static const struct {
     {"permission denied", ETCD_REFUSED, ERR_UNAVAILABLE,
         "etcd: permission denied; the user needs read and write access to the whole prefix"},
     {"CommonName of client sending a request against gateway", ETCD_REFUSED, ERR_UNAVAILABLE,
-        "etcd refuses a client certificate with a common name while its authentication is on; give one without"},
+        "etcd refuses a client certificate with a common name while its authentication is on; give "
+        "one without"},
     {"authentication failed, invalid user ID or password", ETCD_REFUSED, ERR_UNAVAILABLE,
         "etcd: wrong user name or password"},
     {"user name is empty", ETCD_REFUSED, ERR_UNAUTHORIZED, NULL},
@@ -62,8 +65,8 @@ enum etcd_result etcd_explain(int http_status, const cJSON *answer, struct error
         text = "an answer that is not etcd's";
     for (size_t i = 0; i < ARRAY_COUNT(meanings); i++)
         if (strstr(text, meanings[i].text)) {
-            error_set(err, meanings[i].code, "%s%s", meanings[i].told ? "" : "etcd: ",
-                meanings[i].told ? meanings[i].told : text);
+            error_set(err, meanings[i].code, "%s%s",
+                meanings[i].told ? "" : "etcd: ", meanings[i].told ? meanings[i].told : text);
             return meanings[i].result;
         }
     error_set(err, ERR_UNAVAILABLE, "etcd: %s (HTTP %d)", text, http_status);
@@ -108,13 +111,17 @@ bool etcd_is_down(struct etcd *e, int64_t for_ns)
     return down;
 }
 
-static enum etcd_result exchange(struct etcd *e, const char *path, struct str body, const char *token,
-    int64_t timeout_ns, cJSON **ret, struct error *err)
+static enum etcd_result exchange(struct etcd *e, const char *path, struct str body,
+    const char *token, int64_t timeout_ns, cJSON **ret, struct error *err)
 {
     unsigned at = __atomic_load_n(&e->current, __ATOMIC_RELAXED);
     struct http_header header = {"Authorization", token};
-    struct http_request request = {.method = "POST", .path = path, .body = body, .headers = &header,
-        .header_count = token && token[0] ? 1 : 0, .timeout_ns = timeout_ns};
+    struct http_request request = {.method = "POST",
+        .path = path,
+        .body = body,
+        .headers = &header,
+        .header_count = token && token[0] ? 1 : 0,
+        .timeout_ns = timeout_ns};
     struct http_response response;
     enum etcd_result result = ETCD_OK;
     cJSON *answer = NULL;
@@ -131,7 +138,8 @@ static enum etcd_result exchange(struct etcd *e, const char *path, struct str bo
         err->code = ERR_UNAVAILABLE;
         etcd_next_endpoint(e, at);
         note_down(e, err);
-    } else if (json_parse(strbuf_str(&response.body), &answer, &bad) < 0 || response.status != 200) {
+    } else if (json_parse(strbuf_str(&response.body), &answer, &bad) < 0 ||
+               response.status != 200) {
         result = etcd_explain(response.status, answer, err);
         cJSON_Delete(answer);
         if (result == ETCD_LOST) {
@@ -163,7 +171,8 @@ static int authenticate(struct etcd *e, struct error *err)
     json_set_string(request, "password", text);
     json_print(request, &body);
     explicit_bzero(text, strlen(text));
-    if (exchange(e, "/v3/auth/authenticate", strbuf_str(&body), NULL, AUTH_TIMEOUT_NS, &answer, err) != ETCD_OK)
+    if (exchange(e, "/v3/auth/authenticate", strbuf_str(&body), NULL, AUTH_TIMEOUT_NS, &answer,
+            err) != ETCD_OK)
         return -err->code;
     const char *token = json_string(answer, "token");
 
@@ -201,8 +210,8 @@ static char *token_for(struct etcd *e, struct error *err)
     return authenticate(e, err) < 0 ? NULL : token_copy(e);
 }
 
-enum etcd_result etcd_post(struct etcd *e, const char *path, struct str body, int64_t timeout_ns, cJSON **ret,
-    struct error *err)
+enum etcd_result etcd_post(struct etcd *e, const char *path, struct str body, int64_t timeout_ns,
+    cJSON **ret, struct error *err)
 {
     autofree char *token = token_for(e, err);
 
@@ -222,12 +231,16 @@ enum etcd_result etcd_post(struct etcd *e, const char *path, struct str body, in
     return result;
 }
 
-int etcd_open_stream(struct etcd *e, const char *path, struct str body, struct http_stream **ret, struct error *err)
+int etcd_open_stream(
+    struct etcd *e, const char *path, struct str body, struct http_stream **ret, struct error *err)
 {
     autofree char *token = token_for(e, err);
     unsigned at = __atomic_load_n(&e->current, __ATOMIC_RELAXED);
     struct http_header header = {"Authorization", token};
-    struct http_request request = {.method = "POST", .path = path, .body = body, .headers = &header,
+    struct http_request request = {.method = "POST",
+        .path = path,
+        .body = body,
+        .headers = &header,
         .header_count = token && token[0] ? 1 : 0};
     struct http_response head;
     struct http_stream *stream = NULL;

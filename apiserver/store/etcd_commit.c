@@ -1,13 +1,14 @@
 /*
  * Batches: what waits goes as one transaction as soon as one of two senders is free.
  *
- * First flat: all compares together, since the cache says that they hold; the cheapest form for etcd. When one does not, the same
- * batch goes again with a nested transaction for each group, which tells who failed. An operation's place in the batch is
- * its index, in either form.
+ * First flat: all compares together, since the cache says that they hold; the cheapest form for
+ * etcd. When one does not, the same batch goes again with a nested transaction for each group,
+ * which tells who failed. An operation's place in the batch is its index, in either form.
  *
- * A batch whose answer is lost is resolved by whatever comes first: the watch shows its transaction, or the sender writes the
- * fence key (from then on nothing sent before can happen) and reads the history of the head key up to there. Only when it is
- * certain that it did not happen is it sent again, or refused once etcd has been gone for three seconds.
+ * A batch whose answer is lost is resolved by whatever comes first: the watch shows its
+ * transaction, or the sender writes the fence key (from then on nothing sent before can happen) and
+ * reads the history of the head key up to there. Only when it is certain that it did not happen is
+ * it sent again, or refused once etcd has been gone for three seconds.
  */
 #include "apiserver/store/etcd.h"
 
@@ -131,7 +132,8 @@ static void add_fence_compare(struct etcd *e, struct strbuf *b)
 
 static void add_op(struct sender *s, const struct store_op *op, unsigned index)
 {
-    strbuf_addc(&s->body, op->remove ? "{\"request_delete_range\":{\"key\":" : "{\"request_put\":{\"key\":");
+    strbuf_addc(&s->body,
+        op->remove ? "{\"request_delete_range\":{\"key\":" : "{\"request_put\":{\"key\":");
     etcd_put_key(s->e, op->key, &s->body);
     if (!op->remove) {
         strbuf_addc(&s->body, ",\"value\":");
@@ -215,7 +217,8 @@ static void build_nested(struct sender *s, const struct etcd_batch *batch)
     add_fence_compare(s->e, &s->body);
     strbuf_addc(&s->body, "],\"success\":[");
     for (const struct store_group *g = batch->groups; g; g = g->next) {
-        strbuf_addc(&s->body, index ? ",{\"request_txn\":{\"compare\":[" : "{\"request_txn\":{\"compare\":[");
+        strbuf_addc(&s->body,
+            index ? ",{\"request_txn\":{\"compare\":[" : "{\"request_txn\":{\"compare\":[");
         add_compares(s, g, false);
         strbuf_addc(&s->body, "],\"success\":[");
         index = add_ops(s, g, index, false);
@@ -252,7 +255,8 @@ static int64_t write_fence(struct etcd *e)
     while (!revision && !stop) {
         cJSON *answer = NULL;
 
-        if (etcd_post(e, "/v3/kv/txn", strbuf_str(&body), COMMIT_TIMEOUT_NS, &answer, &err) == ETCD_OK)
+        if (etcd_post(e, "/v3/kv/txn", strbuf_str(&body), COMMIT_TIMEOUT_NS, &answer, &err) ==
+            ETCD_OK)
             revision = etcd_revision(answer);
         cJSON_Delete(answer);
         if (!revision && etcd_is_down(e, DOWN_NS))
@@ -272,9 +276,10 @@ static int64_t write_fence(struct etcd *e)
     return revision;
 }
 
-/* One line of a watch of the head key. 1: the fence's revision was reached; *ret_found: where the batch was. */
-static int look_at_heads(const struct etcd *e, const struct etcd_batch *batch, int64_t fence, struct str line,
-    int64_t *ret_found, struct error *err)
+/* One line of a watch of the head key. 1: the fence's revision was reached; *ret_found: where the
+ * batch was. */
+static int look_at_heads(const struct etcd *e, const struct etcd_batch *batch, int64_t fence,
+    struct str line, int64_t *ret_found, struct error *err)
 {
     autojson cJSON *tree = NULL;
     const cJSON *event;
@@ -303,8 +308,8 @@ static int look_at_heads(const struct etcd *e, const struct etcd_batch *batch, i
 }
 
 /* 0 and the revision of the batch's transaction (0: it never happened). */
-static int look_back(struct etcd *e, const struct etcd_batch *batch, int64_t fence, int64_t *ret_found,
-    struct error *err)
+static int look_back(struct etcd *e, const struct etcd_batch *batch, int64_t fence,
+    int64_t *ret_found, struct error *err)
 {
     autostrbuf struct strbuf body, in;
     struct http_stream *stream;
@@ -339,7 +344,8 @@ static int look_back(struct etcd *e, const struct etcd_batch *batch, int64_t fen
 }
 
 /* Which groups of a nested transaction held: what their keys' versions were just before it. */
-static int find_held(struct sender *s, struct etcd_batch *batch, int64_t revision, bool *held, struct error *err)
+static int find_held(
+    struct sender *s, struct etcd_batch *batch, int64_t revision, bool *held, struct error *err)
 {
     struct etcd *e = s->e;
     autojson cJSON *answer = NULL;
@@ -350,23 +356,29 @@ static int find_held(struct sender *s, struct etcd_batch *batch, int64_t revisio
     strbuf_addc(&s->body, "{\"success\":[");
     for (const struct store_group *g = batch->resolved ? NULL : batch->groups; g; g = g->next)
         for (size_t i = 0; i < g->op_count; i++) {
-            strbuf_addc(&s->body, op++ ? ",{\"request_range\":{\"key\":" : "{\"request_range\":{\"key\":");
+            strbuf_addc(
+                &s->body, op++ ? ",{\"request_range\":{\"key\":" : "{\"request_range\":{\"key\":");
             etcd_put_key(e, g->ops[i].key, &s->body);
-            strbuf_addf(&s->body, ",\"keys_only\":true,\"revision\":\"%" PRId64 "\"}}", revision - 1);
+            strbuf_addf(
+                &s->body, ",\"keys_only\":true,\"revision\":\"%" PRId64 "\"}}", revision - 1);
         }
     strbuf_addc(&s->body, "]}");
     env_unlock(e->env, &e->completing);
-    if (etcd_post(e, "/v3/kv/txn", strbuf_str(&s->body), COMMIT_TIMEOUT_NS, &answer, err) != ETCD_OK)
+    if (etcd_post(e, "/v3/kv/txn", strbuf_str(&s->body), COMMIT_TIMEOUT_NS, &answer, err) !=
+        ETCD_OK)
         return -err->code;
-    const cJSON *response = json_get(answer, "responses") ? json_get(answer, "responses")->child : NULL;
+    const cJSON *response =
+        json_get(answer, "responses") ? json_get(answer, "responses")->child : NULL;
 
     env_lock(e->env, &e->completing);
-    for (const struct store_group *g = batch->resolved ? NULL : batch->groups; g; g = g->next, group++) {
+    for (const struct store_group *g = batch->resolved ? NULL : batch->groups; g;
+         g = g->next, group++) {
         held[group] = true;
         for (size_t i = 0; i < g->op_count; i++, response = response ? response->next : NULL) {
             const cJSON *kvs = json_get(json_get(response, "response_range"), "kvs");
 
-            held[group] &= etcd_int(kvs ? kvs->child : NULL, "mod_revision") == g->ops[i].expected / ETCD_INDEXES;
+            held[group] &= etcd_int(kvs ? kvs->child : NULL, "mod_revision") ==
+                           g->ops[i].expected / ETCD_INDEXES;
         }
     }
     env_unlock(e->env, &e->completing);
@@ -391,7 +403,8 @@ static int settle(struct sender *s, struct etcd_batch *batch, int64_t fence, str
     return 0;
 }
 
-/* Returns when it is certain what became of the batch; it may be sent again when it is not resolved. */
+/* Returns when it is certain what became of the batch; it may be sent again when it is not
+ * resolved. */
 static void find_out(struct sender *s, struct etcd_batch *batch)
 {
     struct error err;
@@ -400,13 +413,15 @@ static void find_out(struct sender *s, struct etcd_batch *batch)
         int64_t fence = write_fence(s->e);
 
         if (!fence) {
-            error_set(&err, ERR_UNAVAILABLE, "the server stopped before etcd said what became of the write");
+            error_set(&err, ERR_UNAVAILABLE,
+                "the server stopped before etcd said what became of the write");
             fail_batch(s->e, batch, &err);
             return;
         }
         if (is_resolved(s->e, batch) || settle(s, batch, fence, &err) == 0)
             return;
-        log_warning("cannot find out about a lost commit, trying again", "err", "%s", err.text, NULL);
+        log_warning(
+            "cannot find out about a lost commit, trying again", "err", "%s", err.text, NULL);
         if (err.code == ERR_EXPIRED) {
             err.code = ERR_UNAVAILABLE;
             fail_batch(s->e, batch, &err);
@@ -428,7 +443,8 @@ static void note_committed(struct etcd *e, int64_t revision)
 
 static void take_answer(struct etcd *e, struct etcd_batch *batch, const cJSON *answer)
 {
-    const cJSON *responses = json_get(answer, "responses"), *r = responses ? responses->child : NULL;
+    const cJSON *responses = json_get(answer, "responses"),
+                *r = responses ? responses->child : NULL;
     autofree bool *held = (bool *)xcalloc(batch->group_count, sizeof(bool));
 
     for (size_t i = 0; i < batch->group_count && r; i++, r = r->next)
@@ -450,7 +466,8 @@ static void adopt_fence(struct etcd *e)
     strbuf_addc(&body, "{\"key\":");
     etcd_put_key(e, str_of(key), &body);
     strbuf_add_char(&body, '}');
-    if (etcd_post(e, "/v3/kv/range", strbuf_str(&body), COMMIT_TIMEOUT_NS, &answer, &err) != ETCD_OK)
+    if (etcd_post(e, "/v3/kv/range", strbuf_str(&body), COMMIT_TIMEOUT_NS, &answer, &err) !=
+        ETCD_OK)
         return;
     const cJSON *kvs = json_get(answer, "kvs");
 
@@ -471,7 +488,8 @@ static bool send_once(struct sender *s, struct etcd_batch *batch)
         build_nested(s, batch);
     else
         build_flat(s, batch);
-    enum etcd_result result = etcd_post(e, "/v3/kv/txn", strbuf_str(&s->body), COMMIT_TIMEOUT_NS, &answer, &err);
+    enum etcd_result result =
+        etcd_post(e, "/v3/kv/txn", strbuf_str(&s->body), COMMIT_TIMEOUT_NS, &answer, &err);
 
     if (result == ETCD_OK && json_bool(answer, "succeeded", false)) {
         take_answer(e, batch, answer);
@@ -511,8 +529,8 @@ static struct etcd_batch *take_batch(struct etcd *e)
 
         for (size_t i = 0; i < (*end)->op_count; i++)
             group_bytes += (*end)->ops[i].value.n;
-        if (batch->group_count &&
-            (batch->op_count + (*end)->op_count > LIMIT_BATCH_KEYS || bytes + group_bytes > LIMIT_BATCH_BYTES))
+        if (batch->group_count && (batch->op_count + (*end)->op_count > LIMIT_BATCH_KEYS ||
+                                      bytes + group_bytes > LIMIT_BATCH_BYTES))
             break;
         bytes += group_bytes;
         batch->op_count += (*end)->op_count;

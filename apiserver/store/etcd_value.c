@@ -1,5 +1,6 @@
 /*
- * Keys and values as the gateway has them: base64 inside JSON, 64-bit integers as strings, zero values left out.
+ * Keys and values as the gateway has them: base64 inside JSON, 64-bit integers as strings, zero
+ * values left out.
  */
 #include "apiserver/store/etcd.h"
 
@@ -26,14 +27,16 @@ void etcd_put_key(struct etcd *e, struct str key, struct strbuf *out)
     char buf[2048];
     size_t n = strlen(e->prefix);
 
-    if (n + key.n > sizeof(buf)) /* keys are bounded far below; an absent key is all that comes of it */
+    if (n + key.n >
+        sizeof(buf)) /* keys are bounded far below; an absent key is all that comes of it */
         key.n = 0;
     memcpy(buf, e->prefix, n);
     memcpy(buf + n, key.p, key.n);
     etcd_put_bytes(str_range(buf, n + key.n), out);
 }
 
-void etcd_put_value(void *zstd, struct str value, unsigned index, struct strbuf *scratch, struct strbuf *out)
+void etcd_put_value(
+    void *zstd, struct str value, unsigned index, struct strbuf *scratch, struct strbuf *out)
 {
     size_t room = ZSTD_compressBound(value.n), n = 0;
 
@@ -76,7 +79,8 @@ int etcd_get_key(struct etcd *e, const cJSON *kv, struct strbuf *out, struct err
     size_t n = strlen(e->prefix);
 
     strbuf_clear(out);
-    if (!text || base64_decode(str_of(text), out, err) < 0 || out->n < n || memcmp(out->data, e->prefix, n) != 0)
+    if (!text || base64_decode(str_of(text), out, err) < 0 || out->n < n ||
+        memcmp(out->data, e->prefix, n) != 0)
         return error_set(err, ERR_INTERNAL, "etcd: a key that was not asked for");
     strbuf_remove_front(out, n);
     return 0;
@@ -109,8 +113,8 @@ static int add_value(void *zstd, struct str bytes, struct strbuf *out, struct er
     return error_set(err, ERR_INTERNAL, "etcd: value of an unknown format %d", bytes.p[0]);
 }
 
-int etcd_get_value(void *zstd, const cJSON *kv, bool with_value, unsigned *ret_index, struct strbuf *out,
-    struct error *err)
+int etcd_get_value(void *zstd, const cJSON *kv, bool with_value, unsigned *ret_index,
+    struct strbuf *out, struct error *err)
 {
     const char *text = json_string(kv, "value");
     autostrbuf struct strbuf bytes;
@@ -130,8 +134,10 @@ int etcd_head_parse(const cJSON *kv, struct etcd_head *ret, struct error *err)
     cJSON *tree;
 
     strbuf_init(&bytes, 0);
-    if (!text || base64_decode(str_of(text), &bytes, err) < 0 || json_parse(strbuf_str(&bytes), &tree, err) < 0)
-        return error_set(err, ERR_INTERNAL, "etcd: the head key holds something that Skiff did not write");
+    if (!text || base64_decode(str_of(text), &bytes, err) < 0 ||
+        json_parse(strbuf_str(&bytes), &tree, err) < 0)
+        return error_set(
+            err, ERR_INTERNAL, "etcd: the head key holds something that Skiff did not write");
     const char *writer = json_string(tree, "writer");
 
     *ret = (struct etcd_head){.tree = tree, .removed = json_get(tree, "removed")};

@@ -1,12 +1,14 @@
 /*
  * The one watch of the whole prefix.
  *
- * Each line of the answer is a JSON object with events; the events of one revision come together (in fragments, where they are
- * large, which are put together again). A revision's head key says who wrote it and the indexes of what it deleted. Events of a
- * revision are given in order of their indexes. Those of our own transactions carry no value: whoever committed has it.
+ * Each line of the answer is a JSON object with events; the events of one revision come together
+ * (in fragments, where they are large, which are put together again). A revision's head key says
+ * who wrote it and the indexes of what it deleted. Events of a revision are given in order of their
+ * indexes. Those of our own transactions carry no value: whoever committed has it.
  *
- * A stream that breaks is opened again where it stopped. One that is silent although a newer revision is known for a while
- * is taken for dead. When the history was compacted meanwhile the watch is lost, and its user loads again.
+ * A stream that breaks is opened again where it stopped. One that is silent although a newer
+ * revision is known for a while is taken for dead. When the history was compacted meanwhile the
+ * watch is lost, and its user loads again.
  */
 #include "apiserver/store/etcd.h"
 
@@ -33,14 +35,15 @@ struct reader {
     struct etcd *e;
     ZSTD_DCtx *zstd;
     struct strbuf in, text, key;
-    struct seen_event *events; /* of complete revisions up to `complete`, then of the one being read */
+    /* Of complete revisions up to revision_start, then of the one being read. */
+    struct seen_event *events;
     size_t count, capacity, revision_start;
-    int64_t revision;          /* being read; 0: none */
-    struct etcd_head head;     /* its; tree NULL: none seen */
-    cJSON *frames;             /* the trees that pending values are in */
-    const cJSON **kvs;         /* of events, until the revision is complete */
+    int64_t revision;      /* being read; 0: none */
+    struct etcd_head head; /* its; tree NULL: none seen */
+    cJSON *frames;         /* the trees that pending values are in */
+    const cJSON **kvs;     /* of events, until the revision is complete */
     struct store_event *out;
-    bool opened;               /* the last attempt did */
+    bool opened; /* the last attempt did */
 };
 
 static struct str key_of(const struct reader *r, const struct seen_event *s)
@@ -109,7 +112,8 @@ static int end_revision(struct reader *r, struct error *err)
             return error_wrap(err, "%.*s", STR_FMT(key_of(r, s)));
         s->value_bytes = r->text.n - s->value_at;
     }
-    qsort(r->events + r->revision_start, r->count - r->revision_start, sizeof(*r->events), by_index);
+    qsort(
+        r->events + r->revision_start, r->count - r->revision_start, sizeof(*r->events), by_index);
     if (own)
         etcd_resolve_seen(r->e, r->head.sequence, r->revision, was_written, r);
     r->revision_start = r->count;
@@ -125,8 +129,11 @@ static void deliver(struct reader *r, int64_t up_to)
     for (size_t i = 0; i < r->count; i++) {
         const struct seen_event *s = &r->events[i];
 
-        r->out[i] = (struct store_event){.key = key_of(r, s), .version = s->revision * ETCD_INDEXES + s->index,
-            .value = str_range(r->text.data + s->value_at, s->value_bytes), .removed = s->removed, .own = s->own};
+        r->out[i] = (struct store_event){.key = key_of(r, s),
+            .version = s->revision * ETCD_INDEXES + s->index,
+            .value = str_range(r->text.data + s->value_at, s->value_bytes),
+            .removed = s->removed,
+            .own = s->own};
     }
     e->on_events(e->watch_arg, r->out, r->count, up_to * ETCD_INDEXES + ETCD_INDEXES - 1);
     r->count = r->revision_start = 0;
@@ -146,8 +153,8 @@ static void add_event(struct reader *r, const cJSON *kv, bool removed)
         r->kvs = (const cJSON **)xrealloc(r->kvs, r->capacity * sizeof(*r->kvs));
     }
     r->kvs[r->count] = kv;
-    r->events[r->count++] = (struct seen_event){.key_at = r->text.n, .key_bytes = r->key.n, .revision = r->revision,
-        .removed = removed};
+    r->events[r->count++] = (struct seen_event){
+        .key_at = r->text.n, .key_bytes = r->key.n, .revision = r->revision, .removed = removed};
     strbuf_add(&r->text, strbuf_str(&r->key));
 }
 
@@ -195,10 +202,11 @@ static int take_result(struct reader *r, const cJSON *result, struct error *err)
             return error_set(err, ERR_EXPIRED, "etcd has compacted the history");
         if (reason && (strstr(reason, "auth") || strstr(reason, "permission")))
             etcd_forget_token(r->e);
-        return error_set(err, ERR_UNAVAILABLE, "etcd cancelled the watch: %s", reason ? reason : "no reason");
+        return error_set(
+            err, ERR_UNAVAILABLE, "etcd cancelled the watch: %s", reason ? reason : "no reason");
     }
     if (json_bool(result, "created", false))
-        etcd_note_up(r->e, etcd_revision(result)); /* while nobody else asks, this is how its return is noticed */
+        etcd_note_up(r->e, etcd_revision(result)); /* how its return is noticed when nobody asks */
     cJSON_ArrayForEach(event, json_get(result, "events"))
     {
         if (take_event(r, event, err) < 0)
@@ -278,7 +286,8 @@ static int read_stream(struct reader *r, struct http_stream *stream, struct erro
 
     for (;;) {
         int64_t missing = behind(e);
-        int got = http_stream_next(stream, env_now_ns(e->env) + (missing ? BEHIND_NS : QUIET_NS), &r->in, err);
+        int got = http_stream_next(
+            stream, env_now_ns(e->env) + (missing ? BEHIND_NS : QUIET_NS), &r->in, err);
 
         if (got == -ERR_TIMEOUT) {
             env_lock(e->env, &e->lock);
@@ -360,7 +369,8 @@ void etcd_watch_run(void *arg)
         if (result == -ERR_EXPIRED || result == -ERR_INTERNAL || is_stopping(e))
             break;
         if (r.opened || !told)
-            log_warning("etcd's watch broke, opening it again until it works", "err", "%s", err.text, NULL);
+            log_warning(
+                "etcd's watch broke, opening it again until it works", "err", "%s", err.text, NULL);
         told = true;
         env_sleep_ns(e->env, REOPEN_NS);
     }

@@ -29,7 +29,8 @@ void key_index_free(struct key_index *x)
     free(x);
 }
 
-/* FNV-1a over 8 bytes at a time, then a finaliser: keys share long prefixes and differ at the end. */
+/* FNV-1a over 8 bytes at a time, then a finaliser: keys share long prefixes and differ at the end.
+ */
 uint64_t key_index_hash(struct str key)
 {
     uint64_t h = 0x9e3779b97f4a7c15ull ^ key.n;

@@ -1,7 +1,7 @@
 /*
- * Writers, watchers and readers at random, checked against each other: a watcher that resumes now and then ends with
- * exactly what a list shows, its versions strictly rise, a read after a write's answer shows the write, and a list is what a
- * watch from its version continues.
+ * Writers, watchers and readers at random, checked against each other: a watcher that resumes now
+ * and then ends with exactly what a list shows, its versions strictly rise, a read after a write's
+ * answer shows the write, and a list is what a watch from its version continues.
  */
 #include <CUnit/CUnit.h>
 
@@ -77,7 +77,8 @@ static void write_once(struct writer *w)
         version = test_delete(all->env, w->cache, &res_pods, space_of(k), name);
     else
         version = test_put(all->env, w->cache, &res_pods, space_of(k), name,
-            labels[(unsigned)rand_r(&w->seed) % 3], nodes[(unsigned)rand_r(&w->seed) % 3], rand_r(&w->seed));
+            labels[(unsigned)rand_r(&w->seed) % 3], nodes[(unsigned)rand_r(&w->seed) % 3],
+            rand_r(&w->seed));
     if (version < 0)
         fail(all, "write failed", (int)version);
     struct object *o = cache_get(w->cache, &res_pods, str_of(space_of(k)), str_of(name));
@@ -109,7 +110,8 @@ static void forget_all(struct follower *f)
 {
     struct seen *s, *next;
 
-    HASH_ITER(hh, f->seen, s, next) {
+    HASH_ITER(hh, f->seen, s, next)
+    {
         HASH_DEL(f->seen, s);
         free(s);
     }
@@ -156,7 +158,8 @@ static void start(struct follower *f)
     }
     f->version = snapshot_version(s);
     snapshot_free(s);
-    if (watcher_new(f->cache, &res_pods, f->version, &f->filter, wake_follower, f, &f->watcher, &err) < 0)
+    if (watcher_new(
+            f->cache, &res_pods, f->version, &f->filter, wake_follower, f, &f->watcher, &err) < 0)
         fail(f->all, err.text, f->index);
 }
 
@@ -168,7 +171,8 @@ static void resume(struct follower *f)
     watcher_free(f->watcher);
     f->watcher = NULL;
     f->resumes++;
-    if (watcher_new(f->cache, &res_pods, f->version, &f->filter, wake_follower, f, &f->watcher, &err) < 0)
+    if (watcher_new(
+            f->cache, &res_pods, f->version, &f->filter, wake_follower, f, &f->watcher, &err) < 0)
         start(f);
 }
 
@@ -215,7 +219,8 @@ static void follower_run(void *arg)
         while (follow_once(f))
             if (rand_r(&f->seed) % 20 == 0)
                 resume(f);
-        if (stop && watcher_version(f->watcher) >= __atomic_load_n(&f->all->until, __ATOMIC_RELAXED))
+        if (stop &&
+            watcher_version(f->watcher) >= __atomic_load_n(&f->all->until, __ATOMIC_RELAXED))
             break;
         wait_for_wake(f);
         if (rand_r(&f->seed) % 50 == 0)
@@ -254,7 +259,8 @@ static void follower_init(struct follower *f, struct shared *all, struct cache *
 {
     struct error err;
 
-    *f = (struct follower){.all = all, .cache = cache, .index = index, .seed = (unsigned)index + 77};
+    *f =
+        (struct follower){.all = all, .cache = cache, .index = index, .seed = (unsigned)index + 77};
     env_lock_init(&f->lock);
     env_cond_init(&f->cond);
     if (index == 1)

@@ -1,4 +1,5 @@
-/* The cache's reads, writes, watches and snapshots, over the embedded store and over a shared one in memory. */
+/* The cache's reads, writes, watches and snapshots, over the embedded store and over a shared one
+ * in memory. */
 #include <CUnit/CUnit.h>
 
 #include "apiserver/cache/cache_internal.h"
@@ -37,7 +38,8 @@ static void teardown(struct fixture *f)
     env_free(f->env);
 }
 
-static int64_t revision_of(struct fixture *f, const struct resource *r, const char *ns, const char *name)
+static int64_t revision_of(
+    struct fixture *f, const struct resource *r, const char *ns, const char *name)
 {
     struct object *o = cache_get(f->cache, r, str_of(ns), str_of(name));
     int64_t revision = o ? o->revision : 0;
@@ -51,7 +53,8 @@ static void check_basics(bool shared)
     struct fixture f;
 
     setup(&f, shared);
-    int64_t start = cache_version(f.cache), a = test_put(f.env, f.cache, &res_pods, "x", "a", NULL, NULL, 1);
+    int64_t start = cache_version(f.cache),
+            a = test_put(f.env, f.cache, &res_pods, "x", "a", NULL, NULL, 1);
 
     CU_ASSERT(a > start && revision_of(&f, &res_pods, "x", "a") == a);
     CU_ASSERT(cache_version(f.cache) >= a);
@@ -59,7 +62,8 @@ static void check_basics(bool shared)
 
     CU_ASSERT(b > a);
     struct object *now = cache_get(f.cache, &res_pods, STR("x"), STR("a"));
-    struct object *next = test_object(&res_pods, "x", "a", NULL, NULL, 3), *stale = object_at_revision(now, a);
+    struct object *next = test_object(&res_pods, "x", "a", NULL, NULL, 3),
+                  *stale = object_at_revision(now, a);
 
     CU_ASSERT_EQUAL(test_write(f.env, f.cache, &res_pods, stale, next, false, NULL), -ERR_CONFLICT);
     CU_ASSERT_EQUAL(test_write(f.env, f.cache, &res_pods, NULL, next, false, NULL), -ERR_CONFLICT);
@@ -112,18 +116,21 @@ static void async_done(struct write *w)
     env_unlock(a->env, &a->lock);
 }
 
-static struct async *async_start(struct fixture *f, const char *name, struct object *base, struct object *next,
-    const char *second_name, struct object *second)
+static struct async *async_start(struct fixture *f, const char *name, struct object *base,
+    struct object *next, const char *second_name, struct object *second)
 {
     struct async *a = (struct async *)xcalloc(1, sizeof(*a));
 
     a->env = f->env;
     env_lock_init(&a->lock);
     env_cond_init(&a->cond);
-    a->ops[0] = (struct write_op){.resource = &res_pods, .namespace_ = STR("x"), .name = str_of(name), .base = base,
+    a->ops[0] = (struct write_op){.resource = &res_pods,
+        .namespace_ = STR("x"),
+        .name = str_of(name),
+        .base = base,
         .next = next};
-    a->ops[1] = (struct write_op){.resource = &res_pods, .namespace_ = STR("x"), .name = str_of(second_name),
-        .next = second};
+    a->ops[1] = (struct write_op){
+        .resource = &res_pods, .namespace_ = STR("x"), .name = str_of(second_name), .next = second};
     a->write = (struct write){.ops = a->ops, .op_count = second ? 2 : 1, .done = async_done};
     cache_submit(f->cache, &a->write);
     return a;
@@ -156,7 +163,8 @@ static void check_chain(bool shared)
 
     setup(&f, shared);
     for (int i = 0; i < 4; i++)
-        o[i] = test_object(&res_pods, "x", "a", NULL, NULL, i == 2 ? 1 : i); /* the third changes nothing */
+        o[i] = test_object(
+            &res_pods, "x", "a", NULL, NULL, i == 2 ? 1 : i); /* the third changes nothing */
     for (int i = 0; i < 4; i++) {
         struct object *newest = cache_newest(f.cache, &res_pods, STR("x"), STR("a"));
 
@@ -185,8 +193,9 @@ static void test_groups(void)
 
     setup(&f, true);
     test_put(f.env, f.cache, &res_pods, "x", "taken", NULL, NULL, 1);
-    struct object *a = test_object(&res_pods, "x", "a", NULL, NULL, 1), *b = test_object(&res_pods, "x", "b", NULL,
-        NULL, 1), *taken = test_object(&res_pods, "x", "taken", NULL, NULL, 2);
+    struct object *a = test_object(&res_pods, "x", "a", NULL, NULL, 1),
+                  *b = test_object(&res_pods, "x", "b", NULL, NULL, 1),
+                  *taken = test_object(&res_pods, "x", "taken", NULL, NULL, 2);
 
     CU_ASSERT_EQUAL(async_end(async_start(&f, "a", NULL, a, "taken", taken), NULL), -ERR_CONFLICT);
     CU_ASSERT_EQUAL(revision_of(&f, &res_pods, "x", "a"), 0);
@@ -209,14 +218,16 @@ static void test_cascade(void)
     int64_t v = test_put(f.env, f.cache, &res_pods, "x", "a", NULL, NULL, 1);
     struct object *base = cache_get(f.cache, &res_pods, STR("x"), STR("a"));
     struct object *foreign = test_object(&res_pods, "x", "a", NULL, NULL, 50);
-    struct object *n1 = test_object(&res_pods, "x", "a", NULL, NULL, 2), *n2 = test_object(&res_pods, "x", "a", NULL,
-        NULL, 3), *other = test_object(&res_pods, "x", "b", NULL, NULL, 1), *n3 = test_object(&res_pods, "x", "b", NULL,
-        NULL, 2);
+    struct object *n1 = test_object(&res_pods, "x", "a", NULL, NULL, 2),
+                  *n2 = test_object(&res_pods, "x", "a", NULL, NULL, 3),
+                  *other = test_object(&res_pods, "x", "b", NULL, NULL, 1),
+                  *n3 = test_object(&res_pods, "x", "b", NULL, NULL, 2);
 
     object_to_value(foreign, &value);
     int64_t theirs = fake_store_change(f.store, "pods/x/a", strbuf_str(&value), false);
     struct async *w1 = async_start(&f, "a", base, n1, NULL, NULL);
-    struct async *w2 = async_start(&f, "a", n1, n2, "b", other); /* may be told at once when the first has failed */
+    struct async *w2 = async_start(
+        &f, "a", n1, n2, "b", other); /* may be told at once when the first has failed */
     struct async *w3 = async_start(&f, "b", other, n3, NULL, NULL);
 
     CU_ASSERT_EQUAL(async_end(w1, NULL), -ERR_CONFLICT);
@@ -243,8 +254,8 @@ static void count_wakes(void *arg)
     __atomic_fetch_add((int *)arg, 1, __ATOMIC_RELAXED);
 }
 
-static struct watcher *watch(struct fixture *f, const struct resource *r, int64_t version, const char *ns,
-    const char *name, struct selector *labels, struct selector *fields, int *wakes)
+static struct watcher *watch(struct fixture *f, const struct resource *r, int64_t version,
+    const char *ns, const char *name, struct selector *labels, struct selector *fields, int *wakes)
 {
     struct watch_filter filter = {str_of(ns), str_of(name), labels, fields};
     struct watcher *w = NULL;
@@ -369,9 +380,11 @@ static void test_leaving_carries_old_state(void)
 
     CU_ASSERT_EQUAL_FATAL(watcher_next(w, &e, &as, &err), 1);
     CU_ASSERT_EQUAL(as, EVENT_DELETED);
-    autofree char *text = str_dup(event_encoded(e, as)), *version = str_format("\"resourceVersion\":\"%lld\"", (long long)v);
+    autofree char *text = str_dup(event_encoded(e, as)),
+                  *version = str_format("\"resourceVersion\":\"%lld\"", (long long)v);
 
-    CU_ASSERT_PTR_NOT_NULL(strstr(text, "{\"type\":\"DELETED\",\"object\":{\"kind\":\"Pod\",\"apiVersion\":\"v1\""));
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(text, "{\"type\":\"DELETED\",\"object\":{\"kind\":\"Pod\",\"apiVersion\":\"v1\""));
     CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"app\":\"web\""));
     CU_ASSERT_PTR_NOT_NULL(strstr(text, version));
     CU_ASSERT(event_encoded(e, as).p == event_encoded(e, as).p);
@@ -411,11 +424,15 @@ static void test_history_bounds(void)
     }
     CU_ASSERT_STRING_EQUAL(drain(slow, buf, sizeof(buf)), "expired");
     CU_ASSERT_STRING_EQUAL(drain(slow_one, buf, sizeof(buf)), "expired");
-    CU_ASSERT_STRING_EQUAL(drain(other, buf, sizeof(buf)), "A:small "); /* others' changes cost it nothing */
-    CU_ASSERT_EQUAL(watcher_new(f.cache, &res_pods, start, &everything, count_wakes, &wakes[0], &late, &err),
+    CU_ASSERT_STRING_EQUAL(
+        drain(other, buf, sizeof(buf)), "A:small "); /* others' changes cost it nothing */
+    CU_ASSERT_EQUAL(
+        watcher_new(f.cache, &res_pods, start, &everything, count_wakes, &wakes[0], &late, &err),
         -ERR_EXPIRED);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "too old resource version"));
-    CU_ASSERT_EQUAL(watcher_new(f.cache, &res_pods, middle, &everything, count_wakes, &wakes[0], &late, &err), 0);
+    CU_ASSERT_EQUAL(
+        watcher_new(f.cache, &res_pods, middle, &everything, count_wakes, &wakes[0], &late, &err),
+        0);
     watcher_free(late);
     watcher_free(slow);
     watcher_free(slow_one);
@@ -460,7 +477,8 @@ static void test_snapshots(void)
         count++;
     }
     CU_ASSERT_EQUAL(count, 49);
-    for (o = NULL, count = 0; (o = snapshot_next(again, STR(""), o ? o->namespace_ : STR(""), o ? o->name : STR("")));)
+    for (o = NULL, count = 0;
+         (o = snapshot_next(again, STR(""), o ? o->namespace_ : STR(""), o ? o->name : STR("")));)
         count++;
     CU_ASSERT_EQUAL(count, 100);
     snapshot_free(again);

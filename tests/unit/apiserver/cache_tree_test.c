@@ -69,7 +69,8 @@ static void check_seek(struct run *r)
 {
     int i = rand_r(&r->seed) % KEYS, next = i + 1;
     struct tree_cursor cursor;
-    const struct object *o = root_seek(tree_current(r->tree), r->keys[i]->namespace_, r->keys[i]->name, &cursor);
+    const struct object *o =
+        root_seek(tree_current(r->tree), r->keys[i]->namespace_, r->keys[i]->name, &cursor);
 
     while (next < KEYS && !r->now.version[next])
         next++;
@@ -86,7 +87,8 @@ static void edit(struct run *r, int bias)
         tree_put(r->tree, o);
         r->now.version[i] = r->version;
     } else {
-        CU_ASSERT_FATAL(tree_remove(r->tree, r->keys[i]->namespace_, r->keys[i]->name) == (r->now.version[i] != 0));
+        CU_ASSERT_FATAL(tree_remove(r->tree, r->keys[i]->namespace_, r->keys[i]->name) ==
+                        (r->now.version[i] != 0));
         r->now.version[i] = 0;
         r->version++;
     }

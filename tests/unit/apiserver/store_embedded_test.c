@@ -1,6 +1,6 @@
 /*
- * The embedded engine: commits and compares, reopening, soft writes and the gap they leave, history and compaction, refusals, a full
- * disk, and kill -9 at random moments.
+ * The embedded engine: commits and compares, reopening, soft writes and the gap they leave, history
+ * and compaction, refusals, a full disk, and kill -9 at random moments.
  */
 #include <CUnit/CUnit.h>
 #include <errno.h>
@@ -23,12 +23,14 @@ static int collect(void *arg, struct str key, struct str value, int64_t version,
     struct rows *r = (struct rows *)arg;
     size_t n = strlen(r->text);
 
-    snprintf(r->text + n, sizeof(r->text) - n, "%.*s=%.*s@%lld;", STR_FMT(key), STR_FMT(value), (long long)version);
+    snprintf(r->text + n, sizeof(r->text) - n, "%.*s=%.*s@%lld;", STR_FMT(key), STR_FMT(value),
+        (long long)version);
     r->count++;
     return 0;
 }
 
-static struct store *open_store(struct env *env, const char *dir, const char *vfs, struct rows *rows, int64_t *version)
+static struct store *open_store(
+    struct env *env, const char *dir, const char *vfs, struct rows *rows, int64_t *version)
 {
     struct store_embedded_config config = {.dir = dir, .vfs = vfs};
     struct store *s = NULL;
@@ -148,14 +150,16 @@ static void test_soft(void)
     struct store *s = open_store(env, dir, NULL, &rows, NULL);
 
     CU_ASSERT_EQUAL(test_commit(env, s, "leases/x/a", 0, "0", false, &first, NULL), 0);
-    CU_ASSERT_EQUAL(test_commit(env, s, "leases/x/a", first, "1", true, &v, NULL), 0); /* reserves a block durably */
+    CU_ASSERT_EQUAL(test_commit(env, s, "leases/x/a", first, "1", true, &v, NULL),
+        0); /* reserves a block durably */
     size_t bytes = wal_bytes(dir);
 
     for (int i = 0; i < 100; i++)
         CU_ASSERT_EQUAL(test_commit(env, s, "leases/x/a", v, "2", true, &v, NULL), 0);
     CU_ASSERT_EQUAL(wal_bytes(dir), bytes);
     CU_ASSERT_EQUAL(test_commit(env, s, "leases/x/a", first, "3", true, NULL, NULL), -ERR_CONFLICT);
-    CU_ASSERT_EQUAL(test_commit(env, s, "leases/x/a", v, "3", false, &v, NULL), 0); /* hard, on top of a soft one */
+    CU_ASSERT_EQUAL(test_commit(env, s, "leases/x/a", v, "3", false, &v, NULL),
+        0); /* hard, on top of a soft one */
     CU_ASSERT(wal_bytes(dir) > bytes);
     CU_ASSERT_EQUAL(test_commit(env, s, "leases/x/a", v, "4", true, &v, NULL), 0);
     s->ops->free(s); /* writes what is left, and returns the reservation */
@@ -395,7 +399,8 @@ static void child_write(void *arg)
     }
 }
 
-static int ignore_row(void *arg, struct str key, struct str value, int64_t version, struct error *err)
+static int ignore_row(
+    void *arg, struct str key, struct str value, int64_t version, struct error *err)
 {
     return 0;
 }
@@ -409,7 +414,8 @@ static void child_main(const char *dir, int fd)
     struct error err;
     int64_t version;
 
-    if (store_embedded_new(env, &config, &s, &err) < 0 || s->ops->load(s, STR(""), ignore_row, NULL, &version, &err) < 0)
+    if (store_embedded_new(env, &config, &s, &err) < 0 ||
+        s->ops->load(s, STR(""), ignore_row, NULL, &version, &err) < 0)
         _exit(2);
     for (int i = 0; i < WRITERS; i++) {
         writers[i] = (struct child_writer){env, s, i, fd};
@@ -424,14 +430,16 @@ struct found {
     int64_t newest;
 };
 
-static int find_reports(void *arg, struct str key, struct str value, int64_t version, struct error *err)
+static int find_reports(
+    void *arg, struct str key, struct str value, int64_t version, struct error *err)
 {
     struct found *f = (struct found *)arg;
     int64_t number;
 
     f->newest = version > f->newest ? version : f->newest;
     for (int i = 0; i < WRITERS; i++) {
-        autofree char *prefix = str_format("c/w%d/%lld", i, (long long)((f->last[i].number - 1) / 20 * 20 + 1));
+        autofree char *prefix =
+            str_format("c/w%d/%lld", i, (long long)((f->last[i].number - 1) / 20 * 20 + 1));
 
         if (f->last[i].number && str_eqc(key, prefix)) {
             /* it may be newer than what was reported, never older */

@@ -1,6 +1,7 @@
 /*
- * The etcd engine against a real etcd on loopback (a test is skipped, and says so, where no etcd is installed): commits, two API
- * servers, lost answers through a proxy that breaks connections, etcd killed, compaction, no space, user and password, TLS.
+ * The etcd engine against a real etcd on loopback (a test is skipped, and says so, where no etcd is
+ * installed): commits, two API servers, lost answers through a proxy that breaks connections, etcd
+ * killed, compaction, no space, user and password, TLS.
  */
 #include <CUnit/CUnit.h>
 #include <arpa/inet.h>
@@ -39,7 +40,8 @@ static bool have_etcd(void)
     return false;
 }
 
-/* Not of the range that outgoing connections take theirs from: a restarted etcd must find it free. */
+/* Not of the range that outgoing connections take theirs from: a restarted etcd must find it free.
+ */
 static int free_port(void)
 {
     static unsigned seed;
@@ -47,8 +49,10 @@ static int free_port(void)
     if (!seed)
         seed = (unsigned)getpid();
     for (;;) {
-        int port = 12000 + rand_r(&seed) % 18000, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port),
+        int port = 12000 + rand_r(&seed) % 18000,
+            fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        struct sockaddr_in a = {.sin_family = AF_INET,
+            .sin_port = htons((uint16_t)port),
             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         int taken = bind(fd, (struct sockaddr *)&a, sizeof(a));
 
@@ -61,11 +65,15 @@ static int free_port(void)
 static void etcd_start(struct etcd_server *s)
 {
     autofree char *data = str_format("--data-dir=%s/etcd", s->dir);
-    autofree char *client = str_format("--listen-client-urls=%s://127.0.0.1:%d", s->scheme, s->port);
-    autofree char *advertise = str_format("--advertise-client-urls=%s://127.0.0.1:%d", s->scheme, s->port);
+    autofree char *client =
+        str_format("--listen-client-urls=%s://127.0.0.1:%d", s->scheme, s->port);
+    autofree char *advertise =
+        str_format("--advertise-client-urls=%s://127.0.0.1:%d", s->scheme, s->port);
     autofree char *peer = str_format("--listen-peer-urls=http://127.0.0.1:%d", s->peer_port);
-    autofree char *peer2 = str_format("--initial-advertise-peer-urls=http://127.0.0.1:%d", s->peer_port);
-    autofree char *cluster = str_format("--initial-cluster=default=http://127.0.0.1:%d", s->peer_port);
+    autofree char *peer2 =
+        str_format("--initial-advertise-peer-urls=http://127.0.0.1:%d", s->peer_port);
+    autofree char *cluster =
+        str_format("--initial-cluster=default=http://127.0.0.1:%d", s->peer_port);
     autofree char *log = str_format("%s/etcd.log", s->dir);
     char *argv[20] = {"etcd", data, client, advertise, peer, peer2, cluster, "--logger=zap"};
     size_t n = 8;
@@ -82,7 +90,8 @@ static void etcd_start(struct etcd_server *s)
 
 static void etcd_prepare(struct etcd_server *s, char *dir, const char *scheme)
 {
-    *s = (struct etcd_server){.dir = dir, .scheme = xstrdup(scheme), .port = free_port(), .peer_port = free_port()};
+    *s = (struct etcd_server){
+        .dir = dir, .scheme = xstrdup(scheme), .port = free_port(), .peer_port = free_port()};
     s->url = str_format("%s://127.0.0.1:%d", scheme, s->port);
 }
 
@@ -191,7 +200,8 @@ static void test_two_servers(void)
 
     for (int i = 0; i < 2; i++)
         caches[i] = test_cache(env, open_store(env, server.url));
-    for (int i = 0; i < 50; i++) { /* a read that starts after the answer shows the write, through the other server too */
+    for (int i = 0; i < 50; i++) { /* a read that starts after the answer shows the write, through
+                                      the other server too */
         int64_t v = test_put(env, caches[i % 2], &res_pods, "x", "a", NULL, NULL, i);
 
         wait_fresh(env, caches[1 - i % 2]);
@@ -222,7 +232,8 @@ struct proxy {
 
 static int connect_to(int port)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port),
+    struct sockaddr_in a = {.sin_family = AF_INET,
+        .sin_port = htons((uint16_t)port),
         .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -241,7 +252,8 @@ static void proxy_close(struct proxy *p, int i)
 
 static void proxy_accept(struct proxy *p)
 {
-    int fd = accept4(p->listener, NULL, NULL, SOCK_CLOEXEC), to = fd < 0 ? -1 : connect_to(p->target);
+    int fd = accept4(p->listener, NULL, NULL, SOCK_CLOEXEC),
+        to = fd < 0 ? -1 : connect_to(p->target);
 
     for (int i = 0; to >= 0 && i < PROXY_CONNECTIONS; i++)
         if (p->fds[i][0] < 0) {
@@ -255,12 +267,14 @@ static void proxy_accept(struct proxy *p)
         close(to);
 }
 
-/* Moves bytes; now and then the way back is cut instead, so that the request arrived and the answer does not. */
+/* Moves bytes; now and then the way back is cut instead, so that the request arrived and the answer
+ * does not. */
 static void proxy_move(struct proxy *p, int i, int from)
 {
     char buf[65536];
     ssize_t n = read(p->fds[i][from], buf, sizeof(buf));
-    bool cut = from == 1 && __atomic_load_n(&p->breaking, __ATOMIC_RELAXED) && rand_r(&p->seed) % 25 == 0;
+    bool cut =
+        from == 1 && __atomic_load_n(&p->breaking, __ATOMIC_RELAXED) && rand_r(&p->seed) % 25 == 0;
 
     if (n <= 0 || cut || write(p->fds[i][!from], buf, (size_t)n) != n) {
         __atomic_fetch_add(&p->broken, cut, __ATOMIC_RELAXED);
@@ -302,7 +316,8 @@ static void proxy_start(struct proxy *p, int target)
     *p = (struct proxy){.target = target, .seed = 5};
     memset(p->fds, -1, sizeof(p->fds));
     p->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CU_ASSERT_FATAL(bind(p->listener, (struct sockaddr *)&a, n) == 0 && listen(p->listener, 64) == 0);
+    CU_ASSERT_FATAL(
+        bind(p->listener, (struct sockaddr *)&a, n) == 0 && listen(p->listener, 64) == 0);
     getsockname(p->listener, (struct sockaddr *)&a, &n);
     p->port = ntohs(a.sin_port);
     pthread_create(&p->thread, NULL, proxy_run, p);
@@ -318,7 +333,8 @@ static void proxy_stop(struct proxy *p)
     close(p->listener);
 }
 
-/* A counter that several writers raise by compare-and-swap: every acknowledged step counts exactly once. */
+/* A counter that several writers raise by compare-and-swap: every acknowledged step counts exactly
+ * once. */
 struct counter {
     struct env *env;
     struct cache *cache;
@@ -431,7 +447,8 @@ static void test_etcd_killed(void)
     }
     /* gone for longer: a clear refusal, and back again */
     etcd_kill(&server);
-    env_sleep_ns(env, 100 * NS_PER_MS); /* so that the connections are known to be closed: an answer that is lost is waited for */
+    env_sleep_ns(env, 100 * NS_PER_MS); /* so that the connections are known to be closed: an answer
+                                           that is lost is waited for */
     struct object *next = test_object(&res_pods, "x", "late", NULL, NULL, 1);
     int64_t before = env_now_ns(env);
 
@@ -457,8 +474,9 @@ static void post(struct env *env, const char *url, const char *path, const char 
 
     CU_ASSERT_FATAL(http_client_new(env, &config, &client, &err) == 0);
     http_response_init(&response);
-    CU_ASSERT(http_do(client, &(struct http_request){.method = "POST", .path = path, .body = str_of(body)}, &response,
-        &err) == 0);
+    CU_ASSERT(http_do(client,
+                  &(struct http_request){.method = "POST", .path = path, .body = str_of(body)},
+                  &response, &err) == 0);
     if (response.status != 200)
         fprintf(stderr, "%s: %s\n", path, response.body.data);
     CU_ASSERT_EQUAL(response.status, 200);
@@ -488,12 +506,14 @@ static void test_compaction(void)
         env_sleep_ns(env, 10 * NS_PER_MS);
     proxy_start(&proxy, server.port);
     autofree char *url = str_format("http://127.0.0.1:%d", proxy.port);
-    struct cache *direct = test_cache(env, open_store(env, server.url)), *cut = test_cache(env, open_store(env, url));
+    struct cache *direct = test_cache(env, open_store(env, server.url)),
+                 *cut = test_cache(env, open_store(env, url));
     int64_t v = test_put(env, direct, &res_pods, "x", "a", NULL, NULL, 1);
 
     wait_fresh(env, cut);
     CU_ASSERT_FATAL(watcher_new(cut, &res_pods, v, &all, wake_nobody, NULL, &w, &err) == 0);
-    __atomic_store_n(&proxy.down, true, __ATOMIC_RELAXED); /* what this server misses now is compacted away */
+    __atomic_store_n(
+        &proxy.down, true, __ATOMIC_RELAXED); /* what this server misses now is compacted away */
     env_sleep_ns(env, 200 * NS_PER_MS);
     for (int i = 0; i < 20; i++)
         v = test_put(env, direct, &res_pods, "x", "a", NULL, NULL, i + 2);
@@ -511,7 +531,8 @@ static void test_compaction(void)
     CU_ASSERT_EQUAL(result, -ERR_EXPIRED);
     watcher_free(w);
     wait_fresh(env, cut);
-    struct object *o = cache_get(cut, &res_pods, STR("x"), STR("a")), *b = cache_get(cut, &res_pods, STR("x"), STR("b"));
+    struct object *o = cache_get(cut, &res_pods, STR("x"), STR("a")),
+                  *b = cache_get(cut, &res_pods, STR("x"), STR("b"));
 
     CU_ASSERT(o && test_number(o) == 21 && o->revision == v && b);
     object_unref(o);
@@ -555,7 +576,8 @@ static void test_no_space(void)
     etcd_done(&server);
 }
 
-static int ignore_row(void *arg, struct str key, struct str value, int64_t version, struct error *err)
+static int ignore_row(
+    void *arg, struct str key, struct str value, int64_t version, struct error *err)
 {
     return 0;
 }
@@ -580,7 +602,8 @@ static void test_password(void)
     server.extra[0] = "--auth-token-ttl=1"; /* tokens run out while we work */
     etcd_start(&server);
     struct env *env = env_new_real();
-    autofree char *password_file = str_format("%s/password", server.dir), *wrong = str_format("%s/wrong", server.dir);
+    autofree char *password_file = str_format("%s/password", server.dir),
+                  *wrong = str_format("%s/wrong", server.dir);
 
     write_file(password_file, "secret\n");
     write_file(wrong, "guess");
@@ -591,7 +614,8 @@ static void test_password(void)
     post(env, server.url, "/v3/auth/role/add", "{\"name\":\"root\"}");
     post(env, server.url, "/v3/auth/user/grant", "{\"user\":\"root\",\"role\":\"root\"}");
     post(env, server.url, "/v3/auth/enable", "{}");
-    struct store_etcd_config config = {.servers = server.url, .username = "root", .password_file = wrong};
+    struct store_etcd_config config = {
+        .servers = server.url, .username = "root", .password_file = wrong};
 
     CU_ASSERT_FATAL(store_etcd_new(env, &config, &s, &err) == 0);
     CU_ASSERT(s->ops->load(s, STR(""), ignore_row, NULL, &version, &err) < 0);
@@ -627,14 +651,18 @@ static void test_tls(void)
     if (!have_etcd())
         return;
     etcd_prepare(&server, test_dir(), "https");
-    struct pki_subject subject = {.common_name = "etcd", .alt_names = names, .usage = PKI_SERVER | PKI_CLIENT,
+    struct pki_subject subject = {.common_name = "etcd",
+        .alt_names = names,
+        .usage = PKI_SERVER | PKI_CLIENT,
         .valid_seconds = 3600};
-    struct pki_subject client_subject = {.common_name = "skiff", .usage = PKI_CLIENT, .valid_seconds = 3600};
+    struct pki_subject client_subject = {
+        .common_name = "skiff", .usage = PKI_CLIENT, .valid_seconds = 3600};
 
     CU_ASSERT_FATAL(pki_new_ca("ca", 3600, &ca, &err) == 0);
     CU_ASSERT_FATAL(pki_new_cert(&ca, &subject, &cert, &err) == 0);
     CU_ASSERT_FATAL(pki_new_cert(&ca, &client_subject, &client, &err) == 0);
-    const char *texts[] = {ca.cert_pem, cert.cert_pem, cert.key_pem, client.cert_pem, client.key_pem};
+    const char *texts[] = {
+        ca.cert_pem, cert.cert_pem, cert.key_pem, client.cert_pem, client.key_pem};
     char *paths[5], *flags[3];
 
     for (int i = 0; i < 5; i++) {
@@ -649,9 +677,10 @@ static void test_tls(void)
     server.extra[3] = "--client-cert-auth";
     etcd_start(&server);
     struct env *env = env_new_real();
-    autofree char *servers = str_format("https://127.0.0.1:%d, %s", free_port(), server.url); /* the first is dead */
-    struct store_etcd_config config = {.servers = servers, .ca_file = paths[0], .cert_file = paths[3],
-        .key_file = paths[4]};
+    autofree char *servers =
+        str_format("https://127.0.0.1:%d, %s", free_port(), server.url); /* the first is dead */
+    struct store_etcd_config config = {
+        .servers = servers, .ca_file = paths[0], .cert_file = paths[3], .key_file = paths[4]};
 
     CU_ASSERT_FATAL(store_etcd_new(env, &config, &s, &err) == 0);
     struct cache *cache = test_cache(env, s);

@@ -1,14 +1,17 @@
-/* apiserver/cache/object.c: making objects, splicing while sending, the stored form and damaged ones. */
+/* apiserver/cache/object.c: making objects, splicing while sending, the stored form and damaged
+ * ones. */
 #include <CUnit/CUnit.h>
 
 #include "common/limits.h"
 #include "common/time.h"
 #include "tests/unit/apiserver/store_support.h"
 
-static const char pod_text[] =
-    "{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"web-0\",\"namespace\":\"shop\",\"uid\":\"u1\","
-    "\"resourceVersion\":\"99\",\"creationTimestamp\":\"2026-01-02T03:04:05Z\",\"labels\":{\"tier\":\"front\",\"app\":"
-    "\"web\"}},\"spec\":{\"nodeName\":\"n1\",\"hostNetwork\":true},\"status\":{\"phase\":\"Running\"}}";
+static const char pod_text[] = "{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":"
+                               "\"web-0\",\"namespace\":\"shop\",\"uid\":\"u1\","
+                               "\"resourceVersion\":\"99\",\"creationTimestamp\":\"2026-01-02T03:"
+                               "04:05Z\",\"labels\":{\"tier\":\"front\",\"app\":"
+                               "\"web\"}},\"spec\":{\"nodeName\":\"n1\",\"hostNetwork\":true},"
+                               "\"status\":{\"phase\":\"Running\"}}";
 
 static struct object *make(const struct resource *r, const char *text)
 {
@@ -38,8 +41,10 @@ static void check_pod(const struct object *o)
     CU_ASSERT(object_field_get(o, "spec.hostNetwork", &field) && str_eqc(field, "true"));
     CU_ASSERT(object_field_get(o, "metadata.name", &field) && str_eqc(field, "web-0"));
     CU_ASSERT(!object_field_get(o, "spec.x", &field));
-    CU_ASSERT(str_eqc(str_range(o->body.p + o->spec.offset, o->spec.length), "{\"nodeName\":\"n1\",\"hostNetwork\":true}"));
-    CU_ASSERT(str_eqc(str_range(o->body.p + o->status.offset, o->status.length), "{\"phase\":\"Running\"}"));
+    CU_ASSERT(str_eqc(str_range(o->body.p + o->spec.offset, o->spec.length),
+        "{\"nodeName\":\"n1\",\"hostNetwork\":true}"));
+    CU_ASSERT(str_eqc(
+        str_range(o->body.p + o->status.offset, o->status.length), "{\"phase\":\"Running\"}"));
 }
 
 static void test_make(void)
@@ -51,7 +56,8 @@ static void test_make(void)
     object_unref(o);
 }
 
-static void check_sent(void (*send)(const struct object *, struct strbuf *), const struct object *o, const char *wanted)
+static void check_sent(void (*send)(const struct object *, struct strbuf *), const struct object *o,
+    const char *wanted)
 {
     autostrbuf struct strbuf out;
 
@@ -64,11 +70,14 @@ static void test_send(void)
 {
     struct object *o = make(&res_pods, "{\"metadata\":{\"name\":\"a\"},\"spec\":{}}");
 
-    check_sent(object_encode, o, "{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"a\"},\"spec\":{}}");
+    check_sent(object_encode, o,
+        "{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"a\"},\"spec\":{}}");
     o->revision = 7;
     check_sent(object_encode, o,
-        "{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"resourceVersion\":\"7\",\"name\":\"a\"},\"spec\":{}}");
-    check_sent(object_encode_item, o, "{\"metadata\":{\"resourceVersion\":\"7\",\"name\":\"a\"},\"spec\":{}}");
+        "{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"resourceVersion\":\"7\",\"name\":"
+        "\"a\"},\"spec\":{}}");
+    check_sent(object_encode_item, o,
+        "{\"metadata\":{\"resourceVersion\":\"7\",\"name\":\"a\"},\"spec\":{}}");
     check_sent(object_encode_metadata, o, "{\"resourceVersion\":\"7\",\"name\":\"a\"}");
     struct object *later = object_at_revision(o, 123456789012345678);
 
@@ -102,7 +111,8 @@ static void test_tree(void)
 
 static void test_escapes(void)
 {
-    struct object *o = make(&res_pods, "{\"metadata\":{\"name\":\"a<b\",\"labels\":{\"k\":\"v&w\"},\"deletionTimestamp\":\"x\"}}");
+    struct object *o = make(&res_pods,
+        "{\"metadata\":{\"name\":\"a<b\",\"labels\":{\"k\":\"v&w\"},\"deletionTimestamp\":\"x\"}}");
     autostrbuf struct strbuf value;
     struct error err;
     struct object *back = NULL;

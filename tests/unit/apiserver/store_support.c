@@ -12,22 +12,53 @@
 static const char *const pod_fields[] = {"spec.nodeName", "status.phase", "spec.hostNetwork", NULL};
 static const char *const event_fields[] = {"reason", "source", NULL};
 
-const struct resource res_pods = {.group = "", .version = "v1", .group_version = "v1", .plural = "pods", .kind = "Pod",
-    .namespaced = true, .selectable = pod_fields, .stored = true, .id = 0, .storage = &res_pods};
-const struct resource res_config_maps = {.group = "", .version = "v1", .group_version = "v1", .plural = "configmaps",
-    .kind = "ConfigMap", .namespaced = true, .stored = true, .id = 1, .storage = &res_config_maps};
-const struct resource res_leases = {.group = "coordination.k8s.io", .version = "v1",
-    .group_version = "coordination.k8s.io/v1", .plural = "leases", .kind = "Lease", .namespaced = true, .stored = true,
-    .id = 2, .storage = &res_leases};
-const struct resource res_events = {.group = "", .version = "v1", .group_version = "v1", .plural = "events",
-    .kind = "Event", .namespaced = true, .selectable = event_fields, .stored = true, .id = 3, .storage = &res_events};
-const struct resource *const test_resources[4] = {&res_pods, &res_config_maps, &res_leases, &res_events};
+const struct resource res_pods = {.group = "",
+    .version = "v1",
+    .group_version = "v1",
+    .plural = "pods",
+    .kind = "Pod",
+    .namespaced = true,
+    .selectable = pod_fields,
+    .stored = true,
+    .id = 0,
+    .storage = &res_pods};
+const struct resource res_config_maps = {.group = "",
+    .version = "v1",
+    .group_version = "v1",
+    .plural = "configmaps",
+    .kind = "ConfigMap",
+    .namespaced = true,
+    .stored = true,
+    .id = 1,
+    .storage = &res_config_maps};
+const struct resource res_leases = {.group = "coordination.k8s.io",
+    .version = "v1",
+    .group_version = "coordination.k8s.io/v1",
+    .plural = "leases",
+    .kind = "Lease",
+    .namespaced = true,
+    .stored = true,
+    .id = 2,
+    .storage = &res_leases};
+const struct resource res_events = {.group = "",
+    .version = "v1",
+    .group_version = "v1",
+    .plural = "events",
+    .kind = "Event",
+    .namespaced = true,
+    .selectable = event_fields,
+    .stored = true,
+    .id = 3,
+    .storage = &res_events};
+const struct resource *const test_resources[4] = {
+    &res_pods, &res_config_maps, &res_leases, &res_events};
 
-struct object *test_object(const struct resource *r, const char *ns, const char *name, const char *label,
-    const char *node, int64_t number)
+struct object *test_object(const struct resource *r, const char *ns, const char *name,
+    const char *label, const char *node, int64_t number)
 {
-    autojson cJSON *tree = json_make("{\"metadata\":{\"name\":\"%s\",\"uid\":\"u-%s\"},\"data\":{\"n\":\"%lld\"}}", name,
-        name, (long long)number);
+    autojson cJSON *tree =
+        json_make("{\"metadata\":{\"name\":\"%s\",\"uid\":\"u-%s\"},\"data\":{\"n\":\"%lld\"}}",
+            name, name, (long long)number);
     struct object *o = NULL;
     struct error err;
 
@@ -53,7 +84,9 @@ int64_t test_number(const struct object *o)
 
 struct cache *test_cache(struct env *env, struct store *store)
 {
-    struct cache_config config = {.env = env, .store = store, .resources = test_resources,
+    struct cache_config config = {.env = env,
+        .store = store,
+        .resources = test_resources,
         .resource_count = ARRAY_COUNT(test_resources)};
     struct cache *cache = NULL;
     struct error err = {0};
@@ -111,12 +144,15 @@ static void write_done(struct write *w)
     blocking_finish(&container_of(w, struct blocking_write, write)->b);
 }
 
-int test_write(struct env *env, struct cache *cache, const struct resource *r, struct object *base, struct object *next,
-    bool soft, struct object **ret)
+int test_write(struct env *env, struct cache *cache, const struct resource *r, struct object *base,
+    struct object *next, bool soft, struct object **ret)
 {
     const struct object *any = next ? next : base;
-    struct blocking_write w = {.op = {.resource = r, .namespace_ = any->namespace_, .name = any->name, .base = base,
-        .next = next}};
+    struct blocking_write w = {.op = {.resource = r,
+                                   .namespace_ = any->namespace_,
+                                   .name = any->name,
+                                   .base = base,
+                                   .next = next}};
 
     blocking_init(&w.b, env);
     w.write = (struct write){.ops = &w.op, .op_count = 1, .soft = soft, .done = write_done};
@@ -129,8 +165,8 @@ int test_write(struct env *env, struct cache *cache, const struct resource *r, s
     return w.write.result;
 }
 
-int64_t test_put(struct env *env, struct cache *cache, const struct resource *r, const char *ns, const char *name,
-    const char *label, const char *node, int64_t number)
+int64_t test_put(struct env *env, struct cache *cache, const struct resource *r, const char *ns,
+    const char *name, const char *label, const char *node, int64_t number)
 {
     for (;;) {
         struct object *base = cache_newest(cache, r, str_of(ns), str_of(name)), *done = NULL;
@@ -146,7 +182,8 @@ int64_t test_put(struct env *env, struct cache *cache, const struct resource *r,
     }
 }
 
-int64_t test_delete(struct env *env, struct cache *cache, const struct resource *r, const char *ns, const char *name)
+int64_t test_delete(struct env *env, struct cache *cache, const struct resource *r, const char *ns,
+    const char *name)
 {
     for (;;) {
         struct object *base = cache_newest(cache, r, str_of(ns), str_of(name)), *done = NULL;
@@ -194,11 +231,13 @@ static void group_done(struct store_group *group, int result, const struct error
     blocking_finish(&g->b);
 }
 
-int test_commit(struct env *env, struct store *s, const char *key, int64_t expected, const char *value, bool soft,
-    int64_t *ret_version, struct error *err)
+int test_commit(struct env *env, struct store *s, const char *key, int64_t expected,
+    const char *value, bool soft, int64_t *ret_version, struct error *err)
 {
-    struct store_op op = {.key = str_of(key), .expected = expected, .value = str_of(value), .remove = !value};
-    struct blocking_group g = {.group = {.ops = &op, .op_count = 1, .soft = soft, .done = group_done}};
+    struct store_op op = {
+        .key = str_of(key), .expected = expected, .value = str_of(value), .remove = !value};
+    struct blocking_group g = {
+        .group = {.ops = &op, .op_count = 1, .soft = soft, .done = group_done}};
 
     blocking_init(&g.b, env);
     s->ops->commit(s, &g.group);
@@ -218,8 +257,6 @@ struct row {
     struct strbuf value;
     int64_t version;
 };
-
-
 
 struct change {
     char *key;
@@ -262,7 +299,8 @@ static struct row *find_row(struct fake *f, struct str key)
 }
 
 /* Lock held. */
-static void change_row(struct fake *f, struct str key, struct str value, bool removed, int64_t version)
+static void change_row(
+    struct fake *f, struct str key, struct str value, bool removed, int64_t version)
 {
     struct row *row = find_row(f, key);
     struct change *c = (struct change *)xcalloc(1, sizeof(*c));
@@ -348,7 +386,8 @@ static void tell_changes(struct fake *f)
     if (!listening || !list)
         return;
     for (struct change *c = list; c && n < ARRAY_COUNT(events); c = c->next)
-        events[n++] = (struct store_event){str_of(c->key), c->version, strbuf_str(&c->value), c->removed};
+        events[n++] =
+            (struct store_event){str_of(c->key), c->version, strbuf_str(&c->value), c->removed};
     assert(n < ARRAY_COUNT(events));
     f->on_events(f->arg, events, n, up_to);
     for (struct change *c = list; c; c = next) {
@@ -421,8 +460,8 @@ static struct fake *fake_of(struct store *s)
 }
 
 static int fake_load(struct store *s, struct str prefix,
-    int (*fn)(void *arg, struct str key, struct str value, int64_t version, struct error *err), void *arg,
-    int64_t *ret_version, struct error *err)
+    int (*fn)(void *arg, struct str key, struct str value, int64_t version, struct error *err),
+    void *arg, int64_t *ret_version, struct error *err)
 {
     struct fake *f = fake_of(s);
     struct row *row, *next;
@@ -430,8 +469,8 @@ static int fake_load(struct store *s, struct str prefix,
 
     env_lock(f->env, &f->lock);
     HASH_ITER(hh, f->rows, row, next)
-        if (result == 0)
-            result = fn(arg, str_of(row->key), strbuf_str(&row->value), row->version, err);
+    if (result == 0)
+        result = fn(arg, str_of(row->key), strbuf_str(&row->value), row->version, err);
     *ret_version = f->revision * 128 + 127;
     struct change *c;
 
@@ -471,7 +510,8 @@ static int fake_watch(struct store *s, int64_t version,
     return 0;
 }
 
-static void fake_head(struct store *s, void (*fn)(void *arg, int64_t version, const struct error *err), void *arg)
+static void fake_head(
+    struct store *s, void (*fn)(void *arg, int64_t version, const struct error *err), void *arg)
 {
     struct fake *f = fake_of(s);
     struct head_call *h = (struct head_call *)xcalloc(1, sizeof(*h));
@@ -506,7 +546,8 @@ static void fake_free(struct store *s)
     env_signal(f->env, &f->wake);
     env_unlock(f->env, &f->lock);
     env_join(f->env, f->task);
-    HASH_ITER(hh, f->rows, row, next) {
+    HASH_ITER(hh, f->rows, row, next)
+    {
         HASH_DEL(f->rows, row);
         free(row->key);
         strbuf_done(&row->value);
