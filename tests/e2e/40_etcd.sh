@@ -46,16 +46,15 @@ check_client "no request failed in scaling, update and rollback"
 # etcd dies in the middle of writes.
 client_start "$NODE_URL"
 containers=$(pod_containers)
-write() { # write N: creates a ConfigMap; its name goes into a file when the server says it is there
+write() { # write N: creates a ConfigMap; prints its name when the server says it is there
     skiffctl apply -f - <<<"{apiVersion: v1, kind: ConfigMap, metadata: {name: numbered-$1}}" >/dev/null 2>&1 && echo "numbered-$1"
 }
-(for i in $(seq 400); do write "$i"; done >"$WORK/acknowledged") &
+(for i in $(seq 400); do [ -e "$WORK/enough" ] || write "$i"; done >"$WORK/acknowledged") &
 writer=$!
-on_exit "kill $writer 2>/dev/null"
+on_exit "touch '$WORK/enough'; wait $writer"
 some_written() { [ "$(wc -l <"$WORK/acknowledged")" -ge "$1" ]; }
 wait_for 20 "writes are acknowledged" some_written 5
-kill -9 "$ETCD_PID"
-wait "$ETCD_PID" 2>/dev/null
+{ kill -9 "$ETCD_PID" && wait "$ETCD_PID"; } 2>/dev/null
 find_kubectls
 check "reads from the cache go on without etcd" "$KUBECTL" get --raw '/api/v1/namespaces/default/pods?resourceVersion=0'
 check_has "a read that must be the newest says what is missing" "$(skiffctl get pods 2>&1)" "etcd at http://127.0.0.1:2379"
@@ -67,7 +66,8 @@ before=$(wc -l <"$WORK/acknowledged")
 start_etcd
 wait_for 20 "etcd is back" etcd_healthy
 wait_for 30 "writes work again" some_written $((before + 5))
-kill "$writer" && wait "$writer" 2>/dev/null
+touch "$WORK/enough"
+wait "$writer"
 there=$(skiffctl get configmaps -o name | sed -n 's|.*/\(numbered-\)|\1|p' | sort)
 check_eq "every acknowledged write is there" "$(sort "$WORK/acknowledged" | comm -23 - <(printf '%s\n' "$there"))" ""
 check_eq "the caches agree with etcd" "$(etcd_keys | grep -c '/numbered-')" "$(wc -l <<<"$there")"

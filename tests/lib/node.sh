@@ -56,8 +56,11 @@ node_up() {
     "$BIN/skiffctl" up --data-dir "$DATA" --docker-endpoint "unix://$DOCKER_SOCKET" "$@" >"$WORK/up.out" 2>&1 ||
         { sed 's/^/    | /' "$WORK/up.out"; die "the cluster does not start"; }
     on_exit "'$BIN/skiffctl' down --purge --data-dir '$DATA' >/dev/null 2>&1"
-    on_exit "keep_logs"
-    ok "skiffctl up: $(sed -n 's/^The cluster is up (\(.*\)).*/\1/p' "$WORK/up.out")"
+    on_exit keep_logs
+    local took
+    took=$(sed -n 's/^The cluster is up (\(.*\) s).*/\1/p' "$WORK/up.out")
+    ok "skiffctl up: $took s"
+    [ "${took%.*}" -lt 5 ] || sed 's/^/    | /' "$WORK/up.out" "$DATA/log/supervisor.log"
     export KUBECONFIG=$DATA/admin.kubeconfig PATH=$BIN:$PATH
 }
 
