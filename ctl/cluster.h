@@ -64,6 +64,9 @@ bool service_running(const struct cluster *c);
 bool leftovers_exist(const char *dir);
 void leftovers_end(const char *dir);
 
+/* Takes away all that a first start made, here and on the node: for one that failed halfway. */
+int cluster_undo(const struct cluster *c, struct error *err);
+
 /* The folder of skiffctl's own executable: its daemons lie beside it. */
 char *binaries_dir(void);
 char *binary_path(const char *name);

@@ -53,6 +53,16 @@ static int clean_node(const struct cluster *c, struct error *err)
     return run_cleanup(kubelet, err) < 0 || run_cleanup(proxy, err) < 0 ? -err->code : 0;
 }
 
+int cluster_undo(const struct cluster *c, struct error *err)
+{
+    autofree char *list = cluster_path(c, "run/daemons.json");
+    bool started = file_exists(list);
+    int result = service_stop(c, err);
+    if (result == 0 && started)
+        result = clean_node(c, err);
+    return result < 0 ? result : file_remove_tree(c->dir, err);
+}
+
 struct step {
     const char *text;
     int (*run)(const struct cluster *c, struct error *err);

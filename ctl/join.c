@@ -226,9 +226,9 @@ static int run(const struct join_flags *f, struct env *env, struct cluster *c, s
         ctl_client_close(&client);
     }
     if (result < 0 && is_new && (!existed || file_exists(c->dir))) {
-        struct error ignored;
-        service_stop(c, &ignored);
-        file_remove_tree(c->dir, &ignored);
+        struct error why;
+        if (cluster_undo(c, &why) < 0)
+            fprintf(stderr, "what was started could not be taken away: %s\n", why.text);
     }
     return result;
 }

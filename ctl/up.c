@@ -258,7 +258,7 @@ static void show_logs(const struct cluster *c)
 static void undo(const struct cluster *c)
 {
     struct error err;
-    if (service_stop(c, &err) < 0 || file_remove_tree(c->dir, &err) < 0)
+    if (cluster_undo(c, &err) < 0)
         fprintf(stderr, "what was started could not be taken away: %s\n", err.text);
 }
 
