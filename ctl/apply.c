@@ -4,6 +4,7 @@
  * As kubectl's client-side apply, so both can be used in turn: the annotation last-applied-configuration remembers the manifest; what stood there and
  * stands no more is removed, everything else of the object is left alone. The change is sent as a strategic merge patch.
  */
+#include "ctl/apply.h"
 #include "ctl/session.h"
 
 #define LAST_APPLIED "kubectl.kubernetes.io/last-applied-configuration"
@@ -19,7 +20,8 @@ static const struct {
 } merge_keys[] = {
     {"containers", "name"}, {"initContainers", "name"}, {"ephemeralContainers", "name"}, {"volumes", "name"},
     {"env", "name"}, {"imagePullSecrets", "name"}, {"volumeMounts", "mountPath"}, {"volumeDevices", "devicePath"},
-    {"hostAliases", "ip"}, {"topologySpreadConstraints", "topologyKey"}, {"secrets", "name"}, {"taints", "key"},
+    {"hostAliases", "ip"}, {"topologySpreadConstraints", "topologyKey"}, {"secrets", "name"}, {"webhooks", "name"},
+    {"matchConditions", "name"}, {"schedulingGates", "name"}, {"resourceClaims", "name"}, {"ownerReferences", "uid"},
 };
 
 static const char *merge_key(const char *list, const cJSON *array)
@@ -43,7 +45,7 @@ static cJSON *find_item(cJSON *array, const char *key, const cJSON *value)
     return NULL;
 }
 
-static void mark_removed(cJSON *patch, const cJSON *before);
+static void mark_removed(cJSON *patch, const cJSON *before, bool lists);
 
 static void mark_removed_items(cJSON *patch, const cJSON *before, const char *key)
 {
@@ -53,7 +55,7 @@ static void mark_removed_items(cJSON *patch, const cJSON *before, const char *ke
         const cJSON *value = json_get(old, key);
         cJSON *now = value ? find_item(patch, key, value) : NULL;
         if (now) {
-            mark_removed(now, old);
+            mark_removed(now, old, true);
         } else if (value) {
             cJSON *gone = cJSON_CreateObject();
             json_set(gone, key, cJSON_Duplicate(value, true));
@@ -63,28 +65,43 @@ static void mark_removed_items(cJSON *patch, const cJSON *before, const char *ke
     }
 }
 
-/* Adds to patch (the new manifest) a null for each member of before (the last one) that it lacks, deep. */
-static void mark_removed(cJSON *patch, const cJSON *before)
+/* Adds to patch (the new manifest) a null for each member of before (the last one) that it lacks, deep; with `lists` also
+ * a mark for each item that is gone from a list that the server merges. */
+static void mark_removed(cJSON *patch, const cJSON *before, bool lists)
 {
     const cJSON *old;
     cJSON_ArrayForEach(old, before)
     {
         cJSON *now = json_get(patch, old->string);
+        const char *key = lists && cJSON_IsArray(now) && old->child ? merge_key(old->string, old) : NULL;
         if (!now)
             json_set(patch, old->string, cJSON_CreateNull());
         else if (cJSON_IsObject(now) && cJSON_IsObject(old))
-            mark_removed(now, old);
-        else if (cJSON_IsArray(now) && cJSON_IsArray(old) && old->child && merge_key(old->string, old))
-            mark_removed_items(now, old, merge_key(old->string, old));
+            mark_removed(now, old, lists);
+        else if (key && cJSON_IsArray(old))
+            mark_removed_items(now, old, key);
     }
 }
 
-static void annotate(cJSON *object)
+/* A strategy of another type does not go with the old one's parameters, which the server may have filled in. */
+static void replace_strategy(cJSON *patch, const cJSON *current)
+{
+    cJSON *strategy = json_path(patch, "spec.strategy");
+    const cJSON *member;
+    if (!c_eq(json_string(patch, "kind"), "Deployment") || !json_string(strategy, "type") ||
+        c_eq(json_string(strategy, "type"), json_string_at(current, "spec.strategy.type")))
+        return;
+    cJSON_ArrayForEach(member, json_path(current, "spec.strategy"))
+        if (!json_get(strategy, member->string))
+            json_set(strategy, member->string, cJSON_CreateNull());
+}
+
+void apply_annotate(cJSON *object)
 {
     autostrbuf struct strbuf text = STRBUF_EMPTY;
     cJSON *metadata = json_get(object, "metadata");
     strbuf_init(&text, 0);
-    if (!json_get(metadata, "annotations"))
+    if (!cJSON_IsObject(json_get(metadata, "annotations")))
         json_set(metadata, "annotations", cJSON_CreateObject());
     json_remove(json_get(metadata, "annotations"), LAST_APPLIED);
     json_print(object, &text);
@@ -92,34 +109,30 @@ static void annotate(cJSON *object)
     json_set_string(json_get(metadata, "annotations"), LAST_APPLIED, text.data);
 }
 
-static cJSON *make_patch(const cJSON *manifest, const cJSON *current)
+cJSON *apply_patch(const cJSON *manifest, const cJSON *current, bool strategic)
 {
     const char *text = json_string(json_path(current, "metadata.annotations"), LAST_APPLIED);
+    bool lists = strategic && !c_eq(json_string(manifest, "kind"), "EndpointSlice"); /* its ports are replaced */
     autojson cJSON *before = NULL;
     struct error err;
     cJSON *patch = cJSON_Duplicate(manifest, true);
-    if (text && json_parse(str_of(text), &before, &err) == 0) {
-        json_remove(json_get(before, "metadata"), "annotations");
-        autojson cJSON *last = NULL;
-        if (json_parse(str_of(text), &last, &err) == 0) {
-            cJSON *own = json_path(patch, "metadata.annotations"), *item;
-            cJSON_ArrayForEach(item, json_path(last, "metadata.annotations"))
-                if (!json_get(own, item->string) && own)
-                    json_set(own, item->string, cJSON_CreateNull());
-        }
-        mark_removed(patch, before);
-    }
+    if (text && json_parse(str_of(text), &before, &err) == 0)
+        mark_removed(patch, before, lists);
+    if (strategic)
+        replace_strategy(patch, current);
     return patch;
 }
 
 static int apply_existing(struct session *s, const struct api_ref *ref, const cJSON *manifest, const cJSON *current,
     const char **ret_verb, struct error *err)
 {
-    autojson cJSON *patch = make_patch(manifest, current);
+    autojson cJSON *patch = apply_patch(manifest, current, true);
     autojson cJSON *result = NULL;
     int r = api_patch(s->client.api, ref, PATCH_STRATEGIC, patch, &result, err);
-    if (r == -ERR_UNSUPPORTED_MEDIA) /* a custom kind: no strategic merge there */
-        r = api_patch(s->client.api, ref, PATCH_MERGE, patch, &result, err);
+    if (r == -ERR_UNSUPPORTED_MEDIA) { /* a custom kind: no strategic merge there */
+        autojson cJSON *plain = apply_patch(manifest, current, false);
+        r = api_patch(s->client.api, ref, PATCH_MERGE, plain, &result, err);
+    }
     if (r < 0)
         return r;
     *ret_verb = c_eq(json_string_at(result, "metadata.resourceVersion"),
@@ -135,10 +148,12 @@ static int apply_one(struct session *s, cJSON *manifest, struct error *err)
         return error_set(err, ERR_BAD_REQUEST, "%s: metadata.name is missing", json_string(manifest, "kind"));
     if (resource_map_find_kind(&s->map, json_string(manifest, "apiVersion"), json_string(manifest, "kind"), &r, err) < 0)
         return error_wrap(err, "%s", name);
-    const char *namespace_ = session_namespace(s, manifest);
+    const char *namespace_;
+    if (session_manifest_namespace(s, manifest, &namespace_, err) < 0)
+        return error_wrap(err, "%s", name);
     if (r->namespaced && !json_string_at(manifest, "metadata.namespace"))
         json_set_string_at(manifest, "metadata.namespace", namespace_); /* else namespace_ is that very string */
-    annotate(manifest);
+    apply_annotate(manifest);
     struct api_ref ref = resource_ref(r, namespace_, name), collection = resource_ref(r, namespace_, NULL);
     autojson cJSON *current = NULL;
     autofree char *label = resource_label(r, name);
@@ -173,6 +188,7 @@ static int apply_run(void *config, int argc, char **argv)
     cJSON_ArrayForEach(manifest, manifests)
     {
         if (apply_one(&s, manifest, &err) < 0) {
+            fflush(stdout);
             session_fail(&err);
             failed = 1;
         }

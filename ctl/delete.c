@@ -49,16 +49,26 @@ static int delete_one(const struct delete_flags *f, struct session *s, const str
     autofree char *label = resource_label(r, name);
     char *slash = strchr(label, '/');
     *slash = '\0';
-    printf("%s \"%s\"%s deleted%s%s\n", label, name, f->force ? " force" : "", r->namespaced ? " from " : "",
-        r->namespaced ? namespace_ : "");
+    printf("%s \"%s\"%s deleted%s%s%s\n", label, name, f->force ? " force" : "", r->namespaced ? " from " : "",
+        r->namespaced ? namespace_ : "", r->namespaced ? " namespace" : "");
     const char *uid = json_string_at(before, "metadata.uid");
     done->all = xrealloc(done->all, (done->count + 1) * sizeof(*done->all));
     done->all[done->count++] = (struct doomed){r, xstrdup(namespace_), xstrdup(name), xstrdup(uid ? uid : "")};
     return 0;
 }
 
+/* A failure is said and counted; the other objects are deleted all the same. */
+static void note(int result, const struct error *err, size_t *failed)
+{
+    if (result < 0) {
+        fflush(stdout);
+        session_fail(err);
+        (*failed)++;
+    }
+}
+
 static int delete_selected(const struct delete_flags *f, struct session *s, const struct ctl_resource *r,
-    struct doomed_list *done, struct error *err)
+    struct doomed_list *done, size_t *failed, struct error *err)
 {
     struct api_ref ref = resource_ref(r, s->namespace_, NULL);
     autostrbuf struct strbuf query = STRBUF_EMPTY;
@@ -73,75 +83,108 @@ static int delete_selected(const struct delete_flags *f, struct session *s, cons
     const cJSON *item;
     cJSON_ArrayForEach(item, json_get(list, "items"))
     {
-        if (delete_one(f, s, r, session_namespace(s, item), json_string_at(item, "metadata.name"), done, err) < 0)
-            return -err->code;
+        int result = delete_one(f, s, r, session_namespace(s, item), json_string_at(item, "metadata.name"), done, err);
+        if (result != -ERR_NOT_FOUND) /* else it went meanwhile */
+            note(result, err, failed);
     }
-    if (!json_get(list, "items")->child)
-        printf("No resources found\n");
+    return 0;
+}
+
+static int check_target(const struct delete_flags *f, const struct target *t, struct error *err)
+{
+    bool several = f->all || f->selector;
+    if (t->name && several)
+        return error_set(err, ERR_USAGE, "give either names, or -l or --all");
+    if (!t->name && !several)
+        return error_set(err, ERR_USAGE, "resource(s) were provided, but no name was specified; give names, -l or --all");
     return 0;
 }
 
 static int delete_targets(const struct delete_flags *f, struct session *s, int argc, char **argv,
-    struct doomed_list *done, struct error *err)
+    struct doomed_list *done, size_t *failed, struct error *err)
 {
     struct targets targets;
     int result = targets_parse(&s->map, argc, argv, &targets, err);
     if (result < 0)
         return result;
+    for (size_t i = 0; result == 0 && i < targets.count; i++)
+        result = check_target(f, &targets.all[i], err);
     for (size_t i = 0; result == 0 && i < targets.count; i++) {
         const struct target *t = &targets.all[i];
-        if (t->name)
-            result = delete_one(f, s, t->resource, s->namespace_, t->name, done, err);
-        else if (f->all || f->selector)
-            result = delete_selected(f, s, t->resource, done, err);
-        else
-            result = error_set(err, ERR_USAGE, "resource(s) were provided, but no name was specified; give names, -l or --all");
+        note(t->name ? delete_one(f, s, t->resource, s->namespace_, t->name, done, err) :
+                       delete_selected(f, s, t->resource, done, failed, err), err, failed);
     }
+    if (result == 0 && done->count == 0 && *failed == 0 && (f->all || f->selector))
+        printf("No resources found\n");
     targets_done(&targets);
     return result;
 }
 
-static int delete_manifests(const struct delete_flags *f, struct session *s, struct doomed_list *done, struct error *err)
+static int delete_manifest(const struct delete_flags *f, struct session *s, const cJSON *item, struct doomed_list *done,
+    struct error *err)
+{
+    const struct ctl_resource *r;
+    const char *name = json_string_at(item, "metadata.name"), *namespace_;
+    if (!name || !*name) /* without one, the path would be that of the whole type */
+        return error_set(err, ERR_BAD_REQUEST, "%s: metadata.name is missing", json_string(item, "kind"));
+    if (resource_map_find_kind(&s->map, json_string(item, "apiVersion"), json_string(item, "kind"), &r, err) < 0 ||
+        session_manifest_namespace(s, item, &namespace_, err) < 0)
+        return error_wrap(err, "%s", name);
+    return delete_one(f, s, r, namespace_, name, done, err);
+}
+
+static int delete_manifests(const struct delete_flags *f, struct session *s, struct doomed_list *done, size_t *failed,
+    struct error *err)
 {
     autojson cJSON *manifests = NULL;
     const cJSON *item;
     if (manifests_read(&f->files, &manifests, err) < 0)
         return -err->code;
     cJSON_ArrayForEach(item, manifests)
-    {
-        const struct ctl_resource *r;
-        const char *name = json_string_at(item, "metadata.name");
-        if (resource_map_find_kind(&s->map, json_string(item, "apiVersion"), json_string(item, "kind"), &r, err) < 0 ||
-            delete_one(f, s, r, session_namespace(s, item), name ? name : "", done, err) < 0)
-            return -err->code;
-    }
+        note(delete_manifest(f, s, item, done, err), err, failed);
     return 0;
 }
 
-/* Gone: absent, or another object of that name. */
-static bool is_gone(struct session *s, const struct doomed *d)
+/* 1 gone: absent, or another object of that name; 0 still there; <0 it can't be told. */
+static int is_gone(struct session *s, const struct doomed *d, struct error *err)
 {
     struct api_ref ref = resource_ref(d->resource, d->namespace_, d->name);
-    struct error err;
     autojson cJSON *now = NULL;
-    int result = api_get(s->client.api, &ref, &now, &err);
-    return result == -ERR_NOT_FOUND || (result == 0 && !c_eq(json_string_at(now, "metadata.uid"), d->uid));
+    int result = api_get(s->client.api, &ref, &now, err);
+    if (result == -ERR_NOT_FOUND)
+        return 1;
+    return result < 0 ? result : !c_eq(json_string_at(now, "metadata.uid"), d->uid);
+}
+
+/* A server that is away is waited for, but not longer than this. */
+#define SERVER_PATIENCE_NS (30 * NS_PER_S)
+
+static int wait_one(struct session *s, const struct doomed *d, int64_t deadline_ns, struct error *err)
+{
+    int64_t pause_ns = 10 * NS_PER_MS, answered_ns = env_now_ns(s->client.env);
+    for (;;) {
+        int gone = is_gone(s, d, err);
+        int64_t now_ns = env_now_ns(s->client.env);
+        if (gone > 0)
+            return 0;
+        if (gone == 0)
+            answered_ns = now_ns;
+        else if (err->code == ERR_FORBIDDEN || err->code == ERR_UNAUTHORIZED || now_ns - answered_ns > SERVER_PATIENCE_NS)
+            return error_wrap(err, "waiting until %s/%s is gone", d->resource->plural, d->name);
+        if (now_ns > deadline_ns)
+            return error_set(err, ERR_TIMEOUT, "timed out waiting for the condition on %s/%s", d->resource->plural, d->name);
+        env_sleep_ns(s->client.env, pause_ns);
+        if (pause_ns < 500 * NS_PER_MS)
+            pause_ns *= 2;
+    }
 }
 
 static int wait_gone(const struct delete_flags *f, struct session *s, const struct doomed_list *list, struct error *err)
 {
     int64_t deadline_ns = f->timeout_ns ? env_now_ns(s->client.env) + f->timeout_ns : ENV_FOREVER;
-    for (size_t i = 0; i < list->count; i++) {
-        int64_t pause_ns = 10 * NS_PER_MS;
-        while (!is_gone(s, &list->all[i])) {
-            if (env_now_ns(s->client.env) > deadline_ns)
-                return error_set(err, ERR_TIMEOUT, "timed out waiting for the condition on %s/%s",
-                    list->all[i].resource->plural, list->all[i].name);
-            env_sleep_ns(s->client.env, pause_ns);
-            if (pause_ns < 500 * NS_PER_MS)
-                pause_ns *= 2;
-        }
-    }
+    for (size_t i = 0; i < list->count; i++)
+        if (wait_one(s, &list->all[i], deadline_ns, err) < 0)
+            return -err->code;
     return 0;
 }
 
@@ -167,15 +210,21 @@ static int delete_run(void *config, int argc, char **argv)
         return session_fail(&err);
     if ((argc > 0) == (f->files.count > 0))
         return command_fail(EXIT_WRONG_USAGE, "delete needs either TYPE NAME... or -f FILE");
-    if (session_open(&f->common, &s, &err) < 0)
+    if (f->files.count && (f->all || f->selector))
+        return command_fail(EXIT_WRONG_USAGE, "-l and --all go with a TYPE, not with -f");
+    if ((argc > 0 && targets_check(argc, argv, &err) < 0) || session_open(&f->common, &s, &err) < 0)
         return session_fail(&err);
-    int result = f->files.count ? delete_manifests(f, &s, &done, &err) : delete_targets(f, &s, argc, argv, &done, &err);
+    size_t failed = 0;
+    int result = f->files.count ? delete_manifests(f, &s, &done, &failed, &err) :
+                                  delete_targets(f, &s, argc, argv, &done, &failed, &err);
     fflush(stdout);
     if (result == 0 && !f->no_wait)
         result = wait_gone(f, &s, &done, &err);
     doomed_done(&done);
     session_close(&s);
-    return result < 0 ? session_fail(&err) : EXIT_DONE;
+    if (result < 0)
+        return session_fail(&err);
+    return failed ? EXIT_REQUEST_FAILED : EXIT_DONE;
 }
 
 #define DELETE(member) offsetof(struct delete_flags, member)

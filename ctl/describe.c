@@ -164,10 +164,10 @@ static int print_events(struct session *s, const cJSON *object, struct error *er
             from = json_string(event, "reportingComponent");
         row = xcalloc(6, sizeof(*row));
         row[0] = str_format("  %s", type ? type : "");
-        row[1] = xstrdup(reason ? reason : "");
+        row[1] = cell_line(reason ? reason : "");
         row[2] = age_of(event, env_wall_ns(s->client.env));
-        row[3] = xstrdup(from ? from : "");
-        row[4] = xstrdup(message ? message : "");
+        row[3] = cell_line(from ? from : "");
+        row[4] = cell_line(message ? message : "");
         columns_add(&columns, row);
     }
     printf("Events:\n");
@@ -184,7 +184,8 @@ static void hide_secret(cJSON *object)
     cJSON *data = json_get(object, "data"), *sizes = cJSON_CreateObject();
     cJSON_ArrayForEach(item, data)
     {
-        autofree char *size = str_format("%zu bytes", cJSON_IsString(item) ? strlen(item->valuestring) / 4 * 3 : 0);
+        const char *text = cJSON_IsString(item) ? item->valuestring : "", *padding = strchr(text, '=');
+        autofree char *size = str_format("%zu bytes", strlen(text) / 4 * 3 - (padding ? strlen(padding) : 0));
         json_set_string(sizes, item->string, size);
     }
     json_set(object, "data", sizes);
@@ -216,6 +217,14 @@ static int describe_object(struct session *s, cJSON *object, struct error *err)
     return print_events(s, object, err);
 }
 
+static int describe_next(struct session *s, cJSON *object, bool *first, struct error *err)
+{
+    if (!*first)
+        printf("\n\n");
+    *first = false;
+    return describe_object(s, object, err);
+}
+
 static int describe_target(const struct describe_flags *f, struct session *s, const struct target *t, bool *first,
     struct error *err)
 {
@@ -233,15 +242,12 @@ static int describe_target(const struct describe_flags *f, struct session *s, co
         return result;
     cJSON *items = json_get(tree, "items"), *item;
     if (t->name)
-        return describe_object(s, tree, err);
+        return describe_next(s, tree, first, err);
     cJSON_ArrayForEach(item, items)
     {
         json_set_string(item, "kind", t->resource->kind);
         json_set_string(item, "apiVersion", t->resource->group_version);
-        if (!*first)
-            printf("\n\n");
-        *first = false;
-        if (describe_object(s, item, err) < 0)
+        if (describe_next(s, item, first, err) < 0)
             return -err->code;
     }
     return 0;
@@ -254,13 +260,15 @@ static int describe_run(void *config, int argc, char **argv)
     struct targets targets;
     struct error err;
     bool first = true;
-    if (session_open(&f->common, &s, &err) < 0)
+    if (targets_check(argc, argv, &err) < 0 || session_open(&f->common, &s, &err) < 0)
         return session_fail(&err);
     int result = targets_parse(&s.map, argc, argv, &targets, &err);
     if (result == 0) {
         for (size_t i = 0; result == 0 && i < targets.count; i++)
             result = describe_target(f, &s, &targets.all[i], &first, &err);
         targets_done(&targets);
+        if (result == 0 && first)
+            fprintf(stderr, "No resources found in %s namespace.\n", s.namespace_);
     }
     session_close(&s);
     return result < 0 ? session_fail(&err) : EXIT_DONE;

@@ -58,88 +58,131 @@ static int fetch(const struct get *g, const struct target *t, const char *accept
     return result;
 }
 
-static int print_table(struct get *g, const struct target *t, struct error *err)
+/* Says what is wrong, unless the object is only absent and that is allowed; 1 when it is a failure. */
+static int get_failed(const struct get *g, const struct error *err)
 {
-    autojson cJSON *table = NULL;
-    struct columns columns = {0};
-    if (fetch(g, t, TABLE, &table, err) < 0)
-        return -err->code;
-    if (cJSON_GetArraySize(json_get(table, "rows")) == 0)
+    if (err->code == ERR_NOT_FOUND && g->f->ignore_not_found)
         return 0;
-    if (g->printed)
-        printf("\n");
-    g->printed = true;
-    columns_add_table(&columns, table, !g->f->no_headers, g->wide, g->f->all_namespaces && t->resource->namespaced,
-        g->several ? t->resource : NULL);
-    columns_print(&columns, stdout);
-    return 0;
+    session_fail(err);
+    return 1;
 }
 
-/* Whole objects of all targets, as one object or a List. */
-static int collect(struct get *g, const struct targets *targets, cJSON **ret, struct error *err)
+/* The rows of targets[from] and of those behind it that are of its type, as one table; returns the index behind them.
+ * What can't be had is said and remembered in *failed, and the others are shown. */
+static size_t print_tables(struct get *g, const struct targets *targets, size_t from, int *failed)
+{
+    const struct ctl_resource *r = targets->all[from].resource;
+    struct columns columns = {0};
+    bool namespaces = g->f->all_namespaces && r->namespaced;
+    size_t i;
+    for (i = from; i < targets->count && targets->all[i].resource == r; i++) {
+        autojson cJSON *table = NULL;
+        struct error err;
+        if (fetch(g, &targets->all[i], TABLE, &table, &err) < 0)
+            *failed |= get_failed(g, &err);
+        else if (cJSON_GetArraySize(json_get(table, "rows")) > 0)
+            columns_add_table(&columns, table, !g->f->no_headers && columns.count == 0, g->wide, namespaces, g->several ? r : NULL);
+    }
+    if (columns.count && g->printed)
+        printf("\n");
+    g->printed = g->printed || columns.count;
+    columns_print(&columns, stdout);
+    return i;
+}
+
+/* Whole objects of all targets, as one object (NULL when it is absent) or a List. */
+static cJSON *collect(struct get *g, const struct targets *targets, int *failed)
 {
     bool single = targets->count == 1 && targets->all[0].name;
-    autojson cJSON *list = json_make("{\"apiVersion\":\"v1\",\"kind\":\"List\",\"metadata\":{\"resourceVersion\":\"\"},\"items\":[]}");
+    cJSON *list = json_make("{\"apiVersion\":\"v1\",\"kind\":\"List\",\"metadata\":{\"resourceVersion\":\"\"},\"items\":[]}");
     for (size_t i = 0; i < targets->count; i++) {
         const struct target *t = &targets->all[i];
         autojson cJSON *tree = NULL;
-        if (fetch(g, t, "application/json", &tree, err) < 0)
-            return -err->code;
+        struct error err;
+        bool found = fetch(g, t, "application/json", &tree, &err) == 0;
+        if (!found)
+            *failed |= get_failed(g, &err);
         if (single) {
-            *ret = steal(&tree);
-            return 0;
+            cJSON_Delete(list);
+            return steal(&tree);
         }
         cJSON *items = json_get(tree, "items"), *item;
-        if (!items) {
+        if (found && !items)
             cJSON_AddItemToArray(json_get(list, "items"), steal(&tree));
-            continue;
-        }
         while ((item = cJSON_DetachItemFromArray(items, 0))) {
             json_set_string(item, "apiVersion", t->resource->group_version);
             json_set_string(item, "kind", t->resource->kind);
             cJSON_AddItemToArray(json_get(list, "items"), item);
         }
     }
-    *ret = steal(&list);
-    return 0;
+    return list;
 }
 
 /* --- watching --- */
 
-static int print_event(struct get *g, const struct target *t, const cJSON *event, bool *header, struct error *err)
+/* What a watch keeps from event to event. */
+struct watch {
+    bool header;             /* still to be printed */
+    bool printed;
+    cJSON *definitions;      /* of the columns: a server may send them with the first Table only */
+    struct columns columns;  /* the widths */
+};
+
+static void print_row_event(struct get *g, const struct target *t, cJSON *table, struct watch *w)
 {
-    const cJSON *object = json_get(event, "object");
-    if (c_eq(json_string(event, "type"), "ERROR"))
-        return error_set(err, ERR_EXPIRED, "the watch ended: %s", json_string(object, "message"));
+    cJSON *definitions = json_get(table, "columnDefinitions");
+    if (definitions && definitions->child) {
+        cJSON_Delete(w->definitions);
+        w->definitions = cJSON_Duplicate(definitions, true);
+    } else {
+        json_set(table, "columnDefinitions", cJSON_Duplicate(w->definitions, true));
+    }
+    columns_add_table(&w->columns, table, w->header, g->wide, g->f->all_namespaces && t->resource->namespaced, NULL);
+    w->header = false;
+    columns_print(&w->columns, stdout);
+}
+
+static int print_event(struct get *g, const struct target *t, const cJSON *event, struct watch *w, struct error *err)
+{
+    cJSON *object = json_get(event, "object");
+    int result = 0;
+    if (c_eq(json_string(event, "type"), "ERROR")) {
+        const char *message = json_string(object, "message");
+        return error_set(err, ERR_EXPIRED, "the watch ended: %s", message ? message : "the server does not say why");
+    }
     if (c_eq(json_string(event, "type"), "BOOKMARK"))
         return 0;
-    if (output_is_object_form(g->f->output))
-        return output_object(g->f->output, object, err);
-    struct columns columns = {0};
-    columns_add_table(&columns, object, *header, g->wide, g->f->all_namespaces && t->resource->namespaced, NULL);
-    *header = false;
-    columns_print(&columns, stdout);
+    if (output_is_object_form(g->f->output)) {
+        if (w->printed && c_eq(g->f->output, "yaml"))
+            printf("---\n");
+        result = output_object(g->f->output, object, err);
+    } else {
+        print_row_event(g, t, object, w);
+    }
+    w->printed = true;
     fflush(stdout);
-    return 0;
+    return result;
 }
 
 static int read_events(struct get *g, const struct target *t, struct http_stream *stream, struct error *err)
 {
     autostrbuf struct strbuf data = STRBUF_EMPTY;
-    bool header = !g->f->no_headers;
-    int more;
+    struct watch w = {.header = !g->f->no_headers};
+    int more, result = 0;
     strbuf_init(&data, 0);
-    while ((more = http_stream_next(stream, ENV_FOREVER, &data, err)) > 0) {
+    while (result == 0 && (more = http_stream_next(stream, ENV_FOREVER, &data, err)) > 0) {
         const char *end;
-        while ((end = memchr(data.data, '\n', data.n))) {
+        while (result == 0 && (end = memchr(data.data, '\n', data.n))) {
             autojson cJSON *event = NULL;
             size_t n = (size_t)(end - data.data) + 1;
-            if (json_parse(str_range(data.data, n - 1), &event, err) < 0 || print_event(g, t, event, &header, err) < 0)
-                return -err->code;
+            result = json_parse(str_range(data.data, n - 1), &event, err);
+            if (result == 0)
+                result = print_event(g, t, event, &w, err);
             strbuf_remove_front(&data, n);
         }
     }
-    return more;
+    cJSON_Delete(w.definitions);
+    return result < 0 ? result : more;
 }
 
 static int watch(struct get *g, const struct target *t, struct error *err)
@@ -148,8 +191,12 @@ static int watch(struct get *g, const struct target *t, struct error *err)
     struct get one = *g;
     autofree char *selector = t->name ? str_format("metadata.name=%s", t->name) : NULL;
     struct get_flags flags = *g->f;
-    if (t->name)
+    if (t->name) { /* which must exist, like without --watch */
+        autojson cJSON *now = NULL;
+        if (fetch(g, t, "application/json", &now, err) < 0)
+            return -err->code;
         flags.field_selector = selector;
+    }
     one.f = &flags;
     all.name = NULL;
     autofree char *path = path_of(&one, &all, "watch=true");
@@ -171,29 +218,46 @@ static int watch(struct get *g, const struct target *t, struct error *err)
 
 /* --- the command --- */
 
-static int get_all(struct get *g, const struct targets *targets, struct error *err)
+static void say_nothing_found(const struct get *g, const struct targets *targets)
 {
+    bool namespaced = false;
+    for (size_t i = 0; i < targets->count; i++)
+        namespaced = namespaced || targets->all[i].resource->namespaced;
+    if (g->f->all_namespaces || !namespaced)
+        fprintf(stderr, "No resources found\n");
+    else
+        fprintf(stderr, "No resources found in %s namespace.\n", g->s->namespace_);
+}
+
+/* The exit code. */
+static int get_targets(struct get *g, const struct targets *targets)
+{
+    struct error err;
+    int failed = 0;
     if (g->f->watch)
-        return targets->count == 1 ? watch(g, &targets->all[0], err) :
-                                     error_set(err, ERR_USAGE, "you may only specify a single resource type with --watch");
+        return watch(g, &targets->all[0], &err) < 0 ? session_fail(&err) : EXIT_DONE;
     if (output_is_object_form(g->f->output)) {
-        autojson cJSON *tree = NULL;
-        int result = collect(g, targets, &tree, err);
-        if (result == -ERR_NOT_FOUND && g->f->ignore_not_found)
-            return 0;
-        return result < 0 ? result : output_object(g->f->output, tree, err);
+        autojson cJSON *tree = collect(g, targets, &failed);
+        if (tree && output_object(g->f->output, tree, &err) < 0)
+            return session_fail(&err);
+        return failed ? EXIT_REQUEST_FAILED : EXIT_DONE;
     }
-    for (size_t i = 0; i < targets->count; i++) {
-        int result = print_table(g, &targets->all[i], err);
-        if (result < 0 && !(result == -ERR_NOT_FOUND && g->f->ignore_not_found))
-            return result;
-    }
-    if (!g->printed && !g->f->ignore_not_found) {
-        if (g->f->all_namespaces)
-            fprintf(stderr, "No resources found\n");
-        else
-            fprintf(stderr, "No resources found in %s namespace.\n", g->s->namespace_);
-    }
+    for (size_t i = 0; i < targets->count;)
+        i = print_tables(g, targets, i, &failed);
+    if (!g->printed && !failed && !g->f->ignore_not_found)
+        say_nothing_found(g, targets);
+    return failed ? EXIT_REQUEST_FAILED : EXIT_DONE;
+}
+
+static int check_targets(const struct get_flags *f, const struct targets *targets, struct error *err)
+{
+    bool named = targets->count && targets->all[0].name;
+    if (f->all_namespaces && named)
+        return error_set(err, ERR_USAGE, "a resource cannot be retrieved by name across all namespaces");
+    if (named && (f->selector || f->field_selector))
+        return error_set(err, ERR_USAGE, "name cannot be provided when a selector is specified");
+    if (f->watch && targets->count != 1)
+        return error_set(err, ERR_USAGE, "you may only specify a single resource type with --watch");
     return 0;
 }
 
@@ -203,22 +267,21 @@ static int get_run(void *config, int argc, char **argv)
     struct session s;
     struct targets targets;
     struct error err;
-    if (output_check(f->output, &err) < 0 || session_open(&f->common, &s, &err) < 0)
+    if (targets_check(argc, argv, &err) < 0 || output_check(f->output, &err) < 0 || session_open(&f->common, &s, &err) < 0)
         return session_fail(&err);
-    int result = targets_parse(&s.map, argc, argv, &targets, &err);
-    if (result == 0) {
+    int code = EXIT_DONE;
+    if (targets_parse(&s.map, argc, argv, &targets, &err) < 0) {
+        code = session_fail(&err);
+    } else {
         bool several = false;
         for (size_t i = 1; i < targets.count; i++)
             several = several || targets.all[i].resource != targets.all[0].resource;
         struct get g = {.f = f, .s = &s, .wide = c_eq(f->output, "wide"), .several = several};
-        if (f->all_namespaces && targets.all[0].name)
-            result = error_set(&err, ERR_USAGE, "a resource cannot be retrieved by name across all namespaces");
-        else
-            result = get_all(&g, &targets, &err);
+        code = check_targets(f, &targets, &err) < 0 ? session_fail(&err) : get_targets(&g, &targets);
         targets_done(&targets);
     }
     session_close(&s);
-    return result < 0 ? session_fail(&err) : EXIT_DONE;
+    return code;
 }
 
 static const struct flag get_flag_table[] = {

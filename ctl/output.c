@@ -3,6 +3,8 @@
  */
 #include "ctl/output.h"
 
+#include <errno.h>
+
 #include "common/yaml.h"
 
 void columns_add(struct columns *c, char **take_row)
@@ -31,26 +33,44 @@ static void print_row(char *const *row, const size_t *widths, FILE *out)
 
 void columns_print(struct columns *c, FILE *out)
 {
-    size_t widths[64] = {0};
     for (size_t r = 0; r < c->count; r++)
-        for (size_t i = 0; c->rows[r][i] && i < ARRAY_COUNT(widths); i++)
-            if (text_width(c->rows[r][i]) > widths[i])
-                widths[i] = text_width(c->rows[r][i]);
+        for (size_t i = 0; c->rows[r][i]; i++)
+            if (text_width(c->rows[r][i]) > c->widths[i])
+                c->widths[i] = text_width(c->rows[r][i]);
     for (size_t r = 0; r < c->count; r++) {
-        print_row(c->rows[r], widths, out);
+        print_row(c->rows[r], c->widths, out);
         for (size_t i = 0; c->rows[r][i]; i++)
             free(c->rows[r][i]);
         free(c->rows[r]);
     }
     free(c->rows);
-    *c = (struct columns){0};
+    c->rows = NULL;
+    c->count = 0;
+}
+
+/* Nothing in a cell steers the terminal or breaks the row: both as kubectl shows it. */
+char *cell_line(const char *text)
+{
+    struct strbuf line;
+    strbuf_init(&line, 0);
+    for (const char *p = text; *p; p++) {
+        if (strchr("\f\n\r\v", *p)) {
+            strbuf_addc(&line, "...");
+            break;
+        }
+        if (*p == '\033')
+            strbuf_addc(&line, "^[");
+        else
+            strbuf_add_char(&line, *p);
+    }
+    return strbuf_steal(&line);
 }
 
 static char *cell_text(const cJSON *cell)
 {
     struct strbuf text;
     if (cJSON_IsString(cell))
-        return xstrdup(cell->valuestring);
+        return cell_line(cell->valuestring);
     if (!cell || cJSON_IsNull(cell))
         return xstrdup("<none>");
     strbuf_init(&text, 0);
@@ -81,7 +101,7 @@ static void add_row(struct columns *c, const cJSON *definitions, const cJSON *ro
     {
         const cJSON *cell = cJSON_GetArrayItem(cells, index++);
         const char *name = json_string(definition, "name");
-        if (!wide && json_int64_at(definition, "priority", 0) > 0)
+        if ((!wide && json_int64_at(definition, "priority", 0) > 0) || n == COLUMNS_MAX)
             continue;
         if (!row) {
             out[n++] = upper(name ? name : "");
@@ -110,11 +130,29 @@ bool output_is_object_form(const char *output)
     return output && *output && !c_eq(output, "wide");
 }
 
+/* What is wrong with a template shows on an empty object, before anybody is asked. */
+static int check_template(const char *template_, struct error *err)
+{
+    char *text = NULL;
+    size_t n;
+    FILE *out = open_memstream(&text, &n);
+    autojson cJSON *empty = cJSON_CreateObject();
+    int result = out ? jsonpath_print(template_, empty, out, err) : error_sys(err, errno, "memory");
+    if (out)
+        fclose(out);
+    free(text);
+    if (result < 0)
+        err->code = ERR_USAGE;
+    return result < 0 ? -ERR_USAGE : 0;
+}
+
 int output_check(const char *output, struct error *err)
 {
     static const char *const forms[] = {"wide", "yaml", "json", "name"};
-    if (!output || !*output || str_starts(str_of(output), STR("jsonpath=")))
+    if (!output || !*output)
         return 0;
+    if (str_starts(str_of(output), STR("jsonpath=")))
+        return check_template(output + strlen("jsonpath="), err);
     for (size_t i = 0; i < ARRAY_COUNT(forms); i++)
         if (c_eq(output, forms[i]))
             return 0;

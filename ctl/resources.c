@@ -47,12 +47,15 @@ static void add_resource(struct resource_map *m, const char *group, const char *
     const char *kind = json_string_at(resource, "responseKind.kind");
     if (!plural || !kind)
         return;
+    autofree char *lower = xstrdup(kind);
+    for (char *p = lower; *p; p++)
+        *p = (char)(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
     m->all = xrealloc(m->all, (m->count + 1) * sizeof(*m->all));
     m->all[m->count++] = (struct ctl_resource){
         .group_version = *group ? str_format("%s/%s", group, version) : xstrdup(version),
         .group = xstrdup(group),
         .plural = xstrdup(plural),
-        .singular = xstrdup(singular ? singular : ""),
+        .singular = xstrdup(singular && *singular ? singular : lower),
         .kind = xstrdup(kind),
         .short_names = string_array(json_get(resource, "shortNames")),
         .categories = string_array(json_get(resource, "categories")),
@@ -168,12 +171,20 @@ void targets_done(struct targets *t)
     *t = (struct targets){0};
 }
 
-/* A category's members, without names. */
+static bool is_target(const struct targets *t, const struct ctl_resource *r)
+{
+    for (size_t i = 0; i < t->count; i++)
+        if (c_eq(t->all[i].resource->plural, r->plural) && c_eq(t->all[i].resource->group, r->group))
+            return true;
+    return false;
+}
+
+/* A category's members, without names; each once, though a group may have it in several versions. */
 static bool add_category(const struct resource_map *m, struct targets *t, struct str name)
 {
     size_t before = t->count;
     for (size_t i = 0; i < m->count; i++)
-        if (has_string(m->all[i].categories, name) && m->all[i].listable)
+        if (has_string(m->all[i].categories, name) && m->all[i].listable && !is_target(t, &m->all[i]))
             add_target(t, &m->all[i], (struct str){0});
     return t->count > before;
 }
@@ -190,9 +201,19 @@ static int add_types(const struct resource_map *m, struct str types, int argc, c
             return -err->code;
         if (argc == 0)
             add_target(t, r, (struct str){0});
-        for (int i = 0; i < argc; i++)
+        for (int i = 0; i < argc; i++) {
+            if (!*argv[i])
+                return error_set(err, ERR_USAGE, "resource name may not be empty");
             add_target(t, r, str_of(argv[i]));
+        }
     }
+    return 0;
+}
+
+int targets_check(int argc, char **argv, struct error *err)
+{
+    if (argc < 1 || !*argv[0])
+        return error_set(err, ERR_USAGE, "name a resource: TYPE, TYPE NAME or TYPE/NAME");
     return 0;
 }
 
@@ -200,7 +221,7 @@ int targets_parse(const struct resource_map *m, int argc, char **argv, struct ta
 {
     struct targets t = {0};
     bool slashed = argc > 0 && strchr(argv[0], '/');
-    int result = argc < 1 ? error_set(err, ERR_USAGE, "name a resource: TYPE, TYPE NAME or TYPE/NAME") : 0;
+    int result = targets_check(argc, argv, err);
     if (result == 0 && !slashed)
         result = add_types(m, str_of(argv[0]), argc - 1, argv + 1, &t, err);
     for (int i = 0; result == 0 && slashed && i < argc; i++) {
@@ -213,6 +234,10 @@ int targets_parse(const struct resource_map *m, int argc, char **argv, struct ta
             break;
         }
         str_split(&name, '/', &type);
+        if (name.n == 0 || str_find(name, '/') >= 0) {
+            result = error_set(err, ERR_USAGE, "arguments in resource/name form must have a single resource and name, not \"%s\"", argv[i]);
+            break;
+        }
         result = resource_map_find(m, type, &r, err);
         if (result == 0)
             add_target(&t, r, name);

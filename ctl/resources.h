@@ -36,6 +36,7 @@ struct targets {
     struct target *all;
     size_t count;
 };
+int targets_check(int argc, char **argv, struct error *err); /* what can be told without a server: ERR_USAGE */
 int targets_parse(const struct resource_map *m, int argc, char **argv, struct targets *ret, struct error *err);
 void targets_done(struct targets *t);
 

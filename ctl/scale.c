@@ -30,7 +30,7 @@ static int scale_run(void *config, int argc, char **argv)
     struct error err;
     if (f->replicas < 0)
         return command_fail(EXIT_WRONG_USAGE, "scale needs --replicas N, N not negative");
-    if (session_open(&f->common, &s, &err) < 0)
+    if (targets_check(argc, argv, &err) < 0 || session_open(&f->common, &s, &err) < 0)
         return session_fail(&err);
     int result = targets_parse(&s.map, argc, argv, &targets, &err);
     if (result == 0) {

@@ -13,6 +13,7 @@ int session_open(const struct common_flags *f, struct session *ret, struct error
         return -err->code;
     }
     *ret = s;
+    ret->namespace_given = f->namespace_ != NULL;
     ret->namespace_ = f->namespace_ ? f->namespace_ : ret->client.kubeconfig.namespace_;
     return 0;
 }
@@ -32,4 +33,14 @@ const char *session_namespace(const struct session *s, const cJSON *object)
 {
     const char *own = json_string_at(object, "metadata.namespace");
     return own && *own ? own : s->namespace_;
+}
+
+int session_manifest_namespace(const struct session *s, const cJSON *manifest, const char **ret, struct error *err)
+{
+    const char *namespace_ = session_namespace(s, manifest);
+    if (s->namespace_given && !c_eq(namespace_, s->namespace_))
+        return error_set(err, ERR_BAD_REQUEST, "the namespace from the provided object \"%s\" does not match the namespace "
+            "\"%s\"; pass '--namespace=%s' to perform this operation", namespace_, s->namespace_, namespace_);
+    *ret = namespace_;
+    return 0;
 }

@@ -19,6 +19,7 @@ struct session {
     struct ctl_client client;
     struct resource_map map;
     const char *namespace_; /* the flag's or the context's */
+    bool namespace_given;   /* by the flag */
 };
 
 int session_open(const struct common_flags *f, struct session *ret, struct error *err);
@@ -27,3 +28,5 @@ void session_close(struct session *s);
 int session_fail(const struct error *err);
 /* The namespace for an object: its own, else the session's. */
 const char *session_namespace(const struct session *s, const cJSON *object);
+/* The same for a manifest; ERR_BAD_REQUEST when its own isn't the one of --namespace. */
+int session_manifest_namespace(const struct session *s, const cJSON *manifest, const char **ret, struct error *err);
