@@ -58,7 +58,7 @@ static int check_port(const char *what, int port, int type, struct error *err)
     int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return error_sys(err, errno, "socket");
-    int on = 1;
+    int on = type == SOCK_STREAM; /* for datagrams it would mean to share the port */
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     int failed = bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? errno : 0;
