@@ -50,6 +50,7 @@ struct scheduler {
     struct cond wake;
     struct change *first, **last;
     bool stop, synced;
+    bool look; /* there is work though no change came: what was read before the lists were complete */
     struct cluster *cluster; /* the loop's own */
 };
 
@@ -185,11 +186,12 @@ static void set_gauges(struct scheduler *s)
 static bool take_changes(struct scheduler *s, int64_t deadline_ns, struct change **ret)
 {
     env_lock(s->env, &s->lock);
-    while (!s->first && !s->stop)
+    while (!s->first && !s->stop && !s->look)
         if (!env_wait_until(s->env, &s->wake, &s->lock, deadline_ns))
             break;
     *ret = steal(&s->first);
     s->last = &s->first;
+    s->look = false;
     bool go_on = !s->stop;
     env_unlock(s->env, &s->lock);
     return go_on;
@@ -234,7 +236,7 @@ static void on_pods_synced(void *arg)
     struct scheduler *s = arg;
 
     env_lock(s->env, &s->lock);
-    s->synced = true;
+    s->synced = s->look = true;
     env_signal(s->env, &s->wake);
     env_unlock(s->env, &s->lock);
     log_info("nodes and pods are known, scheduling", "nodes", "%zu", informer_count(s->nodes),
