@@ -2,6 +2,7 @@
  * NamespaceLifecycle: nothing is created in a namespace that is missing or being deleted, and the first three stay.
  */
 #include "apiserver/admission/plugin.h"
+#include "apiserver/request/status.h"
 
 static int check_undeletable(const struct write_context *w, struct error *err)
 {
@@ -25,10 +26,9 @@ static int namespace_lifecycle(struct write_context *w, struct error *err)
     if (!terminating)
         return 0;
     cJSON_Delete(w->request->status_details);
-    w->request->status_details = json_make(
-        "{\"name\":\"%s\",\"group\":\"%s\",\"kind\":\"%s\",\"causes\":[{\"reason\":\"NamespaceTerminating\",\"message\":"
-        "\"namespace %s is being terminated\",\"field\":\"metadata.namespace\"}]}",
-        admission_name(w), w->resource->group, w->resource->plural, namespace_);
+    w->request->status_details = status_details(w->resource, admission_name(w));
+    json_set(w->request->status_details, "causes", json_make("[{\"reason\":\"NamespaceTerminating\",\"message\":"
+        "\"namespace %s is being terminated\",\"field\":\"metadata.namespace\"}]", namespace_));
     return admission_refuse(w, err, "unable to create new content in namespace %s because it is being terminated",
         namespace_);
 }

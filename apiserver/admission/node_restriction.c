@@ -5,11 +5,71 @@
  * itself labels that select it for other work (node-restriction.kubernetes.io/), owner references or other taints.
  * Upstream: plugin/pkg/admission/noderestriction.
  */
+#include "apiserver/admission/node_restriction.h"
+
 #include "apiserver/admission/plugin.h"
 
 static const char *node_of(const struct write_context *w)
 {
     return w->request && !w->request->trusted ? w->request->identity.node_name : NULL;
+}
+
+/* Some member of a list (or of each container's list) has one of the two members at these paths. */
+static bool any_has(const cJSON *list, const char *path, const char *other)
+{
+    const cJSON *item;
+    cJSON_ArrayForEach(item, list)
+    {
+        if (json_path(item, path) || (other && json_path(item, other)))
+            return true;
+    }
+    return false;
+}
+
+static bool containers_have(const cJSON *spec, const char *from, const char *value_from)
+{
+    static const char *const lists[] = {"containers", "initContainers", "ephemeralContainers"};
+    const cJSON *container;
+    for (size_t i = 0; i < ARRAY_COUNT(lists); i++) {
+        cJSON_ArrayForEach(container, json_get(spec, lists[i]))
+        {
+            if (any_has(json_get(container, "envFrom"), from, NULL) || any_has(json_get(container, "env"), value_from, NULL))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* Members of a volume that hold the name of a Secret, besides "secret". */
+static bool volumes_have_secret(const cJSON *volumes)
+{
+    static const char *const paths[] = {"secret", "azureFile", "cephfs.secretRef", "cinder.secretRef", "flexVolume.secretRef",
+        "rbd.secretRef", "scaleIO.secretRef", "iscsi.secretRef", "storageos.secretRef", "csi.nodePublishSecretRef"};
+    for (size_t i = 0; i < ARRAY_COUNT(paths); i++)
+        if (any_has(volumes, paths[i], NULL))
+            return true;
+    return false;
+}
+
+/* A node that could create a pod with such a reference could read whatever it likes: it may read what its pods use. */
+static int check_references(const struct write_context *w, const char *node, struct error *err)
+{
+    const cJSON *spec = json_get(w->tree, "spec"), *volumes = json_get(spec, "volumes");
+    const char *account = json_string(spec, "serviceAccountName"), *what = NULL;
+    if (account && *account)
+        what = "a service account";
+    else if (volumes_have_secret(volumes) || cJSON_GetArraySize(json_get(spec, "imagePullSecrets")) > 0 ||
+             containers_have(spec, "secretRef", "valueFrom.secretKeyRef"))
+        what = "secrets";
+    else if (any_has(volumes, "configMap", NULL) || containers_have(spec, "configMapRef", "valueFrom.configMapKeyRef"))
+        what = "configmaps";
+    else if (any_has(volumes, "projected", NULL))
+        what = "projected volumes";
+    else if (any_has(volumes, "persistentVolumeClaim", "ephemeral"))
+        what = "persistentvolumeclaims";
+    else if (cJSON_GetArraySize(json_get(spec, "resourceClaims")) > 0)
+        what = "resourceclaims";
+    return what ? admission_refuse(w, err, "node \"%s\" can not create pods that reference %s", node, what) : 0;
 }
 
 static int check_pod(const struct write_context *w, const char *node, struct error *err)
@@ -23,6 +83,8 @@ static int check_pod(const struct write_context *w, const char *node, struct err
     if (!c_eq(bound, node))
         return admission_refuse(w, err, "node \"%s\" can only %s pods with spec.nodeName set to itself", node,
             w->kind == WRITE_CREATE ? "create" : w->kind == WRITE_DELETE ? "delete" : "update");
+    if (w->kind == WRITE_CREATE)
+        return check_references(w, node, err);
     if (w->kind == WRITE_UPDATE)
         return admission_refuse(w, err, "unexpected operation: node \"%s\" can only update the status of pods", node);
     if (w->kind == WRITE_STATUS && !json_equal(json_path(w->old, "metadata.labels"), json_path(w->tree, "metadata.labels")))
@@ -84,3 +146,28 @@ const struct admission_plugin admission_node_restriction = {
     .resources = resources,
     .validate = node_restriction,
 };
+
+static enum stage_result refuse_token(struct request *q, const char *text)
+{
+    return request_fail_object(q, ERR_FORBIDDEN, "serviceaccounts \"%s\" is forbidden: %s", q->name, text);
+}
+
+enum stage_result node_restriction_token(struct request *q, const cJSON *reference)
+{
+    const char *node = q->trusted ? NULL : q->identity.node_name, *name = json_string(reference, "name");
+    const char *uid = json_string(reference, "uid");
+    struct str bound = {0};
+    if (!node)
+        return STAGE_DONE;
+    if (!c_eq(json_string(reference, "kind"), "Pod") || !name || !*name)
+        return refuse_token(q, "node requested token not bound to a pod");
+    if (!uid || !*uid)
+        return refuse_token(q, "node requested token with a pod binding without a uid");
+    const struct resource *pods = api_find_plural(q->server->api, "", "pods");
+    struct object *o = cache_get(q->server->cache, pods, str_of(q->namespace_), str_of(name));
+    if (!o)
+        return request_not_found(q, pods, name);
+    bool own = object_field_get(o, "spec.nodeName", &bound) && str_eqc(bound, node);
+    object_unref(o);
+    return own ? STAGE_DONE : refuse_token(q, "node requested token bound to a pod scheduled on a different node");
+}

@@ -12,6 +12,7 @@
 #include "common/http_client.h"
 #include "common/log.h"
 #include "common/names.h"
+#include "common/selector.h"
 
 #define ANONYMOUS "system:anonymous"
 #define MASTERS "system:masters"
@@ -70,7 +71,7 @@ static bool in_group(const struct identity *who, const char *group)
 static void note_node(struct identity *who)
 {
     static const char prefix[] = "system:node:";
-    if (str_starts(str_of(who->name), STR("system:node:")) && in_group(who, "system:nodes"))
+    if (str_starts(str_of(who->name), STR("system:node:")) && who->name[sizeof(prefix) - 1] && in_group(who, "system:nodes"))
         who->node_name = who->name + sizeof(prefix) - 1;
 }
 
@@ -114,7 +115,7 @@ enum stage_result auth_authenticate_stage(struct request *q)
     if (q->peer_common_name && *q->peer_common_name) {
         identity_of_certificate(q);
     } else if (bearer_token(q, &token)) {
-        if (auth_token(auth, q->arena, token, NULL, &q->identity, &err) < 0) {
+        if (auth_token(auth, q->arena, token, NULL, &q->identity, NULL, &err) < 0) {
             log_debug("bearer token refused", "reason", "%s", err.text, NULL);
             return request_fail(q, ERR_UNAUTHORIZED, "Unauthorized");
         }
@@ -173,7 +174,24 @@ static enum stage_result refuse(struct request *q, const struct identity *who, c
     return request_fail_object(q, ERR_FORBIDDEN, "%s", text.data);
 }
 
-static struct access_attributes attributes_of(const struct request *q)
+/* What a list or watch is narrowed to by its fieldSelector: KEY=VALUE, as upstream's request info reads it; NULL: not. */
+static const char *selected(struct request *q, const char *key)
+{
+    struct str text;
+    struct selector *s;
+    struct error err;
+    const char *value = NULL;
+    if ((!c_eq(q->verb, "list") && !c_eq(q->verb, "watch")) ||
+        !request_query(q, "fieldSelector", &text) || field_selector_parse(text, &s, &err) < 0)
+        return NULL;
+    for (size_t i = 0; i < s->term_count && !value; i++)
+        if (s->terms[i].op == SEL_IN && s->terms[i].value_count == 1 && c_eq(s->terms[i].key, key))
+            value = arena_strdup(q->arena, str_of(s->terms[i].values[0]));
+    selector_free(s);
+    return value;
+}
+
+static struct access_attributes attributes_of(struct request *q)
 {
     if (!q->resource && !*q->plural)
         return (struct access_attributes){.verb = q->verb, .path = q->path.p, .group = "", .version = "",
@@ -184,8 +202,19 @@ static struct access_attributes attributes_of(const struct request *q)
     for (size_t i = 0; i < ARRAY_COUNT(shells); i++)
         if (c_eq(q->subresource_name, shells[i]))
             verb = "create";
+    const char *name = *q->name ? NULL : selected(q, "metadata.name");
     return (struct access_attributes){.verb = verb, .group = q->group, .version = q->version, .resource = q->plural,
-        .subresource = q->subresource_name, .namespace_ = q->namespace_, .name = q->name};
+        .subresource = q->subresource_name, .namespace_ = q->namespace_, .name = name ? name : q->name,
+        .only_node = selected(q, "spec.nodeName")};
+}
+
+enum stage_result auth_create_stage(struct request *q)
+{
+    if (q->trusted)
+        return STAGE_DONE;
+    struct access_attributes what = attributes_of(q);
+    what.verb = "create";
+    return auth_allowed(q->server->auth, &q->identity, &what, NULL) ? STAGE_DONE : refuse(q, &q->identity, &what);
 }
 
 /* --- impersonation: Impersonate-User, -Group, -Uid, -Extra-* --- */

@@ -34,15 +34,23 @@ stage_fn auth_authorize_stage;
 struct access_attributes {
     const char *verb, *group, *version, *resource, *subresource, *namespace_, *name; /* "" when absent */
     const char *path; /* non-resource, else NULL */
+    const char *only_node; /* of a list or watch: the fieldSelector says spec.nodeName=this; else NULL */
 };
 /* Allowed? `reason` (may be NULL) gets upstream's explanation. */
 bool auth_allowed(struct auth *auth, const struct identity *who, const struct access_attributes *what,
     struct strbuf *reason);
-/* Checks a bearer token for TokenReview: 0 and the identity (in arena), or -ERR_UNAUTHORIZED. audiences NULL: the API server's. */
+/* Checks a bearer token for TokenReview: 0 and the identity (in arena), or -ERR_UNAUTHORIZED. audiences NULL: the API server's.
+ * *ret_audiences (may be NULL) gets those of them that the token is for. */
 int auth_token(struct auth *auth, struct arena *a, struct str token, const char *const *audiences,
-    struct identity *ret, struct error *err);
+    struct identity *ret, const char ***ret_audiences, struct error *err);
 /* Signs a ServiceAccount token (TokenRequest). claims as JSON object. */
 int auth_sign(struct auth *auth, const cJSON *claims, char **ret_token, struct error *err);
 /* The rules that hold for somebody in a namespace, for SelfSubjectRulesReview: {resourceRules, nonResourceRules}. */
 cJSON *auth_rules(struct auth *auth, const struct identity *who, const char *namespace_);
 cJSON *auth_jwks(struct auth *auth);
+/* Are all these rules (of a role) covered by what somebody holds in a namespace ("": the whole cluster)? Those that are not
+ * are appended to `missing`, one a line, in upstream's words. */
+bool auth_holds(struct auth *auth, const struct identity *who, const char *namespace_, const cJSON *rules,
+    struct strbuf *missing);
+/* May the caller of a PUT also create what is missing? Upstream asks for both verbs. */
+stage_fn auth_create_stage;

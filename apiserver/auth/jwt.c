@@ -199,6 +199,7 @@ static int decode_object(struct str part, cJSON **ret, struct error *err)
         return error_set(err, ERR_UNAUTHORIZED, "malformed token");
     if (!cJSON_IsObject(*ret)) {
         cJSON_Delete(*ret);
+        *ret = NULL;
         return error_set(err, ERR_UNAUTHORIZED, "malformed token");
     }
     return 0;

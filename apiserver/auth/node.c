@@ -13,6 +13,7 @@ enum condition {
     OWN_NAME,      /* the object bears the node's name */
     USED_BY_POD,   /* by a pod of the node, see uses() */
     OWN_LEASE,     /* the node's Lease, in kube-node-lease */
+    OWN_PODS,      /* lists and watches narrowed to spec.nodeName=itself; a get of a pod that is not another's */
 };
 
 struct node_rule {
@@ -30,8 +31,10 @@ static const struct node_rule rules[] = {
     {"", "nodes", "", "create", ALWAYS},
     {"", "nodes", "", "get list watch update patch delete", OWN_NAME},
     {"", "nodes", "status", "get update patch", OWN_NAME},
-    {"", "pods", "", "get list watch create delete", ALWAYS},
-    {"", "pods", "status", "get update patch", ALWAYS},
+    {"", "pods", "", "get list watch", OWN_PODS},
+    {"", "pods", "", "create delete", ALWAYS},
+    {"", "pods", "status", "get", OWN_PODS},
+    {"", "pods", "status", "update patch", ALWAYS},
     {"", "pods", "eviction", "create", ALWAYS},
     {"", "services", "", "get list watch", ALWAYS},
     {"", "events", "", "create patch update", ALWAYS},
@@ -163,6 +166,22 @@ static bool uses_volume(struct cache *cache, const struct api *api, const char *
            uses(cache, api, node_name, "persistentvolumeclaims", namespace_, claim);
 }
 
+/* Upstream refuses a get of a pod that is gone, too; here the node may see that it is (404), which tells it to clean up. */
+static bool is_own_pod(struct cache *cache, const struct api *api, const char *node_name,
+    const struct access_attributes *what)
+{
+    struct str bound = {0};
+    bool is_get = c_eq(what->verb, "get");
+    if (!is_get && c_eq(what->only_node, node_name))
+        return true;
+    struct object *o = cache_get(cache, api_find_plural(api, "", "pods"), str_of(what->namespace_), str_of(what->name));
+    if (!o)
+        return is_get;
+    bool own = object_field_get(o, "spec.nodeName", &bound) && str_eqc(bound, node_name);
+    object_unref(o);
+    return own;
+}
+
 bool node_allowed(struct cache *cache, const struct api *api, const char *node_name,
     const struct access_attributes *what)
 {
@@ -176,6 +195,8 @@ bool node_allowed(struct cache *cache, const struct api *api, const char *node_n
                             uses_volume(cache, api, node_name, what->name) :
                             uses(cache, api, node_name, what->resource, what->namespace_, what->name));
         bool own = c_eq(what->name, node_name);
+        if (r->condition == OWN_PODS && is_own_pod(cache, api, node_name, what))
+            return true;
         if (r->condition == ALWAYS || used || (r->condition == OWN_NAME && own) ||
             (r->condition == OWN_LEASE && c_eq(what->namespace_, "kube-node-lease") &&
                 (own || c_eq(what->verb, "create"))))

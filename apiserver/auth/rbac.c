@@ -147,6 +147,8 @@ static char *subject_name(const cJSON *subject, const char *binding_namespace)
         return NULL;
     if (c_eq(kind, "ServiceAccount"))
         return str_format("U:system:serviceaccount:%s:%s", namespace_ ? namespace_ : binding_namespace, name);
+    if (!c_eq(kind, "Group") && !c_eq(kind, "User"))
+        return NULL;
     return str_format("%c:%s", c_eq(kind, "Group") ? 'G' : 'U', name);
 }
 
@@ -416,7 +418,7 @@ static bool rule_allows(const struct rule *rule, const struct access_attributes 
            (rule->names.count == 0 || strings_have(&rule->names, what->name));
 }
 
-typedef bool visit_fn(void *arg, const struct binding *binding, const struct role *role);
+typedef bool visit_fn(void *arg, const struct binding *binding, const struct role *role, const char *subject);
 
 /* Calls visit for each binding of a subject that counts in a namespace ("": cluster-wide ones only), until it says true. */
 static bool visit_subject(struct rbac *rbac, const char *name, const char *namespace_, visit_fn *visit, void *arg)
@@ -429,7 +431,7 @@ static bool visit_subject(struct rbac *rbac, const char *name, const char *names
         if (*b->namespace_ && !c_eq(b->namespace_, namespace_))
             continue;
         HASH_FIND_STR(rbac->roles, b->role_key, role);
-        if (role && visit(arg, b, role))
+        if (role && visit(arg, b, role, name))
             return true;
     }
     return false;
@@ -438,13 +440,13 @@ static bool visit_subject(struct rbac *rbac, const char *name, const char *names
 static bool visit_identity(struct rbac *rbac, const struct identity *who, const char *namespace_, visit_fn *visit,
     void *arg)
 {
-    char name[1024];
-    snprintf(name, sizeof(name), "U:%s", who->name);
-    if (visit_subject(rbac, name, namespace_, visit, arg))
+    char name[1024]; /* a longer one, cut, would be somebody else's */
+    if (snprintf(name, sizeof(name), "U:%s", who->name) < (int)sizeof(name) &&
+        visit_subject(rbac, name, namespace_, visit, arg))
         return true;
     for (const char **g = who->groups; g && *g; g++) {
-        snprintf(name, sizeof(name), "G:%s", *g);
-        if (visit_subject(rbac, name, namespace_, visit, arg))
+        if (snprintf(name, sizeof(name), "G:%s", *g) < (int)sizeof(name) &&
+            visit_subject(rbac, name, namespace_, visit, arg))
             return true;
     }
     return false;
@@ -455,7 +457,21 @@ struct question {
     struct strbuf *reason;
 };
 
-static bool visit_allows(void *arg, const struct binding *binding, const struct role *role)
+/* ServiceAccount "name/namespace", else Group or User with its name. */
+static void print_subject(const char *subject, struct strbuf *out)
+{
+    static const char prefix[] = "U:system:serviceaccount:";
+    struct str rest = str_of(subject), namespace_;
+    if (str_starts(rest, str_range(prefix, sizeof(prefix) - 1))) {
+        rest = str_range(rest.p + sizeof(prefix) - 1, rest.n - sizeof(prefix) + 1);
+        str_split(&rest, ':', &namespace_);
+        strbuf_addf(out, "ServiceAccount \"%.*s/%.*s\"", STR_FMT(rest), STR_FMT(namespace_));
+        return;
+    }
+    strbuf_addf(out, "%s \"%s\"", *subject == 'G' ? "Group" : "User", subject + 2);
+}
+
+static bool visit_allows(void *arg, const struct binding *binding, const struct role *role, const char *subject)
 {
     struct question *q = arg;
     for (size_t i = 0; i < role->rule_count; i++) {
@@ -464,9 +480,10 @@ static bool visit_allows(void *arg, const struct binding *binding, const struct 
         if (q->reason) {
             const char *name = strchr(binding->key, '/') + 1;
             bool cluster = !*binding->namespace_;
-            strbuf_addf(q->reason, "RBAC: allowed by %s \"%s%s%s\" of %s \"%s\"",
+            strbuf_addf(q->reason, "RBAC: allowed by %s \"%s%s%s\" of %s \"%s\" to ",
                 cluster ? "ClusterRoleBinding" : "RoleBinding", name, cluster ? "" : "/", binding->namespace_,
                 *role->key == '/' ? "ClusterRole" : "Role", strchr(role->key, '/') + 1);
+            print_subject(subject, q->reason);
         }
         return true;
     }
@@ -491,10 +508,11 @@ static cJSON *strings_json(const struct strings *s)
     return array;
 }
 
-static bool visit_collect(void *arg, const struct binding *binding, const struct role *role)
+static bool visit_collect(void *arg, const struct binding *binding, const struct role *role, const char *subject)
 {
     cJSON *out = arg;
     (void)binding;
+    (void)subject;
     for (size_t i = 0; i < role->rule_count; i++) {
         const struct rule *rule = &role->rules[i];
         cJSON *item = cJSON_CreateObject();

@@ -286,22 +286,50 @@ static int verified_claims(struct auth *auth, struct str token, cJSON **ret, str
     return 0;
 }
 
-static bool has_audience(const cJSON *claims, const char *const *wanted, const char *issuer)
+static bool has_audience(const cJSON *claims, const char *audience)
 {
-    const char *const own[] = {issuer, NULL};
     const cJSON *aud = json_get(claims, "aud"), *item;
-    if (!wanted || !*wanted)
-        wanted = own;
-    for (; *wanted; wanted++) {
-        if (cJSON_IsString(aud) && c_eq(aud->valuestring, *wanted))
+    if (cJSON_IsString(aud) && c_eq(aud->valuestring, audience))
+        return true;
+    cJSON_ArrayForEach(item, aud)
+    {
+        if (cJSON_IsString(item) && c_eq(item->valuestring, audience))
             return true;
-        cJSON_ArrayForEach(item, aud)
-        {
-            if (cJSON_IsString(item) && c_eq(item->valuestring, *wanted))
-                return true;
-        }
     }
     return false;
+}
+
+/* Which of the wanted audiences a token is for; claims NULL: one that knows none and is the API server's alone. */
+static const char **common_audiences(const struct auth *auth, struct arena *a, const cJSON *claims,
+    const char *const *wanted)
+{
+    const char *own[] = {auth->config.issuer, NULL};
+    size_t count = 0, n = 0;
+    if (!wanted || !*wanted)
+        wanted = own;
+    while (wanted[count])
+        count++;
+    const char **common = arena_new_array(a, const char *, count + 1);
+    for (size_t i = 0; i < count; i++)
+        if (claims ? has_audience(claims, wanted[i]) : c_eq(wanted[i], auth->config.issuer))
+            common[n++] = wanted[i];
+    common[n] = NULL;
+    return common;
+}
+
+/* How long the tokens of an object live on behind its deletionTimestamp, as upstream. */
+#define DELETED_LEEWAY_NS (60 * NS_PER_S)
+
+static bool is_long_deleted(const struct auth *auth, const struct object *o)
+{
+    int64_t deleted_ns;
+    struct error err;
+    if (!o->deleting)
+        return false;
+    autojson cJSON *tree = object_tree(o);
+    const char *text = json_string_at(tree, "metadata.deletionTimestamp");
+    return text && time_parse(str_of(text), &deleted_ns, &err) == 0 &&
+           deleted_ns < env_wall_ns(auth->config.env) - DELETED_LEEWAY_NS;
 }
 
 /* Is there still an object of that kind, name and uid, and is it not long past its deletion? */
@@ -310,7 +338,7 @@ static bool still_exists(struct auth *auth, const char *plural, const char *name
     const char *name = json_string(reference, "name"), *uid = json_string(reference, "uid");
     const struct resource *r = api_find_plural(auth->config.api, "", plural);
     struct object *o = name && r ? cache_get(auth->config.cache, r, str_of(namespace_), str_of(name)) : NULL;
-    bool ok = o && (!uid || str_eqc(o->uid, uid));
+    bool ok = o && (!uid || str_eqc(o->uid, uid)) && !is_long_deleted(auth, o);
     object_unref(o);
     return ok;
 }
@@ -355,7 +383,7 @@ static void fill_service_account(struct arena *a, const cJSON *claims, const cJS
 }
 
 static int check_service_account(struct auth *auth, struct arena *a, struct str token, const char *const *audiences,
-    struct identity *ret, struct error *err)
+    struct identity *ret, const char ***ret_audiences, struct error *err)
 {
     autojson cJSON *claims = NULL;
     if (verified_claims(auth, token, &claims, err) < 0)
@@ -367,7 +395,8 @@ static int check_service_account(struct auth *auth, struct arena *a, struct str 
         return error_set(err, ERR_UNAUTHORIZED, "the token has expired");
     if (json_int64_at(claims, "nbf", 0) > now_s)
         return error_set(err, ERR_UNAUTHORIZED, "the token is not valid yet");
-    if (!has_audience(claims, audiences, auth->config.issuer))
+    *ret_audiences = common_audiences(auth, a, claims, audiences);
+    if (!**ret_audiences)
         return error_set(err, ERR_UNAUTHORIZED, "the token is for another audience");
     const cJSON *k8s = json_get(claims, "kubernetes.io");
     const char *namespace_ = json_string(k8s, "namespace");
@@ -381,17 +410,24 @@ static int check_service_account(struct auth *auth, struct arena *a, struct str 
 }
 
 int auth_token(struct auth *auth, struct arena *a, struct str token, const char *const *audiences,
-    struct identity *ret, struct error *err)
+    struct identity *ret, const char ***ret_audiences, struct error *err)
 {
     struct identity who;
+    const char **common = NULL;
     bool known = check_static(auth, a, token, &who) || check_bootstrap(auth, a, token, &who);
-    if (!known) {
+    if (known) {
+        common = common_audiences(auth, a, NULL, audiences);
+        if (!*common)
+            return error_set(err, ERR_UNAUTHORIZED, "the token is for another audience");
+    } else {
         if (!memchr(token.p, '.', token.n) || !auth->keys)
             return error_set(err, ERR_UNAUTHORIZED, "unknown token");
-        if (check_service_account(auth, a, token, audiences, &who, err) < 0)
+        if (check_service_account(auth, a, token, audiences, &who, &common, err) < 0)
             return -err->code;
     }
     identity_add_group(&who, a, "system:authenticated");
     *ret = who;
+    if (ret_audiences)
+        *ret_audiences = common;
     return 0;
 }

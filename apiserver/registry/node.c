@@ -3,11 +3,18 @@
  */
 #include "apiserver/registry/registry.h"
 
+static cJSON *one_text(const char *text)
+{
+    cJSON *array = cJSON_CreateArray();
+    cJSON_AddItemToArray(array, cJSON_CreateString(text));
+    return array;
+}
+
 static void node_prepare(struct write_context *w)
 {
     const char *cidr = json_string_at(w->tree, "spec.podCIDR");
     if (cidr && *cidr && !json_path(w->tree, "spec.podCIDRs"))
-        json_set_at(w->tree, "spec.podCIDRs", json_make("[\"%s\"]", cidr));
+        json_set_at(w->tree, "spec.podCIDRs", one_text(cidr));
 }
 
 static void keep(const struct write_context *w, const char *path, const char *text, struct field_errors *errors)

@@ -65,8 +65,8 @@ static void pod_prepare(struct write_context *w)
     }
 }
 
-/* The specs with everything taken out that may change. */
-static cJSON *fixed_part(const cJSON *spec)
+/* A pod with nothing but its spec, without what may change. */
+static cJSON *fixed_part(const cJSON *spec, bool gated)
 {
     static const char *const lists[] = {"containers", "initContainers"};
     static const char *const free_fields[] = {"activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds",
@@ -78,7 +78,13 @@ static cJSON *fixed_part(const cJSON *spec)
     }
     for (size_t i = 0; i < ARRAY_COUNT(free_fields); i++)
         json_remove(copy, free_fields[i]);
-    return copy;
+    if (gated) { /* a gated pod's node selection may still be narrowed */
+        json_remove(copy, "nodeSelector");
+        json_remove(copy, "affinity");
+    }
+    cJSON *pod = cJSON_CreateObject();
+    json_set(pod, "spec", copy);
+    return pod;
 }
 
 static bool only_added(const cJSON *old_list, const cJSON *new_list)
@@ -99,15 +105,9 @@ static bool may_update(const struct write_context *w)
 {
     const cJSON *old = json_get(w->old, "spec"), *now = json_get(w->tree, "spec");
     const char *grace = "terminationGracePeriodSeconds";
-    autojson cJSON *old_fixed = fixed_part(old);
-    autojson cJSON *new_fixed = fixed_part(now);
     bool gated = cJSON_GetArraySize(json_get(old, "schedulingGates")) > 0;
-    if (gated) { /* a gated pod's node selection may still be narrowed */
-        json_remove(old_fixed, "nodeSelector");
-        json_remove(new_fixed, "nodeSelector");
-        json_remove(old_fixed, "affinity");
-        json_remove(new_fixed, "affinity");
-    }
+    autojson cJSON *old_fixed = fixed_part(old, gated);
+    autojson cJSON *new_fixed = fixed_part(now, gated);
     bool grace_ok = json_int64_at(old, grace, 30) == json_int64_at(now, grace, 30) ||
                     (json_int64_at(old, grace, 30) < 0 && json_int64_at(now, grace, 30) == 1);
     return schema_equal(w->resource->schema, old_fixed, new_fixed) && grace_ok &&

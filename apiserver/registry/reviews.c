@@ -52,19 +52,21 @@ static enum stage_result token_review(struct request *q)
     const cJSON *asked = json_path(body, "spec.audiences");
     const char **audiences = cJSON_GetArraySize(asked) > 0 ? arena_strings(q->arena, asked) : NULL;
     struct identity who;
+    const char **good_for;
     struct error err;
     cJSON *status = cJSON_CreateObject();
     if (!token || !*token) {
         cJSON_Delete(status);
         return request_fail(q, ERR_BAD_REQUEST, "token is required for TokenReview in authentication");
     }
-    if (auth_token(q->server->auth, q->arena, str_of(token), (const char *const *)audiences, &who, &err) < 0) {
+    if (auth_token(q->server->auth, q->arena, str_of(token), (const char *const *)audiences, &who, &good_for,
+            &err) < 0) {
         json_set(status, "user", cJSON_CreateObject());
         json_set_string(status, "error", "invalid bearer token");
     } else {
         json_set(status, "authenticated", cJSON_CreateTrue());
         json_set(status, "user", identity_json(&who));
-        json_set(status, "audiences", audiences ? cJSON_Duplicate(asked, true) : json_make("[\"%s\"]", q->server->config->issuer));
+        json_set(status, "audiences", string_array(good_for));
     }
     json_set(body, "status", status);
     return reply_body_object(q);
@@ -122,7 +124,8 @@ static enum stage_result subject_access_review(struct request *q)
         return request_fail_fields(q, errors, q->resource, "");
     }
     for (const char **g = who.groups; *g; g++)
-        if (c_eq(*g, "system:nodes") && str_starts(str_of(who.name), STR("system:node:")))
+        if (c_eq(*g, "system:nodes") && str_starts(str_of(who.name), STR("system:node:")) &&
+            who.name[strlen("system:node:")])
             who.node_name = who.name + strlen("system:node:");
     decide(q, &who);
     return reply_body_object(q);

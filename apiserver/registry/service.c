@@ -59,6 +59,13 @@ static bool is_headless(const cJSON *service)
 
 /* --- the spec --- */
 
+static cJSON *array_of(const char *text)
+{
+    cJSON *array = cJSON_CreateArray();
+    cJSON_AddItemToArray(array, cJSON_CreateString(text));
+    return array;
+}
+
 /* Takes over what a client left out of an update, as if it had read it first. */
 static void inherit(cJSON *now, const cJSON *old)
 {
@@ -136,7 +143,7 @@ static void service_prepare(struct write_context *w)
     const char *first = cJSON_IsString(cJSON_GetArrayItem(json_get(spec, "clusterIPs"), 0)) ?
         cJSON_GetArrayItem(json_get(spec, "clusterIPs"), 0)->valuestring : "";
     if (*ip && !*first)
-        json_set(spec, "clusterIPs", json_make("[\"%s\"]", ip));
+        json_set(spec, "clusterIPs", array_of(ip));
     else if (!*ip && *first)
         json_set_string(spec, "clusterIP", first);
     if (!json_get(spec, "ipFamilies"))
@@ -166,6 +173,22 @@ static void service_validate(const struct write_context *w, struct field_errors 
     if (*ip && !is_headless(w->tree) && inet_pton(AF_INET, ip, &address) != 1) {
         snprintf(value, sizeof(value), "\"%s\"", ip);
         field_error_add(errors, FIELD_INVALID, "spec.clusterIPs[0]", value, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+    }
+    const cJSON *ips = json_path(w->tree, "spec.clusterIPs");
+    if (*ip && cJSON_GetArraySize(ips) > 0 &&
+        !(cJSON_IsString(ips->child) && c_eq(ips->child->valuestring, ip))) {
+        autostrbuf struct strbuf text = STRBUF_EMPTY;
+        strbuf_init(&text, 4096);
+        json_print(ips, &text);
+        field_error_add(errors, FIELD_INVALID, "spec.clusterIPs", text.data,
+            "first value must match `clusterIP`");
+    }
+    if (cJSON_GetArraySize(ips) > 1) {
+        autostrbuf struct strbuf text = STRBUF_EMPTY;
+        strbuf_init(&text, 4096);
+        json_print(ips, &text);
+        field_error_add(errors, FIELD_INVALID, "spec.clusterIPs", text.data,
+            "may only hold one IP address: the cluster has one range, of IPv4");
     }
     if (w->kind == WRITE_UPDATE && wants_cluster_ip(w->old) && *old_ip && !c_eq(ip, old_ip)) {
         snprintf(value, sizeof(value), "[\"%s\"]", ip);
@@ -304,7 +327,7 @@ static int allocate_address(struct allocation *a, struct error *err)
         return -err->code;
     }
     json_set_string_at(w->tree, "spec.clusterIP", text);
-    json_set_at(w->tree, "spec.clusterIPs", json_make("[\"%s\"]", text));
+    json_set_at(w->tree, "spec.clusterIPs", array_of(text));
     return hold(a, a->addresses, text, address_tree(a), err);
 }
 

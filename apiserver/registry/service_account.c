@@ -4,6 +4,7 @@
  * The token is a JWT bound to the account's uid and, when asked, to a pod, secret or node, all of which must exist with that
  * uid. Upstream: registry/core/serviceaccount/storage/token.go, pkg/serviceaccount/claims.go.
  */
+#include "apiserver/admission/node_restriction.h"
 #include "apiserver/auth/auth.h"
 #include "apiserver/registry/generic/generic.h"
 #include "apiserver/server.h"
@@ -44,6 +45,8 @@ static enum stage_result bind_to(struct request *q, const cJSON *reference, cJSO
     } kinds[] = {{"Pod", "pods", "pod", true}, {"Secret", "secrets", "secret", true}, {"Node", "nodes", "node", false}};
     const char *kind = json_string(reference, "kind"), *name = json_string(reference, "name");
     const char *uid = json_string(reference, "uid");
+    struct str account;
+    name = name ? name : "";
     for (size_t i = 0; i < ARRAY_COUNT(kinds); i++) {
         if (!c_eq(kind, kinds[i].kind))
             continue;
@@ -56,6 +59,11 @@ static enum stage_result bind_to(struct request *q, const cJSON *reference, cJSO
             return request_fail_object(q, ERR_CONFLICT,
                 "Operation cannot be fulfilled on %s \"%s\": the UID in the bound object reference (%s) does not match the "
                 "UID in record. The object might have been deleted and then recreated", r->plural, name, uid);
+        }
+        if (c_eq(kind, "Pod") && !(object_field_get(o, "spec.serviceAccountName", &account) && str_eqc(account, q->name))) {
+            object_unref(o);
+            return request_fail(q, ERR_BAD_REQUEST,
+                "cannot bind token for serviceaccount \"%s\" to pod running with different serviceaccount name.", q->name);
         }
         add_reference(claims, kinds[i].claim, o);
         if (c_eq(kind, "Pod"))
@@ -101,6 +109,8 @@ static enum stage_result sign(struct request *q, const struct object *account)
         audiences = json_path(body, "spec.audiences");
     }
     add_reference(k8s, "serviceaccount", account);
+    if ((result = node_restriction_token(q, reference)) != STAGE_DONE)
+        return result;
     if (reference && (result = bind_to(q, reference, k8s)) != STAGE_DONE)
         return result;
     if (json_get(k8s, "pod") && seconds == SECONDS_OF_PODS) {

@@ -16,6 +16,7 @@
 #include <stdatomic.h>
 
 #include "apiserver/admission/admission.h"
+#include "apiserver/auth/auth.h"
 #include "apiserver/request/pipeline.h"
 #include "apiserver/request/status.h"
 #include "apiserver/server.h"
@@ -140,6 +141,8 @@ enum stage_result write_apply_stage(struct request *q)
     o->created = !o->base;
     if (o->created && o->kind == WRITE_UPDATE)
         o->context.kind = WRITE_CREATE;
+    if (o->context.kind != o->kind && auth_create_stage(q) == STAGE_ERROR)
+        return STAGE_ERROR;
     r = make_trees(o, &err);
     if (r == 0 && o->kind == WRITE_DELETE)
         r = delete_compute(o, &err);
