@@ -131,15 +131,39 @@ static int check_node(const struct write_context *w, const char *node, struct er
     return 0;
 }
 
+/* The authorizer can't see the name of what is being created. */
+static int check_lease(const struct write_context *w, const char *node, struct error *err)
+{
+    const char *namespace_ = json_string_at(w->tree ? w->tree : w->old, "metadata.namespace");
+    if (!c_eq(namespace_, "kube-node-lease"))
+        return admission_refuse(w, err, "can only access leases in the \"kube-node-lease\" system namespace");
+    if (!c_eq(admission_name(w), node))
+        return admission_refuse(w, err, "can only access node lease with the same name as the requesting node");
+    return 0;
+}
+
+static int check_csi_node(const struct write_context *w, const char *node, struct error *err)
+{
+    return c_eq(admission_name(w), node) ? 0 :
+        admission_refuse(w, err, "can only access CSINode with the same name as the requesting node");
+}
+
 static int node_restriction(const struct write_context *w, struct error *err)
 {
     const char *node = node_of(w);
     if (!node)
         return 0;
-    return c_eq(w->resource->plural, "pods") ? check_pod(w, node, err) : check_node(w, node, err);
+    static const struct {
+        const char *plural;
+        int (*check)(const struct write_context *w, const char *node, struct error *err);
+    } checks[] = {{"pods", check_pod}, {"nodes", check_node}, {"leases", check_lease}, {"csinodes", check_csi_node}};
+    for (size_t i = 0; i < ARRAY_COUNT(checks); i++)
+        if (c_eq(w->resource->plural, checks[i].plural))
+            return checks[i].check(w, node, err);
+    return 0;
 }
 
-static const char *const resources[] = {"pods", "nodes", NULL};
+static const char *const resources[] = {"pods", "nodes", "leases.coordination.k8s.io", "csinodes.storage.k8s.io", NULL};
 
 const struct admission_plugin admission_node_restriction = {
     .name = "NodeRestriction",

@@ -234,7 +234,7 @@ static enum stage_result may_be_user(struct request *q, const char *user)
     if (!str_starts(rest, STR("system:serviceaccount:")))
         return may_impersonate(q, "", "users", "", "", user);
     rest = str_range(user + sizeof(prefix) - 1, rest.n - sizeof(prefix) + 1);
-    if (!str_split(&rest, ':', &namespace_))
+    if (!str_split(&rest, ':', &namespace_) || namespace_.n == 0 || rest.n == 0)
         return request_fail(q, ERR_BAD_REQUEST, "invalid user name \"%s\"", user);
     return may_impersonate(q, "", "serviceaccounts", "", arena_strdup(q->arena, namespace_),
         arena_strdup(q->arena, rest));

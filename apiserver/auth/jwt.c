@@ -213,7 +213,8 @@ int jwt_verify(const struct jwt_keys *keys, struct str token, cJSON **ret_claims
         return error_set(err, ERR_UNAUTHORIZED, "token too long");
     while (count < 3 && str_split(&rest, '.', &parts[count]))
         count++;
-    if (count != 3 || rest.n > 0 || parts[2].n == 0)
+    bool more = count == 3 && parts[2].p + parts[2].n != token.p + token.n; /* also a dot at the end */
+    if (count != 3 || more || parts[2].n == 0)
         return error_set(err, ERR_UNAUTHORIZED, "malformed token");
     autostrbuf struct strbuf signature = STRBUF_EMPTY;
     strbuf_init(&signature, 1024);
