@@ -57,7 +57,7 @@ struct write {
     struct write_op *ops; /* all or none */
     size_t op_count;
     bool soft;  /* see store.h */
-    int result; /* 0, -ERR_CONFLICT, -ERR_UNAVAILABLE, -ERR_TOO_LARGE */
+    int result; /* 0, -ERR_CONFLICT, -ERR_UNAVAILABLE, -ERR_TOO_LARGE, -ERR_INTERNAL */
     struct error err;
     void (*done)(struct write *write);
     struct write *next; /* the cache's */

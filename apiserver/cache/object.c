@@ -57,15 +57,21 @@ static const struct {
     {"source", "source.component", ""},
 };
 
-static const char *const frequent_values[] = {"", "Running", "Pending", "Succeeded", "Failed",
-    "Always", "Never", "OnFailure", "default-scheduler", "default", "false", "true", "Active", "0",
-    "Opaque", "Normal", "Warning"};
+#define FREQUENT(text)         \
+    {                          \
+        text, sizeof(text) - 1 \
+    }
+static const struct str frequent_values[] = {FREQUENT(""), FREQUENT("Running"), FREQUENT("Pending"),
+    FREQUENT("Succeeded"), FREQUENT("Failed"), FREQUENT("Always"), FREQUENT("Never"),
+    FREQUENT("OnFailure"), FREQUENT("default-scheduler"), FREQUENT("default"), FREQUENT("false"),
+    FREQUENT("true"), FREQUENT("Active"), FREQUENT("0"), FREQUENT("Opaque"), FREQUENT("Normal"),
+    FREQUENT("Warning")};
 
 static const char *frequent_value(const char *text, size_t n)
 {
     for (size_t i = 0; i < ARRAY_COUNT(frequent_values); i++)
-        if (strlen(frequent_values[i]) == n && memcmp(frequent_values[i], text, n) == 0)
-            return frequent_values[i];
+        if (frequent_values[i].n == n && memcmp(frequent_values[i].p, text, n) == 0)
+            return frequent_values[i].p;
     return NULL;
 }
 

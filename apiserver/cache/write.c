@@ -107,7 +107,8 @@ static struct pending *pending_new(struct cache *cache, struct write *w)
         p->ops[i].owner = p;
         s->remove = !op->next;
         s->key = cache_key(cache_kind(cache, op->resource), op->namespace_, op->name, key);
-        assert(s->key.n); /* validation has bounded the names */
+        if (!s->key.n)
+            p->result = error_set(&p->err, ERR_TOO_LARGE, "the name is too long to be stored");
         strbuf_add(&p->data, s->key);
         size_t value_at = p->data.n;
 
@@ -121,6 +122,10 @@ static struct pending *pending_new(struct cache *cache, struct write *w)
         s->key.p = p->data.data + at;
         s->value.p = s->key.p + s->key.n;
         at += s->key.n + s->value.n;
+        for (size_t k = 0; k < i; k++)
+            if (str_eq(p->store_ops[k].key, s->key))
+                p->result =
+                    error_set(&p->err, ERR_INTERNAL, "one write names %.*s twice", STR_FMT(s->key));
     }
     return p;
 }
@@ -202,8 +207,6 @@ static bool bases_hold(struct cache *cache, const struct pending *p)
 
         if (!same_version(newest, op->base))
             return false;
-        for (size_t k = 0; k < i; k++)
-            assert(!str_eq(p->store_ops[k].key, p->store_ops[i].key));
     }
     return true;
 }
@@ -354,6 +357,8 @@ void cache_submit(struct cache *cache, struct write *write)
     env_lock(cache->env, &cache->lock);
     if (cache->stopping) {
         p->result = error_set(&p->err, ERR_UNAVAILABLE, "the server is stopping");
+        add_done(&out, p);
+    } else if (p->result < 0) {
         add_done(&out, p);
     } else if (!bases_hold(cache, p)) {
         refuse(p);

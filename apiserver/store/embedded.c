@@ -419,7 +419,7 @@ static bool prune(struct embedded *e, int64_t up_to)
     }
     if (prunable(e, up_to, PRUNE_FEWEST) >= PRUNE_FEWEST)
         return true;
-    sqlite3_exec(e->db, "PRAGMA incremental_vacuum(1000)", NULL, NULL, NULL);
+    embedded_vacuum(e);
     return false;
 }
 

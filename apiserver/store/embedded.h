@@ -75,6 +75,8 @@ int embedded_set_meta(struct embedded *e, const char *name, int64_t value, struc
 /* Is `key` the key of row `version`? */
 int embedded_key_is(
     struct embedded *e, int64_t version, struct str key, bool *ret, struct error *err);
+/* Gives pages back to the file system, a bounded number, when much of the file is free. */
+void embedded_vacuum(struct embedded *e);
 void embedded_supersede(struct embedded *e, int64_t version, int64_t by);
 
 int embedded_load(struct store *s, struct str prefix,

@@ -22,6 +22,9 @@
 #define FORMAT 1
 #define BUSY_WAIT_NS (1 * NS_PER_MS)
 #define BUSY_TRIES 30000
+/* Below 16 MB of free pages the file stays as it is: later rows use them, and shrinking is writing,
+ * too. */
+#define VACUUM_PAGES 4096
 
 static const char *const create_sql =
     "BEGIN IMMEDIATE;"
@@ -244,6 +247,18 @@ int embedded_key_is(
     }
     sqlite3_reset(e->key_of);
     return result;
+}
+
+void embedded_vacuum(struct embedded *e)
+{
+    int64_t unused = 0, pages = 0;
+    struct error ignored; /* it is tried again after the next compaction */
+
+    if (query_int(e, "PRAGMA freelist_count", &unused, &ignored) < 0 ||
+        query_int(e, "PRAGMA page_count", &pages, &ignored) < 0)
+        return;
+    if (unused > VACUUM_PAGES && 4 * unused > pages)
+        sqlite3_exec(e->db, "PRAGMA incremental_vacuum(1000)", NULL, NULL, NULL);
 }
 
 void embedded_supersede(struct embedded *e, int64_t version, int64_t by)

@@ -207,6 +207,24 @@ static void test_groups(void)
     teardown(&f);
 }
 
+/* Neither may reach the store, and neither may end the process. */
+static void test_refused(void)
+{
+    struct fixture f;
+    char name[2001];
+
+    setup(&f, false);
+    memset(name, 'n', sizeof(name) - 1);
+    name[sizeof(name) - 1] = '\0';
+    struct object *o = test_object(&res_pods, "x", name, NULL, NULL, 1);
+
+    CU_ASSERT_EQUAL(test_write(f.env, f.cache, &res_pods, NULL, o, false, NULL), -ERR_TOO_LARGE);
+    CU_ASSERT_PTR_NULL(cache_newest(f.cache, &res_pods, STR("x"), str_of(name)));
+    CU_ASSERT_EQUAL(async_end(async_start(&f, "a", NULL, o, "a", o), NULL), -ERR_INTERNAL);
+    object_unref(o);
+    teardown(&f);
+}
+
 /* Somebody else changes the key first: our write fails, and so does all that was computed on it. */
 static void test_cascade(void)
 {
@@ -659,6 +677,7 @@ const CU_TestInfo cache_tests[] = {
     {"create, update, delete, conflicts", test_basics},
     {"writes computed on writes", test_chain},
     {"groups are all or none", test_groups},
+    {"refused at once", test_refused},
     {"a conflict takes along what depends on it", test_cascade},
     {"watch filters", test_filters},
     {"leaving a selector", test_leaving_carries_old_state},
