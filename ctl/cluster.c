@@ -3,12 +3,14 @@
  */
 #include "ctl/cluster.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <unistd.h>
 
 #include "common/file.h"
+#include "common/names.h"
 
 #define MARKER ".skiff"
 #define MARKER_FORMAT 1
@@ -28,6 +30,32 @@ int cluster_port(const struct cluster *c, enum cluster_port which)
     static const int usual[] = {6443, 10257, 10259, 10256, 10250, 10053, 10054};
 
     return c->secure_port == usual[PORT_APISERVER] ? usual[which] : c->secure_port + (int)which;
+}
+
+int cluster_dir(const char *flag, char **ret, struct error *err)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@=,~";
+    struct str dir = str_of(flag);
+    while (dir.n > 1 && dir.p[dir.n - 1] == '/')
+        dir.n--;
+    if (dir.n < 2 || dir.p[0] != '/')
+        return error_set(err, ERR_USAGE, "--data-dir must be the absolute path of a folder, not \"%s\"", flag);
+    if (strspn(flag, letters) < dir.n)
+        return error_set(err, ERR_USAGE, "--data-dir must be of letters, digits and /._-+@=,~ only, not \"%s\"", flag);
+    *ret = str_dup(dir);
+    return 0;
+}
+
+int cluster_check_node(const struct cluster *c, struct error *err)
+{
+    struct in_addr address;
+    autostrbuf struct strbuf why = STRBUF_EMPTY;
+    strbuf_init(&why, 0);
+    if (!name_is_dns1123_subdomain(str_of(c->node_name), &why))
+        return error_set(err, ERR_USAGE, "--node-name \"%s\": %s", c->node_name, why.data);
+    if (inet_pton(AF_INET, c->node_ip, &address) != 1)
+        return error_set(err, ERR_USAGE, "--node-ip must be an IPv4 address, not \"%s\"", c->node_ip);
+    return 0;
 }
 
 static bool dir_is_empty(const char *path)

@@ -30,6 +30,11 @@ struct cluster {
     int64_t hollow_nodes;
 };
 
+/* The folder as --data-dir names it, without slashes at its end. ERR_USAGE unless it is absolute and of characters that
+ * mean nothing in unit files, kubeconfigs and command lines. */
+int cluster_dir(const char *flag, char **ret, struct error *err);
+/* ERR_USAGE when the node's name or address is none. */
+int cluster_check_node(const struct cluster *c, struct error *err);
 /* ERR_NOT_FOUND when DIR does not exist or is empty; ERR_BAD_REQUEST when it holds something else. */
 int cluster_load(const char *dir, struct cluster *ret, struct error *err);
 int cluster_save(const struct cluster *c, struct error *err);
@@ -61,6 +66,7 @@ int service_start(const struct cluster *c, struct error *err);
 int service_stop(const struct cluster *c, struct error *err); /* returns when no process is left */
 bool service_running(const struct cluster *c);
 /* Daemons that run without the supervisor, which was killed. */
+bool leftover_is(pid_t pid, const char *dir); /* this process is one of the folder's */
 bool leftovers_exist(const char *dir);
 void leftovers_end(const char *dir);
 

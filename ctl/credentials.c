@@ -2,15 +2,19 @@
  * Certificates, keys and kubeconfigs of a cluster made by `up`.
  *
  * One CA signs every certificate. Who has which name stands in the table below. A second run makes only what is
- * missing or about to expire, so it is also how certificates are renewed; the CA itself is never replaced here.
+ * missing, about to expire or says something else by now (another node name, address or port), so it is also how certificates are renewed; the CA itself is never replaced here.
  */
 #include "ctl/cluster.h"
 
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/base64.h"
 #include "common/file.h"
+#include "common/kubeconfig.h"
 #include "common/pki.h"
 #include "common/time.h"
 
@@ -77,60 +81,109 @@ static int read_pair(const struct cluster *c, const char *name, struct pki_pair 
     return 0;
 }
 
+/* The certificate is written after its key, so without one nobody has used the key. A certificate without its key is a
+ * CA that somebody has put away: it is asked for, not replaced. */
 static int ensure_ca(const struct cluster *c, struct pki_pair *ret, struct error *err)
 {
-    if (read_pair(c, "ca", ret, err) == 0)
-        return 0;
-    if (err->code != ERR_NOT_FOUND)
-        return -err->code;
+    autofree char *cert = cluster_path(c, "pki/ca.crt");
+    if (file_exists(cert))
+        return read_pair(c, "ca", ret, err);
     if (pki_new_ca("skiff", 10 * YEAR_S, ret, err) < 0)
         return -err->code;
     return write_pair(c, "ca", ret, err);
 }
 
-static bool is_current(const struct cluster *c, const char *name)
+/* What a certificate is to say; the texts that `subject` refers to live here. */
+struct names {
+    char *common_name, *node_dns, *node_ip;
+    const char *organizations[2];
+    const char *alt_names[10];
+    struct pki_subject subject;
+};
+
+static void names_init(struct names *n, const struct cluster *c, const struct identity_row *row)
+{
+    bool of_node = strchr(row->common_name, '%');
+    *n = (struct names){.common_name = of_node ? str_format("system:node:%s", c->node_name) : xstrdup(row->common_name),
+        .node_dns = str_format("DNS:%s", c->node_name), .node_ip = str_format("IP:%s", c->node_ip),
+        .organizations = {row->organization}};
+    const char *const both[] = {"DNS:localhost", n->node_dns, "IP:127.0.0.1", n->node_ip};
+    const char *const server[] = {"DNS:kubernetes", "DNS:kubernetes.default", "DNS:kubernetes.default.svc",
+        "DNS:kubernetes.default.svc.cluster.local", "IP:10.96.0.1"};
+    memcpy(n->alt_names, both, sizeof(both));
+    if (c_eq(row->file, "apiserver"))
+        memcpy(n->alt_names + ARRAY_COUNT(both), server, sizeof(server));
+    n->subject = (struct pki_subject){.common_name = n->common_name,
+        .organizations = row->organization ? n->organizations : NULL,
+        .alt_names = row->usage & PKI_SERVER ? n->alt_names : NULL, .usage = row->usage, .valid_seconds = YEAR_S};
+}
+
+static void names_done(struct names *n)
+{
+    free(n->common_name);
+    free(n->node_dns);
+    free(n->node_ip);
+}
+
+static bool cert_says(X509 *cert, const struct pki_subject *subject)
+{
+    char common_name[300] = "";
+    X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, common_name, sizeof(common_name));
+    if (!c_eq(common_name, subject->common_name))
+        return false;
+    for (const char *const *name = subject->alt_names; name && *name; name++) {
+        bool is_ip = str_starts(str_of(*name), STR("IP:"));
+        const char *text = strchr(*name, ':') + 1;
+        if ((is_ip ? X509_check_ip_asc(cert, text, 0) : X509_check_host(cert, text, 0, 0, NULL)) != 1)
+            return false;
+    }
+    return true;
+}
+
+static X509 *parse_cert(const char *pem)
+{
+    BIO *bio = BIO_new_mem_buf(pem, -1);
+    X509 *cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    BIO_free(bio);
+    return cert;
+}
+
+/* Whether a pair can stay: it belongs together (a crash may have come between the two files), this CA has signed it, and
+ * it says what it is to say for a month more. */
+static bool is_current(const struct cluster *c, const struct pki_pair *ca, const char *name, const struct pki_subject *subject)
 {
     struct pki_pair pair;
     struct error err;
     int64_t expiry_ns;
     if (read_pair(c, name, &pair, &err) < 0)
         return false;
-    bool ok = pki_cert_expiry(pair.cert_pem, &expiry_ns, &err) == 0 &&
-              expiry_ns > wall_ns() + RENEW_BEFORE_NS;
+    BIO *bio = BIO_new_mem_buf(pair.key_pem, -1);
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
+    X509 *cert = parse_cert(pair.cert_pem), *issuer = parse_cert(ca->cert_pem);
+    bool ok = cert && key && issuer && X509_check_private_key(cert, key) == 1 &&
+              X509_verify(cert, X509_get0_pubkey(issuer)) == 1 && cert_says(cert, subject) &&
+              pki_cert_expiry(pair.cert_pem, &expiry_ns, &err) == 0 && expiry_ns > wall_ns() + RENEW_BEFORE_NS;
+    BIO_free(bio);
+    EVP_PKEY_free(key);
+    X509_free(cert);
+    X509_free(issuer);
     pki_pair_done(&pair);
+    ERR_clear_error();
     return ok;
 }
 
-static int make_cert(const struct cluster *c, const struct pki_pair *ca, const struct identity_row *row,
+static int make_cert(const struct cluster *c, const struct pki_pair *ca, const char *name, const struct pki_subject *subject,
     struct error *err)
 {
-    autofree char *common_name = str_format(strchr(row->common_name, '%') ? "system:node:%s" : "%s",
-        strchr(row->common_name, '%') ? c->node_name : row->common_name);
-    autofree char *node_dns = str_format("DNS:%s", c->node_name);
-    autofree char *node_ip = str_format("IP:%s", c->node_ip);
-    const char *const organizations[] = {row->organization, NULL};
-    const char *const server_names[] = {"DNS:localhost", "DNS:kubernetes", "DNS:kubernetes.default",
-        "DNS:kubernetes.default.svc", "DNS:kubernetes.default.svc.cluster.local", node_dns,
-        "IP:127.0.0.1", "IP:10.96.0.1", node_ip, NULL};
-    const char *const daemon_names[] = {"DNS:localhost", node_dns, "IP:127.0.0.1", node_ip, NULL};
-    struct pki_subject subject = {
-        .common_name = common_name,
-        .organizations = row->organization ? organizations : NULL,
-        .alt_names = !(row->usage & PKI_SERVER) ? NULL :
-            c_eq(row->file, "apiserver")        ? server_names :
-                                                  daemon_names,
-        .usage = row->usage,
-        .valid_seconds = YEAR_S,
-    };
     struct pki_pair pair;
-    if (pki_new_cert(ca, &subject, &pair, err) < 0)
-        return error_wrap(err, "certificate %s", row->file);
-    if (c_eq(row->file, "apiserver")) { /* with the CA behind it, for `join` to check against its hash */
+    if (pki_new_cert(ca, subject, &pair, err) < 0)
+        return error_wrap(err, "certificate %s", name);
+    if (c_eq(name, "apiserver")) { /* with the CA behind it, for `join` to check against its hash */
         char *chain = str_format("%s%s", pair.cert_pem, ca->cert_pem);
         free(pair.cert_pem);
         pair.cert_pem = chain;
     }
-    int result = write_pair(c, row->file, &pair, err);
+    int result = write_pair(c, name, &pair, err);
     pki_pair_done(&pair);
     return result;
 }
@@ -142,6 +195,11 @@ static int ensure_service_account_key(const struct cluster *c, struct error *err
     if (file_exists(key_path) && file_exists(public_path))
         return 0;
     autofree char *key = NULL, *public_pem = NULL;
+    if (file_exists(key_path)) { /* tokens are signed with it: only its public half is made again */
+        if (read_text(key_path, &key, err) < 0 || pki_public_key(key, &public_pem, err) < 0)
+            return -err->code;
+        return file_write(public_path, str_of(public_pem), 0644, err);
+    }
     if (pki_new_key(&key, err) < 0 || pki_public_key(key, &public_pem, err) < 0)
         return -err->code;
     if (file_write(key_path, str_of(key), 0600, err) < 0)
@@ -180,17 +238,35 @@ int credentials_write_kubeconfig(const char *path, const char *server, const cha
     return file_write(path, strbuf_str(&out), 0600, err);
 }
 
+/* Whether a kubeconfig leads to the server with this identity; what else people have written into it stays. */
+static bool kubeconfig_fits(const struct cluster *c, const char *path, const struct identity_row *row, const char *cert_path)
+{
+    struct kubeconfig k;
+    struct error err;
+    autofree char *cert = NULL;
+    if (kubeconfig_load(path, "skiff", &k, &err) < 0)
+        return false;
+    bool fits = c_eq(k.server, c->server) &&
+                (!row->embed || (read_text(cert_path, &cert, &err) == 0 && c_eq(k.cert_pem, cert)));
+    kubeconfig_done(&k);
+    return fits;
+}
+
 static int ensure_identity(const struct cluster *c, const struct pki_pair *ca,
     const struct identity_row *row, struct error *err)
 {
-    bool fresh = is_current(c, row->file);
-    if (!fresh && make_cert(c, ca, row, err) < 0)
-        return -err->code;
+    struct names names;
+    names_init(&names, c, row);
+    bool fresh = is_current(c, ca, row->file, &names.subject);
+    int result = fresh ? 0 : make_cert(c, ca, row->file, &names.subject, err);
+    names_done(&names);
+    if (result < 0 || !row->kubeconfig)
+        return result;
     autofree char *kubeconfig = cluster_path(c, "%s.kubeconfig", row->file);
-    if (!row->kubeconfig || (fresh && file_exists(kubeconfig)))
-        return 0;
     autofree char *cert = cluster_path(c, "pki/%s.crt", row->file);
     autofree char *key = cluster_path(c, "pki/%s.key", row->file);
+    if (fresh && kubeconfig_fits(c, kubeconfig, row, cert))
+        return 0;
     return credentials_write_kubeconfig(kubeconfig, c->server, ca->cert_pem, cert, key, row->embed,
         NULL, err);
 }

@@ -87,7 +87,10 @@ static int down_run(void *config, int argc, char **argv)
     struct error err;
     if (argc > 0)
         return command_fail(EXIT_WRONG_USAGE, "down takes no arguments, but got \"%s\"", argv[0]);
-    if (cluster_load(f->data_dir, &c, &err) < 0) {
+    autofree char *dir = NULL;
+    if (cluster_dir(f->data_dir, &dir, &err) < 0)
+        return command_fail(EXIT_WRONG_USAGE, "%s", err.text);
+    if (cluster_load(dir, &c, &err) < 0) {
         if (err.code != ERR_NOT_FOUND)
             return command_fail(EXIT_REQUEST_FAILED, "%s", err.text);
         fprintf(stderr, "Nothing to do: %s.\n", err.text);

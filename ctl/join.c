@@ -126,7 +126,10 @@ static int split_server(const char *server, char **ret_host, char **ret_port, st
 static int settle(const struct join_flags *f, struct env *env, struct cluster *c, bool *ret_new,
     struct error *err)
 {
-    int result = cluster_load(f->data_dir, c, err);
+    autofree char *dir = NULL;
+    if (cluster_dir(f->data_dir, &dir, err) < 0)
+        return -err->code;
+    int result = cluster_load(dir, c, err);
     if (result < 0 && err->code != ERR_NOT_FOUND)
         return result;
     *ret_new = result < 0;
@@ -136,7 +139,7 @@ static int settle(const struct join_flags *f, struct env *env, struct cluster *c
                 c->joined ? "a node of another cluster" : "a cluster of its own");
         return 0;
     }
-    *c = (struct cluster){.dir = xstrdup(f->data_dir), .joined = true, .secure_port = 6443,
+    *c = (struct cluster){.dir = steal(&dir), .joined = true, .secure_port = 6443,
         .id = xcalloc(1, 9), .server = xstrdup(f->server), .docker_endpoint = xstrdup(f->docker_endpoint),
         .cni_conf_dir = xstrdup(f->cni_conf_dir),
         .node_name = f->node_name ? xstrdup(f->node_name) : up_node_name()};
@@ -144,7 +147,9 @@ static int settle(const struct join_flags *f, struct env *env, struct cluster *c
         c->id[i] = (char)('a' + env_random(env) % 26);
     if (f->node_ip)
         c->node_ip = xstrdup(f->node_ip);
-    return f->node_ip ? 0 : up_node_ip(&c->node_ip, err);
+    if (!c->node_ip && up_node_ip(&c->node_ip, err) < 0)
+        return -err->code;
+    return cluster_check_node(c, err);
 }
 
 static int prepare(const struct join_flags *f, const struct cluster *c, struct error *err)
@@ -203,13 +208,14 @@ static int run(const struct join_flags *f, struct env *env, struct cluster *c, s
     int64_t deadline_ns = env_now_ns(env) + f->timeout_ns;
     if (settle(f, env, c, &is_new, err) < 0)
         return -err->code;
-    bool existed = file_exists(c->dir);
     if (file_make_dirs(c->dir, 0700, err) < 0)
         return -err->code;
     int result = preflight_check(c, env, !is_new && (service_running(c) || leftovers_exist(c->dir)), err);
-    if (result == 0 && is_new)
+    autofree char *own = cluster_path(c, "kubelet.kubeconfig");
+    bool has_identity = file_exists(own); /* else an earlier run was cut short: this one's token counts */
+    if (result == 0 && !has_identity)
         result = prepare(f, c, err);
-    if (result == 0 && is_new)
+    if (result == 0 && !has_identity)
         result = check_token(c, err);
     if (result == 0)
         result = service_start(c, err);
@@ -218,14 +224,13 @@ static int run(const struct join_flags *f, struct env *env, struct cluster *c, s
     if (result == 0)
         result = up_wait_healthy(c, env, NULL, NULL, deadline_ns, err);
     struct ctl_client client;
-    autofree char *own = cluster_path(c, "kubelet.kubeconfig");
     if (result == 0)
         result = ctl_client_open(own, NULL, &client, err);
     if (result == 0) {
         result = up_wait_node_ready(c, client.api, deadline_ns, err);
         ctl_client_close(&client);
     }
-    if (result < 0 && is_new && (!existed || file_exists(c->dir))) {
+    if (result < 0 && is_new) {
         struct error why;
         if (cluster_undo(c, &why) < 0)
             fprintf(stderr, "what was started could not be taken away: %s\n", why.text);

@@ -16,14 +16,26 @@
 
 #define PATIENCE_STEPS 500 /* of 10 ms, between SIGTERM and SIGKILL */
 
-static bool is_daemon_of(pid_t pid, const char *dir)
+/* The folder's name, not the beginning of a longer one. */
+static bool names_dir(const struct strbuf *line, const char *dir)
+{
+    size_t n = strlen(dir), from = 0;
+    const char *at;
+    while ((at = memmem(line->data + from, line->n - from, dir, n))) {
+        from = (size_t)(at - line->data) + n;
+        if (from >= line->n || line->data[from] == '/' || line->data[from] == '\0')
+            return true;
+    }
+    return false;
+}
+
+bool leftover_is(pid_t pid, const char *dir)
 {
     autofree char *path = str_format("/proc/%d/cmdline", pid);
     autostrbuf struct strbuf line = STRBUF_EMPTY;
     struct error err;
     strbuf_init(&line, 0);
-    return file_read(path, 1 << 17, &line, &err) == 0 && memmem(line.data, line.n, dir, strlen(dir)) &&
-        memmem(line.data, line.n, "skiff-", 6);
+    return file_read(path, 1 << 17, &line, &err) == 0 && names_dir(&line, dir) && memmem(line.data, line.n, "skiff-", 6);
 }
 
 /* The pid of a file DIR/run/NAME.pid when that daemon still runs, else 0. */
@@ -34,7 +46,7 @@ static pid_t leftover_pid(const char *path, const char *dir)
     int64_t pid;
     strbuf_init(&text, 64);
     if (file_read(path, 64, &text, &err) < 0 || str_parse_int64(str_trim(strbuf_str(&text)), &pid, &err) < 0 ||
-        pid <= 1 || !is_daemon_of((pid_t)pid, dir))
+        pid <= 1 || !leftover_is((pid_t)pid, dir))
         return 0;
     return (pid_t)pid;
 }
@@ -43,11 +55,11 @@ static void end_daemon(pid_t pid, const char *dir)
 {
     log_warning("daemon of an earlier run found, ending it", "pid", "%d", pid, NULL);
     kill(pid, SIGTERM);
-    for (int i = 0; i < PATIENCE_STEPS && is_daemon_of(pid, dir); i++)
+    for (int i = 0; i < PATIENCE_STEPS && leftover_is(pid, dir); i++)
         usleep(10000);
-    if (is_daemon_of(pid, dir))
+    if (leftover_is(pid, dir))
         kill(pid, SIGKILL);
-    while (is_daemon_of(pid, dir))
+    while (leftover_is(pid, dir))
         usleep(10000);
 }
 

@@ -3,8 +3,7 @@
  */
 #include "ctl/command.h"
 
-#include <stdarg.h>
-#include <unistd.h>
+#include <errno.h>
 
 #include "common/daemon.h"
 
@@ -55,7 +54,11 @@ static int run_command(const struct command *c, int argc, char **argv)
         fprintf(stderr, "skiffctl %s: %s\nSee 'skiffctl %s --help'.\n", c->name, err.text, c->name);
         return EXIT_WRONG_USAGE;
     }
-    return c->run(config, argc - first, argv + first);
+    int code = c->run(config, argc - first, argv + first);
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    fprintf(stderr, "skiffctl %s: writing the output: %s\n", c->name, strerror(errno));
+    return code == EXIT_DONE ? EXIT_REQUEST_FAILED : code;
 }
 
 int main(int argc, char **argv)

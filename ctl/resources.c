@@ -189,6 +189,13 @@ static bool add_category(const struct resource_map *m, struct targets *t, struct
     return t->count > before;
 }
 
+static int mixed_forms(const char *example, struct error *err)
+{
+    return error_set(err, ERR_USAGE,
+        "there is no need to specify a resource type as a separate argument when passing arguments in "
+        "resource/name form (e.g. '%s')", example);
+}
+
 static int add_types(const struct resource_map *m, struct str types, int argc, char **argv, struct targets *t,
     struct error *err)
 {
@@ -204,6 +211,8 @@ static int add_types(const struct resource_map *m, struct str types, int argc, c
         for (int i = 0; i < argc; i++) {
             if (!*argv[i])
                 return error_set(err, ERR_USAGE, "resource name may not be empty");
+            if (strchr(argv[i], '/'))
+                return mixed_forms(argv[i], err);
             add_target(t, r, str_of(argv[i]));
         }
     }
@@ -228,9 +237,7 @@ int targets_parse(const struct resource_map *m, int argc, char **argv, struct ta
         struct str name = str_of(argv[i]), type;
         const struct ctl_resource *r;
         if (!strchr(argv[i], '/')) {
-            result = error_set(err, ERR_USAGE,
-                "there is no need to specify a resource type as a separate argument when passing arguments in "
-                "resource/name form (e.g. '%s')", argv[0]);
+            result = mixed_forms(argv[0], err);
             break;
         }
         str_split(&name, '/', &type);

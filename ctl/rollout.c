@@ -7,7 +7,6 @@
 #include "ctl/session.h"
 
 #include "common/time.h"
-#include "ctl/ui.h"
 
 #define REVISION "deployment.kubernetes.io/revision"
 #define CHANGE_CAUSE "kubernetes.io/change-cause"
@@ -267,6 +266,11 @@ static int rollout_undo(const struct rollout *r, struct error *err)
 static int rollout_restart(const struct rollout *r, struct error *err)
 {
     char now[TIME_TEXT_BYTES];
+    autojson cJSON *o = NULL;
+    if (get_object(r, &o, err) < 0)
+        return -err->code;
+    if (json_bool(json_get(o, "spec"), "paused", false))
+        return error_set(err, ERR_CONFLICT, "can't restart paused %s (run rollout resume first)", r->resource->singular);
     time_print_s(env_wall_ns(r->s->client.env), now);
     autojson cJSON *patch = json_make("{\"spec\":{\"template\":{\"metadata\":{\"annotations\":{\"" RESTARTED_AT "\":\"%s\"}}}}}", now);
     int result = patch_object(r, PATCH_STRATEGIC, patch, err);
@@ -334,7 +338,7 @@ static int rollout_run(void *config, int argc, char **argv)
         verb++;
     if (argc < 2 || verb == ARRAY_COUNT(verbs))
         return command_fail(EXIT_WRONG_USAGE, "rollout needs one of status, history, undo, restart, pause, resume, and TYPE/NAME");
-    if (session_open(&f->common, &s, &err) < 0)
+    if (targets_check(argc - 1, argv + 1, &err) < 0 || session_open(&f->common, &s, &err) < 0)
         return session_fail(&err);
     int result = run_verb(f, &s, verb, argc - 1, argv + 1, &err);
     session_close(&s);

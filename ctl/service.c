@@ -6,6 +6,7 @@
  */
 #include "ctl/cluster.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -17,9 +18,10 @@
 
 #define UNIT_DIR "/etc/systemd/system"
 
+/* Units are root's; a control plane alone may belong to anybody, and runs under our supervisor then. */
 static bool has_systemd(void)
 {
-    return file_exists("/run/systemd/system");
+    return geteuid() == 0 && file_exists("/run/systemd/system");
 }
 
 /* Runs a program with stdout and stderr to /dev/null; 0 or ERR_SYSTEM with its exit code. */
@@ -43,9 +45,9 @@ static int run(const char *const *argv, struct error *err)
 
 /* --- the supervisor --- */
 
-static pid_t supervisor_pid(const struct cluster *c)
+/* What the lock file says while it is locked: 0 nobody runs; -1 somebody has just taken it and not yet written the pid. */
+static pid_t read_lock(const struct cluster *c, const char *path)
 {
-    autofree char *path = cluster_path(c, "run/supervisor.lock");
     int fd = open(path, O_RDWR | O_CLOEXEC);
     char text[32] = "";
     int64_t pid = 0;
@@ -55,9 +57,21 @@ static pid_t supervisor_pid(const struct cluster *c)
     bool held = flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
     ssize_t n = read(fd, text, sizeof(text) - 1);
     close(fd);
-    if (!held || n <= 0 || str_parse_int64(str_trim(str_range(text, (size_t)n)), &pid, &err) < 0)
+    if (!held)
         return 0;
+    if (n <= 0 || str_parse_int64(str_trim(str_range(text, (size_t)n)), &pid, &err) < 0 || pid <= 1 ||
+        !leftover_is((pid_t)pid, c->dir))
+        return -1;
     return (pid_t)pid;
+}
+
+static pid_t supervisor_pid(const struct cluster *c)
+{
+    autofree char *path = cluster_path(c, "run/supervisor.lock");
+    pid_t pid = -1;
+    for (int i = 0; i < 200 && (pid = read_lock(c, path)) < 0; i++)
+        usleep(10000);
+    return pid > 0 ? pid : 0;
 }
 
 static int spawn_supervisor(const struct cluster *c, struct error *err)
@@ -104,15 +118,19 @@ static int stop_supervisor(const struct cluster *c, struct error *err)
 
 static void add_unit_argument(struct strbuf *out, const char *argument)
 {
-    strbuf_add_char(out, ' ');
-    for (const char *p = argument; *p; p++) { /* systemd's specifiers and variables */
+    strbuf_addc(out, " \"");
+    for (const char *p = argument; *p; p++) { /* systemd's specifiers and variables are doubled */
         if (*p == '%' || *p == '$')
             strbuf_add_char(out, *p);
+        else if (*p == '"' || *p == '\\')
+            strbuf_add_char(out, '\\');
         strbuf_add_char(out, *p);
     }
+    strbuf_add_char(out, '"');
 }
 
-static int write_unit(const struct cluster *c, const cJSON *row, struct error *err)
+/* *ret_changed: it was there, and says something else now. */
+static int write_unit(const struct cluster *c, const cJSON *row, bool *ret_changed, struct error *err)
 {
     const char *name = json_string(row, "name");
     autofree char *path = str_format(UNIT_DIR "/skiff-%s-%s.service", c->id, name);
@@ -127,6 +145,9 @@ static int write_unit(const struct cluster *c, const cJSON *row, struct error *e
     strbuf_addf(&out, "\nRestart=always\nRestartSec=100ms\nKillMode=process\nLimitNOFILE=1048576\n"
                       "StandardOutput=append:%s/log/%s.log\nStandardError=append:%s/log/%s.log\n\n"
                       "[Install]\nWantedBy=skiff-%s.target\n", c->dir, name, c->dir, name, c->id);
+    autostrbuf struct strbuf before = STRBUF_EMPTY;
+    strbuf_init(&before, 0);
+    *ret_changed = file_read(path, 1 << 20, &before, err) == 0 && !str_eq(strbuf_str(&before), strbuf_str(&out));
     return file_write(path, strbuf_str(&out), 0644, err);
 }
 
@@ -138,10 +159,13 @@ static int start_units(const struct cluster *c, const cJSON *list, struct error 
     strbuf_init(&text, 0);
     strbuf_addf(&text, "[Unit]\nDescription=Skiff cluster in %s\n", c->dir);
     const cJSON *row;
+    bool changed[64] = {0};
+    size_t n = 0;
     cJSON_ArrayForEach(row, list)
     {
         strbuf_addf(&text, "Wants=skiff-%s-%s.service\n", c->id, json_string(row, "name"));
-        if (write_unit(c, row, err) < 0)
+        assert(n < ARRAY_COUNT(changed));
+        if (write_unit(c, row, &changed[n++], err) < 0)
             return -err->code;
     }
     strbuf_addc(&text, "\n[Install]\nWantedBy=multi-user.target\n");
@@ -149,7 +173,17 @@ static int start_units(const struct cluster *c, const cJSON *list, struct error 
         return -err->code;
     const char *const reload[] = {"systemctl", "daemon-reload", NULL};
     const char *const start[] = {"systemctl", "enable", "--now", target, NULL};
-    return run(reload, err) < 0 || run(start, err) < 0 ? -err->code : 0;
+    if (run(reload, err) < 0)
+        return -err->code;
+    n = 0;
+    cJSON_ArrayForEach(row, list)
+    {
+        autofree char *unit = str_format("skiff-%s-%s.service", c->id, json_string(row, "name"));
+        const char *const restart[] = {"systemctl", "try-restart", unit, NULL};
+        if (changed[n++] && run(restart, err) < 0)
+            return -err->code;
+    }
+    return run(start, err);
 }
 
 static int stop_units(const struct cluster *c, struct error *err)
@@ -184,7 +218,7 @@ bool service_running(const struct cluster *c)
     autofree char *target = str_format("skiff-%s.target", c->id);
     const char *const active[] = {"systemctl", "is-active", "--quiet", target, NULL};
     struct error err;
-    return has_systemd() ? run(active, &err) == 0 : supervisor_pid(c) != 0;
+    return (has_systemd() && run(active, &err) == 0) || supervisor_pid(c) != 0;
 }
 
 int service_start(const struct cluster *c, struct error *err)
@@ -198,9 +232,9 @@ int service_start(const struct cluster *c, struct error *err)
     bool same = file_read(path, 1 << 20, &before, err) == 0 && str_eq(strbuf_str(&before), strbuf_str(&text));
     if (!same && file_write(path, strbuf_str(&text), 0600, err) < 0)
         return -err->code;
-    if (has_systemd())
-        return start_units(c, list, err);
     pid_t pid = supervisor_pid(c);
+    if (pid == 0 && has_systemd())
+        return start_units(c, list, err);
     if (pid == 0) {
         leftovers_end(c->dir); /* else they would answer for the ones that are to come */
         return spawn_supervisor(c, err);

@@ -17,7 +17,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/file.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -261,13 +260,15 @@ static void wait_stopped(struct supervisor *s, bool but_apiserver)
     }
 }
 
+/* Whoever looks for a supervisor holds the lock for a moment; another supervisor holds it for longer than a second. The
+ * file stays: a supervisor that waits for the lock of a removed file would run unseen. */
 static int take_lock(const struct supervisor *s)
 {
     autofree char *path = run_path(s, "supervisor", ".lock");
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
-        return -1;
-    if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", getpid()) < 0)
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600), held = -1;
+    for (int i = 0; fd >= 0 && i < 100 && (held = flock(fd, LOCK_EX | LOCK_NB)) < 0; i++)
+        usleep(10000);
+    if (held < 0 || ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", getpid()) < 0)
         return -1;
     return fd;
 }
@@ -317,8 +318,6 @@ static int supervise(const char *dir)
     loop(&s);
     wait_stopped(&s, true);
     wait_stopped(&s, false);
-    autofree char *path = run_path(&s, "supervisor", ".lock");
-    unlink(path);
     close(lock);
     return EXIT_DONE;
 }

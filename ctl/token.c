@@ -43,26 +43,28 @@ static int create_secret(struct ctl_client *client, const char *id, const char *
         "\"stringData\":{\"token-id\":\"%s\",\"token-secret\":\"%s\",\"expiration\":\"%s\","
         "\"usage-bootstrap-authentication\":\"true\",\"usage-bootstrap-signing\":\"true\","
         "\"auth-extra-groups\":\"system:bootstrappers:skiff:node\"}}", id, id, secret, expires);
+    if (ttl_ns == 0)
+        json_remove(json_get(object, "stringData"), "expiration");
     struct api_ref ref = {.group_version = "v1", .plural = "secrets", .namespace_ = "kube-system"};
     return api_create(client->api, &ref, object, NULL, err);
 }
 
-/* The address other hosts reach: the node's own, not the loopback one of our kubeconfigs. */
-static int print_join(const struct token_flags *f, const char *id, const char *secret, struct error *err)
+/* What the other host is to be told besides the token: the address it reaches, not the loopback one of our kubeconfigs,
+ * and the CA's hash. */
+static int join_target(const struct token_flags *f, char **ret_server, char **ret_hash, struct error *err)
 {
     struct cluster c;
     if (cluster_load(f->data_dir, &c, err) < 0)
         return -err->code;
     autofree char *path = cluster_path(&c, "pki/ca.crt");
     autostrbuf struct strbuf pem = STRBUF_EMPTY;
-    autofree char *hash = NULL;
     strbuf_init(&pem, 1 << 20);
-    int result = file_read(path, 1 << 20, &pem, err);
+    int result = c.joined ? error_set(err, ERR_BAD_REQUEST, "this host only joined %s; make tokens on the first host", c.server) :
+                            file_read(path, 1 << 20, &pem, err);
     if (result == 0)
-        result = pki_cert_hash(pem.data, &hash, err);
+        result = pki_cert_hash(pem.data, ret_hash, err);
     if (result == 0)
-        printf("skiffctl join --server https://%s:%d --token %s.%s --ca-hash %s\n", c.node_ip, c.secure_port,
-            id, secret, hash);
+        *ret_server = str_format("https://%s:%d", c.node_ip, c.secure_port);
     cluster_done(&c);
     return result;
 }
@@ -70,11 +72,15 @@ static int print_join(const struct token_flags *f, const char *id, const char *s
 static int token_create(const struct token_flags *f, struct ctl_client *client, struct error *err)
 {
     char id[7], secret[17];
+    autofree char *server = NULL, *hash = NULL;
+    if (join_target(f, &server, &hash, err) < 0) /* first: a token that nobody is told would be of no use */
+        return -err->code;
     random_text(client->env, id, 6);
     random_text(client->env, secret, 16);
     if (create_secret(client, id, secret, f->ttl_ns, err) < 0)
         return -err->code;
-    return print_join(f, id, secret, err);
+    printf("skiffctl join --server %s --token %s.%s --ca-hash %s\n", server, id, secret, hash);
+    return 0;
 }
 
 static void print_token(const cJSON *secret)
@@ -104,11 +110,21 @@ static int token_list(const struct token_flags *f, struct ctl_client *client, st
     return 0;
 }
 
+/* "abcdef" or the whole token. */
+static bool is_token_id(const char *id)
+{
+    size_t n = strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789");
+    return n == 6 && (id[n] == '\0' || id[n] == '.');
+}
+
 static int token_delete(struct ctl_client *client, const char *id, struct error *err)
 {
     autofree char *name = str_format("bootstrap-token-%.6s", id);
     struct api_ref ref = {.group_version = "v1", .plural = "secrets", .namespace_ = "kube-system", .name = name};
-    return api_delete(client->api, &ref, NULL, NULL, err);
+    if (api_delete(client->api, &ref, NULL, NULL, err) < 0)
+        return -err->code;
+    printf("bootstrap token \"%.6s\" deleted\n", id);
+    return 0;
 }
 
 static int token_run(void *config, int argc, char **argv)
@@ -120,6 +136,10 @@ static int token_run(void *config, int argc, char **argv)
     bool is_delete = c_eq(verb, "delete") && argc == 2;
     if (!is_delete && !(argc == 1 && (c_eq(verb, "create") || c_eq(verb, "list"))))
         return command_fail(EXIT_WRONG_USAGE, "token needs one of: create, list, delete ID");
+    if (is_delete && !is_token_id(argv[1]))
+        return command_fail(EXIT_WRONG_USAGE, "a token's ID is its six letters and digits before the dot, not \"%s\"", argv[1]);
+    if (f->ttl_ns < 0)
+        return command_fail(EXIT_WRONG_USAGE, "--ttl must not be negative");
     autofree char *own = str_format("%s/admin.kubeconfig", f->data_dir);
     const char *path = f->kubeconfig ? f->kubeconfig : access(own, R_OK) == 0 ? own : NULL;
     if (ctl_client_open(path, NULL, &client, &err) < 0)
@@ -132,7 +152,7 @@ static int token_run(void *config, int argc, char **argv)
 }
 
 static const struct flag token_flag_table[] = {
-    {"ttl", FLAG_DURATION, offsetof(struct token_flags, ttl_ns), "24h", "DURATION", "how long a created token is good"},
+    {"ttl", FLAG_DURATION, offsetof(struct token_flags, ttl_ns), "24h", "DURATION", "how long a created token is good (0s: for ever)"},
     {"data-dir", FLAG_STRING, offsetof(struct token_flags, data_dir), DEFAULT_DATA_DIR, "DIR", "the cluster's folder"},
     {"kubeconfig", FLAG_STRING, offsetof(struct token_flags, kubeconfig), NULL, "FILE", "how to reach the cluster"},
 };

@@ -13,8 +13,8 @@
 
 bool ui_is_terminal(void)
 {
-    const char *term = getenv("TERM");
-    return isatty(STDERR_FILENO) && !getenv("NO_COLOR") && term && !c_eq(term, "dumb");
+    const char *term = getenv("TERM"), *plain = getenv("NO_COLOR");
+    return isatty(STDERR_FILENO) && !(plain && *plain) && term && !c_eq(term, "dumb");
 }
 
 const char *ui_colour(const char *sgr)

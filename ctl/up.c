@@ -51,12 +51,15 @@ static char *new_id(struct env *env)
 static int settle(const struct up_flags *f, struct env *env, struct cluster *c, bool *ret_new,
     struct error *err)
 {
-    int result = cluster_load(f->data_dir, c, err);
+    autofree char *dir = NULL;
+    if (cluster_dir(f->data_dir, &dir, err) < 0)
+        return -err->code;
+    int result = cluster_load(dir, c, err);
     if (result < 0 && err->code != ERR_NOT_FOUND)
         return result;
     *ret_new = result < 0;
     if (*ret_new)
-        *c = (struct cluster){.dir = xstrdup(f->data_dir), .id = new_id(env), .secure_port = 6443,
+        *c = (struct cluster){.dir = steal(&dir), .id = new_id(env), .secure_port = 6443,
             .docker_endpoint = xstrdup("unix:///var/run/docker.sock"), .cni_conf_dir = xstrdup("/etc/cni/net.d")};
     if (c->joined)
         return error_set(err, ERR_CONFLICT, "%s holds a node that joined %s; 'skiffctl down' it first",
@@ -89,6 +92,8 @@ static int settle(const struct up_flags *f, struct env *env, struct cluster *c, 
             return -err->code;
         c->node_ip = xstrdup("127.0.0.1");
     }
+    if (cluster_check_node(c, err) < 0)
+        return -err->code;
     free(c->server);
     c->server = str_format("https://127.0.0.1:%d", c->secure_port);
     return 0;
@@ -295,8 +300,6 @@ static int up_run(void *config, int argc, char **argv)
     struct error err;
     if (argc > 0)
         return command_fail(EXIT_WRONG_USAGE, "up takes no arguments, but got \"%s\"", argv[0]);
-    if (*f->data_dir != '/')
-        return command_fail(EXIT_WRONG_USAGE, "--data-dir must be an absolute path, not \"%s\"", f->data_dir);
     struct env *env = env_new_real();
     int64_t started_ns = env_now_ns(env);
     int result = run(f, env, &c, &err);

@@ -33,8 +33,11 @@ static int version_run(void *config, int argc, char **argv)
         result = api_error_from_response(&answer, &err);
     if (result == 0)
         result = json_parse(strbuf_str(&answer.body), &tree, &err);
+    const char *version = json_string(tree, "gitVersion");
+    if (result == 0 && !version)
+        result = error_set(&err, ERR_BAD_GATEWAY, "what answers is no API server");
     if (result == 0)
-        printf("server   %s\n", json_string(tree, "gitVersion"));
+        printf("server   %s\n", version);
     http_response_done(&answer);
     ctl_client_close(&client);
     return result < 0 ? command_fail(EXIT_REQUEST_FAILED, "server: %s", err.text) : EXIT_DONE;
