@@ -13,7 +13,7 @@ static void answers(struct str message)
 {
     struct dns_answer a;
     struct dns_record r;
-    struct cache *cache = cache_new();
+    struct cache *cache = answer_cache_new();
     autostrbuf struct strbuf out;
 
     strbuf_init(&out, 0);
@@ -22,11 +22,11 @@ static void answers(struct str message)
         size_t pos = a.records_at;
         for (unsigned i = 0; i < a.counts[0] && dns_record_parse(message, &pos, &r) == 0; i++)
             assert(pos <= message.n);
-        cache_put(cache, &q, message, 0);
-        if (cache_get(cache, &q, 1, &out))
+        answer_cache_put(cache, &q, message, 0);
+        if (answer_cache_get(cache, &q, 1, &out))
             assert(out.n == message.n);
     }
-    cache_free(cache);
+    answer_cache_free(cache);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
