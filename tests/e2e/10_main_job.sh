@@ -85,7 +85,7 @@ check_client "no request failed while daemons were killed"
 check_eq "no container was made again" "$(comm -12 <(sort <<<"$containers") <(pod_containers | sort) | cut -d' ' -f1 | tr '\n' ' ')" \
     "$(comm -12 <(cut -d' ' -f1 <<<"$containers" | sort) <(pod_containers | cut -d' ' -f1 | sort) | tr '\n' ' ')"
 check_eq "no container was restarted" "$(pod_containers | awk '{n += $3} END {print n + 0}')" 0
-check "the node is Ready" field_is nodes "" '{.items[0].status.conditions[?(@.type=="Ready")].status}' True
+check_eq "the node is Ready" "$(skiffctl get nodes -o 'jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}')" True
 
 # The end of the application, then of the cluster.
 check "delete -f manifests/guestbook" skiffctl delete -f "$ROOT/manifests/guestbook" --timeout 60s

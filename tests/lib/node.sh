@@ -55,6 +55,7 @@ node_up() {
     DATA=$WORK/cluster
     "$BIN/skiffctl" up --data-dir "$DATA" --docker-endpoint "unix://$DOCKER_SOCKET" "$@" >"$WORK/up.out" 2>&1 ||
         { sed 's/^/    | /' "$WORK/up.out"; die "the cluster does not start"; }
+    on_exit end_cluster
     on_exit "'$BIN/skiffctl' down --purge --data-dir '$DATA' >/dev/null 2>&1"
     on_exit keep_logs
     local took
@@ -63,6 +64,15 @@ node_up() {
     [ "${took%.*}" -lt 5 ] || sed 's/^/    | /' "$WORK/up.out" "$DATA/log/supervisor.log"
     export KUBECONFIG=$DATA/admin.kubeconfig PATH=$BIN:$PATH
 }
+
+# What a broken `down` would leave must not stay behind a test that noticed it.
+end_cluster() {
+    local p
+    for p in /proc/[0-9]*; do
+        tr '\0' ' ' 2>/dev/null <"$p/cmdline" | grep -q "skiff-[a-z-]* .*$DATA/" && kill -9 "${p#/proc/}"
+    done
+    awk -v w="$DATA/" 'index($2, w) == 1 {print $2}' /proc/self/mounts | sort -r | while read -r m; do umount -l "$m"; done
+} 2>/dev/null
 
 # After a failure, what the daemons said last; all of it in the folder SKIFF_TEST_LOGS.
 keep_logs() {
