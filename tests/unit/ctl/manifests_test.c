@@ -55,7 +55,7 @@ static void files(void)
     autofree char *two = put("20-two.yaml", "---\n" OBJECT("b") "---\n# nothing\n---\n" OBJECT("c"));
     autofree char *one = put("10-one.json", "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"a\"}}");
     autofree char *list = put("30-list.yml", "apiVersion: v1\nkind: List\nitems:\n- " OBJECT("d") "- " OBJECT("e"));
-    autofree char *note = put("README", "not: a manifest");
+    free(put("README", "not: a manifest"));
     check(one, "a");
     check(two, "b c");
     check(list, "d e");
