@@ -104,7 +104,9 @@ void apply_annotate(cJSON *object)
     if (!cJSON_IsObject(json_get(metadata, "annotations")))
         json_set(metadata, "annotations", cJSON_CreateObject());
     json_remove(json_get(metadata, "annotations"), LAST_APPLIED);
-    json_print(object, &text);
+    autojson cJSON *sorted = cJSON_Duplicate(object, true);
+    json_sort(sorted); /* as kubectl writes it, so that each finds its own text */
+    json_print(sorted, &text);
     strbuf_add_char(&text, '\n');
     json_set_string(json_get(metadata, "annotations"), LAST_APPLIED, text.data);
 }

@@ -80,10 +80,13 @@ static int walk(const cJSON *from, struct str path, struct values *ret, struct e
 
 static void add_value(const cJSON *v, struct strbuf *out)
 {
-    if (cJSON_IsString(v))
+    if (cJSON_IsString(v)) {
         strbuf_addc(out, v->valuestring);
-    else
-        json_print(v, out);
+        return;
+    }
+    autojson cJSON *sorted = cJSON_Duplicate(v, true);
+    json_sort(sorted);
+    json_print(sorted, out);
 }
 
 /* Where s holds one of the characters outside of quotes (and, for ']', of inner brackets), else NULL. */
