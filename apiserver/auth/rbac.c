@@ -11,6 +11,10 @@
 
 #include "apiserver/auth/internal.h"
 #include "common/log.h"
+#include "common/time.h"
+
+/* Between two tries to follow a kind. */
+#define RETRY_NS (100 * NS_PER_MS)
 
 struct strings {
     char **values;
@@ -25,12 +29,14 @@ struct role {
     char *key; /* "NS/NAME", "/NAME" for ClusterRoles */
     struct rule *rules;
     size_t rule_count;
+    unsigned round; /* of `rounds` when it was last seen */
     UT_hash_handle hh;
 };
 
 struct binding {
     char *key, *namespace_, *role_key;
     struct strings subjects;
+    unsigned round;
     UT_hash_handle hh;
 };
 
@@ -50,6 +56,8 @@ struct rbac {
     const struct resource *resources[KINDS];
     struct watcher *watchers[KINDS];
     struct task *task;
+    bool pending_again;     /* the task's */
+    unsigned rounds[KINDS]; /* how often a kind was taken anew; the task's */
     struct lock lock; /* of everything below */
     struct cond woken;
     bool pending, stopping;
@@ -246,6 +254,10 @@ static void apply(struct rbac *rbac, int kind, const struct object *o, bool dele
     struct role *role = tree && is_role ? role_of(key, tree) : NULL;
     struct binding *binding = tree && !is_role ? binding_of(key, namespace_, tree) : NULL;
 
+    if (role)
+        role->round = rbac->rounds[kind];
+    if (binding)
+        binding->round = rbac->rounds[kind];
     env_lock(rbac->env, &rbac->lock);
     if (is_role)
         role_set(rbac, key, role);
@@ -281,29 +293,37 @@ static int follow(struct rbac *rbac, int kind, struct error *err)
     return result;
 }
 
-/* Fell behind the history (a burst of changes): forget the kind and take it anew. */
+/* Drops what a kind that was taken anew does not have any more. */
+static void sweep(struct rbac *rbac, int kind)
+{
+    bool cluster = kind == CLUSTER_ROLES || kind == CLUSTER_ROLE_BINDINGS;
+    struct role *role, *next_role;
+    struct binding *binding, *next_binding;
+    env_lock(rbac->env, &rbac->lock);
+    if (kind == ROLES || kind == CLUSTER_ROLES) {
+        HASH_ITER(hh, rbac->roles, role, next_role)
+            if ((role->key[0] == '/') == cluster && role->round != rbac->rounds[kind])
+                role_set(rbac, role->key, NULL);
+    } else {
+        HASH_ITER(hh, rbac->bindings, binding, next_binding)
+            if ((binding->key[0] == '/') == cluster && binding->round != rbac->rounds[kind])
+                binding_set(rbac, binding->key, NULL);
+    }
+    env_unlock(rbac->env, &rbac->lock);
+}
+
+/* Fell behind the history (a burst of changes, a lost store): takes the kind anew. What still holds is never missing in
+ * between. When that fails too, what is gone can't be told: it is tried again soon. */
 static void follow_again(struct rbac *rbac, int kind)
 {
     struct error err;
     watcher_free(rbac->watchers[kind]);
     rbac->watchers[kind] = NULL;
-    bool is_role = kind == ROLES || kind == CLUSTER_ROLES, cluster = kind == CLUSTER_ROLES || kind == CLUSTER_ROLE_BINDINGS;
-    struct role *role, *next_role;
-    struct binding *binding, *next_binding;
-    env_lock(rbac->env, &rbac->lock);
-    if (is_role) {
-        HASH_ITER(hh, rbac->roles, role, next_role)
-            if ((role->key[0] == '/') == cluster)
-                role_set(rbac, role->key, NULL);
-    } else {
-        HASH_ITER(hh, rbac->bindings, binding, next_binding)
-            if ((binding->key[0] == '/') == cluster)
-                binding_set(rbac, binding->key, NULL);
-    }
-    env_unlock(rbac->env, &rbac->lock);
+    rbac->rounds[kind]++;
     if (follow(rbac, kind, &err) < 0)
-        log_error("roles are not followed any more, access may be refused until a restart", "error", "%s", err.text,
-            NULL);
+        log_warning("roles are not followed, trying again", "resource", "%s", plurals[kind], "error", "%s", err.text, NULL);
+    else
+        sweep(rbac, kind);
 }
 
 static void drain(struct rbac *rbac)
@@ -315,9 +335,19 @@ static void drain(struct rbac *rbac)
         int result = 0;
         while (rbac->watchers[kind] && (result = watcher_next(rbac->watchers[kind], &event, &as, &err)) > 0)
             apply(rbac, kind, event->object, as == EVENT_DELETED);
-        if (result < 0)
-            follow_again(rbac, kind);
+        if (result == 0 && rbac->watchers[kind])
+            continue;
+        follow_again(rbac, kind);
+        rbac->pending_again = true; /* a watcher wakes only after it was asked once and had nothing */
     }
+}
+
+static bool follows_all(const struct rbac *rbac)
+{
+    for (int kind = 0; kind < KINDS; kind++)
+        if (!rbac->watchers[kind])
+            return false;
+    return true;
 }
 
 static void run(void *arg)
@@ -326,13 +356,18 @@ static void run(void *arg)
     env_lock(rbac->env, &rbac->lock);
     while (!rbac->stopping) {
         if (!rbac->pending) {
-            env_wait_until(rbac->env, &rbac->woken, &rbac->lock, ENV_FOREVER);
+            bool again = !follows_all(rbac);
+            env_wait_until(rbac->env, &rbac->woken, &rbac->lock, again ? env_now_ns(rbac->env) + RETRY_NS : ENV_FOREVER);
+            rbac->pending = rbac->pending || again;
             continue;
         }
         rbac->pending = false;
         env_unlock(rbac->env, &rbac->lock);
+        rbac->pending_again = false;
         drain(rbac);
+        bool again = rbac->pending_again && follows_all(rbac);
         env_lock(rbac->env, &rbac->lock);
+        rbac->pending = rbac->pending || again;
     }
     env_unlock(rbac->env, &rbac->lock);
 }

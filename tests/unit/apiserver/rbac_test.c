@@ -12,6 +12,7 @@
 struct fixture {
     struct env *env;
     struct api *api;
+    struct store *store;
     struct cache *cache;
     struct auth *auth;
 };
@@ -21,7 +22,8 @@ static void setup(struct fixture *f)
     struct error err = {0};
     *f = (struct fixture){.env = env_new_real()};
     CU_ASSERT_EQUAL_FATAL(api_new(&f->api, &err), 0);
-    struct cache_config config = {.env = f->env, .api = f->api, .store = fake_store_new(f->env, NS_PER_MS)};
+    f->store = fake_store_new(f->env, NS_PER_MS);
+    struct cache_config config = {.env = f->env, .api = f->api, .store = f->store};
     CU_ASSERT_EQUAL_FATAL(cache_new(&config, &f->cache, &err), 0);
     struct auth_config auth = {.env = f->env, .cache = f->cache, .api = f->api, .issuer = "test"};
     CU_ASSERT_EQUAL_FATAL(auth_new(&auth, &f->auth, &err), 0);
@@ -139,6 +141,30 @@ static void test_paths(void)
     teardown(&f);
 }
 
+/* The store's watch breaks: the index is taken anew, nobody loses a right for a moment, and what was revoked goes. */
+static void test_lost_watch(void)
+{
+    struct fixture f;
+    struct access_attributes get = WHAT(.verb = "get", .resource = "pods", .namespace_ = "a");
+    size_t refused = 0;
+
+    setup(&f);
+    put(&f, "clusterroles", "", "r", pod_reader);
+    bind(&f, "", "r", "ClusterRole", "r", "{\"kind\":\"User\",\"name\":\"jane\"}");
+    EVENTUALLY(asks(&f, "jane", NULL, get));
+    for (int i = 0; i < 20; i++) {
+        bind(&f, "a", "b", "ClusterRole", "r", "{\"kind\":\"User\",\"name\":\"mary\"}");
+        fake_store_lose_watch(f.store);
+        for (int j = 0; j < 20000; j++)
+            refused += !asks(&f, "jane", NULL, get);
+        EVENTUALLY(asks(&f, "mary", NULL, get));
+        put(&f, "rolebindings", "a", "b", NULL);
+        EVENTUALLY(!asks(&f, "mary", NULL, get));
+    }
+    CU_ASSERT_EQUAL(refused, 0);
+    teardown(&f);
+}
+
 /* A name longer than the index looks at must not be taken for the one it is cut to. */
 static void test_long_names(void)
 {
@@ -216,6 +242,7 @@ static void test_holds(void)
 const CU_TestInfo rbac_tests[] = {
     {"decisions follow the objects", test_decisions},
     {"paths", test_paths},
+    {"a lost watch", test_lost_watch},
     {"long names", test_long_names},
     {"who holds what", test_holds},
     CU_TEST_INFO_NULL,
