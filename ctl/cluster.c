@@ -103,7 +103,7 @@ int cluster_load(const char *dir, struct cluster *ret, struct error *err)
     strbuf_init(&text, 1 << 16);
     if (file_read(path, 1 << 16, &text, err) < 0) {
         if (err->code != ERR_NOT_FOUND)
-            return error_wrap(err, "%s", path);
+            return -err->code;
         if (dir_is_empty(dir))
             return error_set(err, ERR_NOT_FOUND, "there is no cluster in %s", dir);
         return error_set(err, ERR_BAD_REQUEST,

@@ -2,7 +2,8 @@
  * Certificates, keys and kubeconfigs of a cluster made by `up`.
  *
  * One CA signs every certificate. Who has which name stands in the table below. A second run makes only what is
- * missing, about to expire or says something else by now (another node name, address or port), so it is also how certificates are renewed; the CA itself is never replaced here.
+ * missing, about to expire or says something else by now (another node name, address or port), so it is also how
+ * certificates are renewed; the CA itself is never replaced here.
  */
 #include "ctl/cluster.h"
 
@@ -64,7 +65,7 @@ static int read_text(const char *path, char **ret, struct error *err)
     autostrbuf struct strbuf b = STRBUF_EMPTY;
     strbuf_init(&b, 1 << 20);
     if (file_read(path, 1 << 20, &b, err) < 0)
-        return error_wrap(err, "%s", path);
+        return -err->code;
     *ret = strbuf_steal(&b);
     return 0;
 }

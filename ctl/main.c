@@ -39,6 +39,13 @@ static void print_command_help(const struct command *c)
     fwrite(flags.data, 1, flags.n, stdout);
 }
 
+static void free_lists(const struct command *c, void *config)
+{
+    for (size_t i = 0; i < c->flag_count; i++)
+        if (c->flags[i].type == FLAG_STRINGS)
+            free(((struct flag_strings *)(void *)((char *)config + c->flags[i].offset))->values);
+}
+
 static int run_command(const struct command *c, int argc, char **argv)
 {
     struct error err;
@@ -55,6 +62,7 @@ static int run_command(const struct command *c, int argc, char **argv)
         return EXIT_WRONG_USAGE;
     }
     int code = c->run(config, argc - first, argv + first);
+    free_lists(c, config);
     if (fflush(stdout) == 0 && !ferror(stdout))
         return code;
     fprintf(stderr, "skiffctl %s: writing the output: %s\n", c->name, strerror(errno));

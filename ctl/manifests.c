@@ -67,7 +67,7 @@ static int add_file(cJSON *out, const char *path, struct error *err)
     autostrbuf struct strbuf text = STRBUF_EMPTY;
     strbuf_init(&text, MANIFEST_BYTES_MAX);
     if (file_read(path, MANIFEST_BYTES_MAX, &text, err) < 0)
-        return error_wrap(err, "%s", path);
+        return -err->code;
     return add_text(out, path, strbuf_str(&text), err);
 }
 
