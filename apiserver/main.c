@@ -28,31 +28,50 @@ struct options {
 static const struct flag flags[] = {
     {"secure-port", FLAG_INT, AT(secure_port), "6443", "N", "port to listen on"},
     {"bind-address", FLAG_STRING, AT(bind_address), "0.0.0.0", "IP", "address to listen on"},
-    {"advertise-address", FLAG_STRING, AT(server.advertise_address), NULL, "IP", "address that members of the cluster reach this server at; by default the bind address"},
-    {"loops", FLAG_INT, AT(loops), "1", "N", "event loops, one thread each; more than one core's worth of load needs more"},
-    {"storage-backend", FLAG_STRING, AT(server.storage_backend), "embedded", "embedded|etcd", "where the state lives"},
-    {"data-dir", FLAG_STRING, AT(server.data_dir), "/var/lib/skiff/db", "DIR", "folder of the embedded store"},
+    {"advertise-address", FLAG_STRING, AT(server.advertise_address), NULL, "IP",
+        "address that members of the cluster reach this server at; by default the bind address"},
+    {"loops", FLAG_INT, AT(loops), "1", "N",
+        "event loops, one thread each; more than one core's worth of load needs more"},
+    {"storage-backend", FLAG_STRING, AT(server.storage_backend), "embedded", "embedded|etcd",
+        "where the state lives"},
+    {"data-dir", FLAG_STRING, AT(server.data_dir), "/var/lib/skiff/db", "DIR",
+        "folder of the embedded store"},
     {"etcd-servers", FLAG_STRING, AT(server.etcd_servers), NULL, "URL,...", "etcd endpoints"},
-    {"etcd-prefix", FLAG_STRING, AT(server.etcd_prefix), "/skiff", "PREFIX", "prefix of all keys in etcd"},
+    {"etcd-prefix", FLAG_STRING, AT(server.etcd_prefix), "/skiff", "PREFIX",
+        "prefix of all keys in etcd"},
     {"etcd-cafile", FLAG_STRING, AT(server.etcd_cafile), NULL, "FILE", "CA of etcd's certificates"},
-    {"etcd-certfile", FLAG_STRING, AT(server.etcd_certfile), NULL, "FILE", "client certificate for etcd"},
+    {"etcd-certfile", FLAG_STRING, AT(server.etcd_certfile), NULL, "FILE",
+        "client certificate for etcd"},
     {"etcd-keyfile", FLAG_STRING, AT(server.etcd_keyfile), NULL, "FILE", "its key"},
     {"etcd-username", FLAG_STRING, AT(server.etcd_username), NULL, "NAME", "user for etcd"},
-    {"etcd-password-file", FLAG_STRING, AT(server.etcd_password_file), NULL, "FILE", "file with the password"},
-    {"tls-cert-file", FLAG_STRING, AT(tls_cert_file), NULL, "FILE", "serving certificate and what it chains to; by default one is made at each start"},
+    {"etcd-password-file", FLAG_STRING, AT(server.etcd_password_file), NULL, "FILE",
+        "file with the password"},
+    {"tls-cert-file", FLAG_STRING, AT(tls_cert_file), NULL, "FILE",
+        "serving certificate and what it chains to; by default one is made at each start"},
     {"tls-private-key-file", FLAG_STRING, AT(tls_private_key_file), NULL, "FILE", "its key"},
-    {"client-ca-file", FLAG_STRING, AT(server.client_ca_file), NULL, "FILE", "CA of client certificates"},
-    {"service-account-issuer", FLAG_STRING, AT(server.issuer), "https://kubernetes.default.svc.cluster.local", "URL", "issuer of ServiceAccount tokens"},
-    {"service-account-key-file", FLAG_STRINGS, AT(sa_key_files), NULL, "FILE", "key that verifies ServiceAccount tokens (may be given again)"},
-    {"service-account-signing-key-file", FLAG_STRING, AT(server.sa_signing_key_file), NULL, "FILE", "key that signs ServiceAccount tokens"},
-    {"service-cluster-ip-range", FLAG_STRING, AT(server.service_cidr), "10.96.0.0/16", "CIDR", "addresses of Services"},
-    {"service-node-port-range", FLAG_STRING, AT(node_port_range), "30000-32767", "FIRST-LAST", "NodePorts of Services"},
-    {"authorization-mode", FLAG_STRING, AT(authorization_mode), "Node,RBAC", "MODES", "Node,RBAC or AlwaysAllow"},
-    {"token-auth-file", FLAG_STRING, AT(server.token_auth_file), NULL, "FILE", "static tokens: token,user,uid,\"group,...\" a line"},
-    {"enable-bootstrap-token-auth", FLAG_BOOL, AT(server.bootstrap_tokens), NULL, NULL, "accept tokens of Secrets of type bootstrap.kubernetes.io/token"},
-    {"kubelet-client-certificate", FLAG_STRING, AT(server.kubelet_client_cert), NULL, "FILE", "client certificate for the kubelets"},
+    {"client-ca-file", FLAG_STRING, AT(server.client_ca_file), NULL, "FILE",
+        "CA of client certificates"},
+    {"service-account-issuer", FLAG_STRING, AT(server.issuer),
+        "https://kubernetes.default.svc.cluster.local", "URL", "issuer of ServiceAccount tokens"},
+    {"service-account-key-file", FLAG_STRINGS, AT(sa_key_files), NULL, "FILE",
+        "key that verifies ServiceAccount tokens (may be given again)"},
+    {"service-account-signing-key-file", FLAG_STRING, AT(server.sa_signing_key_file), NULL, "FILE",
+        "key that signs ServiceAccount tokens"},
+    {"service-cluster-ip-range", FLAG_STRING, AT(server.service_cidr), "10.96.0.0/16", "CIDR",
+        "addresses of Services"},
+    {"service-node-port-range", FLAG_STRING, AT(node_port_range), "30000-32767", "FIRST-LAST",
+        "NodePorts of Services"},
+    {"authorization-mode", FLAG_STRING, AT(authorization_mode), "Node,RBAC", "MODES",
+        "Node,RBAC or AlwaysAllow"},
+    {"token-auth-file", FLAG_STRING, AT(server.token_auth_file), NULL, "FILE",
+        "static tokens: token,user,uid,\"group,...\" a line"},
+    {"enable-bootstrap-token-auth", FLAG_BOOL, AT(server.bootstrap_tokens), NULL, NULL,
+        "accept tokens of Secrets of type bootstrap.kubernetes.io/token"},
+    {"kubelet-client-certificate", FLAG_STRING, AT(server.kubelet_client_cert), NULL, "FILE",
+        "client certificate for the kubelets"},
     {"kubelet-client-key", FLAG_STRING, AT(server.kubelet_client_key), NULL, "FILE", "its key"},
-    {"kubelet-certificate-authority", FLAG_STRING, AT(server.kubelet_ca), NULL, "FILE", "CA of the kubelets' certificates"},
+    {"kubelet-certificate-authority", FLAG_STRING, AT(server.kubelet_ca), NULL, "FILE",
+        "CA of the kubelets' certificates"},
     DAEMON_FLAGS(struct options, daemon),
 };
 
@@ -62,8 +81,10 @@ static int parse_range(const char *text, int *ret_first, int *ret_last, struct e
     int64_t a = 0, b = 0;
 
     str_split(&rest, '-', &first);
-    if (str_parse_int64(first, &a, err) < 0 || str_parse_int64(rest, &b, err) < 0 || a < 1 || b < a || b > 65535)
-        return error_set(err, ERR_USAGE, "--service-node-port-range: \"%s\" is no range of ports like 30000-32767", text);
+    if (str_parse_int64(first, &a, err) < 0 || str_parse_int64(rest, &b, err) < 0 || a < 1 ||
+        b < a || b > 65535)
+        return error_set(err, ERR_USAGE,
+            "--service-node-port-range: \"%s\" is no range of ports like 30000-32767", text);
     *ret_first = (int)a;
     *ret_last = (int)b;
     return 0;
@@ -78,9 +99,11 @@ static const char *own_address(char buf[INET_ADDRSTRLEN])
     if (getifaddrs(&all) < 0)
         return buf;
     for (a = all; a; a = a->ifa_next) {
-        if (!a->ifa_addr || a->ifa_addr->sa_family != AF_INET || a->ifa_flags & IFF_LOOPBACK || !(a->ifa_flags & IFF_UP))
+        if (!a->ifa_addr || a->ifa_addr->sa_family != AF_INET || a->ifa_flags & IFF_LOOPBACK ||
+            !(a->ifa_flags & IFF_UP))
             continue;
-        inet_ntop(AF_INET, &((const struct sockaddr_in *)a->ifa_addr)->sin_addr, buf, INET_ADDRSTRLEN);
+        inet_ntop(
+            AF_INET, &((const struct sockaddr_in *)a->ifa_addr)->sin_addr, buf, INET_ADDRSTRLEN);
         break;
     }
     freeifaddrs(all);
@@ -93,13 +116,17 @@ static int settle(struct options *o, struct error *err)
     struct server_config *c = &o->server;
 
     if (o->secure_port < 0 || o->secure_port > 65535)
-        return error_set(err, ERR_USAGE, "--secure-port: %lld is no port", (long long)o->secure_port);
+        return error_set(
+            err, ERR_USAGE, "--secure-port: %lld is no port", (long long)o->secure_port);
     if (!o->tls_cert_file != !o->tls_private_key_file)
-        return error_set(err, ERR_USAGE, "--tls-cert-file and --tls-private-key-file belong together");
+        return error_set(
+            err, ERR_USAGE, "--tls-cert-file and --tls-private-key-file belong together");
     if (c_eq(o->authorization_mode, "AlwaysAllow"))
         c->always_allow = true;
     else if (!c_eq(o->authorization_mode, "Node,RBAC") && !c_eq(o->authorization_mode, "RBAC"))
-        return error_set(err, ERR_USAGE, "--authorization-mode: \"%s\" is none of Node,RBAC and AlwaysAllow", o->authorization_mode);
+        return error_set(err, ERR_USAGE,
+            "--authorization-mode: \"%s\" is none of Node,RBAC and AlwaysAllow",
+            o->authorization_mode);
     if (c_eq(c->storage_backend, "etcd") && !c->etcd_servers)
         return error_set(err, ERR_USAGE, "--storage-backend=etcd needs --etcd-servers");
     o->sa_keys = xcalloc(o->sa_key_files.count + 1, sizeof(*o->sa_keys));
@@ -108,15 +135,21 @@ static int settle(struct options *o, struct error *err)
     c->sa_key_files = o->sa_keys;
     c->secure_port = (int)o->secure_port;
     if (!c->advertise_address)
-        c->advertise_address = c_eq(o->bind_address, "0.0.0.0") || c_eq(o->bind_address, "::") ? own_address(o->own_address) : o->bind_address;
+        c->advertise_address = c_eq(o->bind_address, "0.0.0.0") || c_eq(o->bind_address, "::")
+                                   ? own_address(o->own_address)
+                                   : o->bind_address;
     return parse_range(o->node_port_range, &c->node_port_first, &c->node_port_last, err);
 }
 
 static int make_certificate(const struct options *o, struct pki_pair *ret, struct error *err)
 {
     autofree char *ip = str_format("IP:%s", o->server.advertise_address);
-    const char *const names[] = {"DNS:localhost", "DNS:kubernetes", "DNS:kubernetes.default", "DNS:kubernetes.default.svc", "IP:127.0.0.1", ip, NULL};
-    struct pki_subject subject = {.common_name = "kube-apiserver", .alt_names = names, .usage = PKI_SERVER, .valid_seconds = 365 * 86400};
+    const char *const names[] = {"DNS:localhost", "DNS:kubernetes", "DNS:kubernetes.default",
+        "DNS:kubernetes.default.svc", "IP:127.0.0.1", ip, NULL};
+    struct pki_subject subject = {.common_name = "kube-apiserver",
+        .alt_names = names,
+        .usage = PKI_SERVER,
+        .valid_seconds = 365 * 86400};
     struct pki_pair ca = {0};
 
     if (pki_new_ca("skiff-apiserver-self-signed", subject.valid_seconds, &ca, err) < 0)
@@ -138,9 +171,15 @@ static int serve(struct options *o, struct env *env, struct error *err)
     int r = server_new(&o->server, &server, err);
     if (r == 0) {
         struct http_config config = {
-            .server = server, .address = o->bind_address, .port = o->server.secure_port, .loops = (int)o->loops,
-            .cert_file = o->tls_cert_file, .key_file = o->tls_private_key_file,
-            .cert_pem = own.cert_pem, .key_pem = own.key_pem, .client_ca_file = o->server.client_ca_file,
+            .server = server,
+            .address = o->bind_address,
+            .port = o->server.secure_port,
+            .loops = (int)o->loops,
+            .cert_file = o->tls_cert_file,
+            .key_file = o->tls_private_key_file,
+            .cert_pem = own.cert_pem,
+            .key_pem = own.key_pem,
+            .client_ca_file = o->server.client_ca_file,
         };
         r = http_new(&config, &http, err);
     }

@@ -1,5 +1,6 @@
 /*
- * An API server as one struct: made of its parts by server_new, driven by connections or by the simulator.
+ * An API server as one struct: made of its parts by server_new, driven by connections or by the
+ * simulator.
  */
 #pragma once
 
@@ -18,12 +19,12 @@ struct server_config {
     struct env *env;
     const char *storage_backend; /* "embedded" or "etcd" */
     const char *data_dir;
-    const char *sqlite_vfs;      /* simulation, or NULL */
+    const char *sqlite_vfs; /* simulation, or NULL */
     const char *etcd_servers, *etcd_prefix, *etcd_cafile, *etcd_certfile, *etcd_keyfile;
     const char *etcd_username, *etcd_password_file;
     const char *advertise_address;
     int secure_port;
-    const char *service_cidr;    /* "10.96.0.0/16" */
+    const char *service_cidr; /* "10.96.0.0/16" */
     int node_port_first, node_port_last;
     const char *issuer, *sa_signing_key_file;
     const char *const *sa_key_files;
@@ -43,12 +44,13 @@ struct server {
     struct auth *auth;
     struct nodes *nodes;
     struct documents *documents;
-    atomic_int requests; /* in the pipeline now */
-    atomic_bool ready;   /* the objects every cluster starts with are there */
+    atomic_int requests;  /* in the pipeline now */
+    atomic_bool ready;    /* the objects every cluster starts with are there */
     atomic_bool stopping; /* watches end, readyz fails */
 };
 
 struct error;
-/* Opens the store, loads the cache, and sees that the objects every cluster starts with are there. */
+/* Opens the store, loads the cache, and sees that the objects every cluster starts with are there.
+ */
 int server_new(const struct server_config *config, struct server **ret, struct error *err);
 void server_free(struct server *server);

@@ -1,10 +1,11 @@
 /*
  * The seam for simulation: clock, randomness, tasks, locks and timers.
  *
- * Code above the libraries takes time, randomness and threads only from here, so that a whole cluster
- * can run in one process on a simulated clock with the same seed giving the same run. env_new_real()
- * is the operating system; the simulator in tests/sim makes another with the same table. In simulation
- * a task is still a thread, but exactly one runs at a time and the seed chooses which, at each call here.
+ * Code above the libraries takes time, randomness and threads only from here, so that a whole
+ * cluster can run in one process on a simulated clock with the same seed giving the same run.
+ * env_new_real() is the operating system; the simulator in tests/sim makes another with the same
+ * table. In simulation a task is still a thread, but exactly one runs at a time and the seed
+ * chooses which, at each call here.
  *
  *     struct task *t = env_spawn(env, "binder", binder_run, binder);
  *     ...
@@ -39,13 +40,13 @@ struct cond {
 
 typedef void task_fn(void *arg);
 
-/* A one-shot timer embedded in its owner. fn runs on a task of env's own and must be short: it wakes
- * somebody. After env_timer_cancel returns, fn neither runs nor will run (do not call it with a lock held
- * that fn takes). */
+/* A one-shot timer embedded in its owner. fn runs on a task of env's own and must be short: it
+ * wakes somebody. After env_timer_cancel returns, fn neither runs nor will run (do not call it with
+ * a lock held that fn takes). */
 struct env_timer {
     task_fn *fn;
     void *arg;
-    int64_t at_ns;        /* private from here on */
+    int64_t at_ns; /* private from here on */
     struct env_timer *next;
     int state;
 };
@@ -78,12 +79,12 @@ int64_t env_now_ns(struct env *env);
 int64_t env_wall_ns(struct env *env);
 void env_random_bytes(struct env *env, void *buf, size_t n);
 uint64_t env_random(struct env *env);
-double env_random_unit(struct env *env);                     /* [0, 1) */
+double env_random_unit(struct env *env);                      /* [0, 1) */
 int64_t env_jitter_ns(struct env *env, int64_t ns, double f); /* ns * [1, 1+f) */
 
 /* name: at most 15 bytes are seen in ps. Stacks are 256 KiB of address space. */
 struct task *env_spawn(struct env *env, const char *name, task_fn *fn, void *arg);
-void env_join(struct env *env, struct task *task);           /* waits and frees */
+void env_join(struct env *env, struct task *task); /* waits and frees */
 void env_sleep_ns(struct env *env, int64_t ns);
 
 void env_lock_init(struct lock *lock);
@@ -98,5 +99,6 @@ void env_signal(struct env *env, struct cond *cond);
 void env_broadcast(struct env *env, struct cond *cond);
 
 void env_timer_init(struct env_timer *timer, task_fn *fn, void *arg);
-void env_timer_set(struct env *env, struct env_timer *timer, int64_t at_ns); /* replaces an earlier time */
+void env_timer_set(
+    struct env *env, struct env_timer *timer, int64_t at_ns); /* replaces an earlier time */
 void env_timer_cancel(struct env *env, struct env_timer *timer);

@@ -5,9 +5,9 @@
  *     if (widget_open(path, &widget, &err) < 0)
  *         return error_wrap(&err, "widget %s", path);
  *
- * A function that can fail returns 0, or -ERR_X with `err` filled and its outputs untouched. Each level
- * may put its context in front: "widget /x: open: No such file or directory". Either return an error or
- * log it, never both. `err` may not be NULL. The kinds stand in common/errors.def.
+ * A function that can fail returns 0, or -ERR_X with `err` filled and its outputs untouched. Each
+ * level may put its context in front: "widget /x: open: No such file or directory". Either return
+ * an error or log it, never both. `err` may not be NULL. The kinds stand in common/errors.def.
  *
  * Threads: none of its own; a struct error belongs to one thread.
  */
@@ -38,9 +38,9 @@ int error_sys(struct error *err, int sys_errno, const char *format, ...)
 /* Puts "<formatted>: " in front of err->text; returns -err->code. */
 int error_wrap(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-int error_http_status(enum err code);           /* 404 */
-const char *error_reason(enum err code);        /* "NotFound" */
-const char *error_default_text(enum err code);  /* "not found" */
+int error_http_status(enum err code);          /* 404 */
+const char *error_reason(enum err code);       /* "NotFound" */
+const char *error_default_text(enum err code); /* "not found" */
 
 /* The kind for a Status: by reason, or by HTTP status where the reason is unknown or empty. */
 enum err error_from_reason(const char *reason, int http_status);

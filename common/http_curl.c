@@ -10,8 +10,9 @@
  * (before_request), because the server may have acted on the first.
  *
  * Lifetime: a transfer holds a reference to its client, so that a stream may be closed after the
- * client. Idle cost: none; the I/O task sleeps in epoll_wait without a timeout. Memory: a connection
- * over TLS takes about 70 KB, most of it OpenSSL's; a watch that shares one takes about 15 KB.
+ * client. Idle cost: none; the I/O task sleeps in epoll_wait without a timeout. Memory: a
+ * connection over TLS takes about 70 KB, most of it OpenSSL's; a watch that shares one takes about
+ * 15 KB.
  */
 #include "common/http_curl.h"
 
@@ -246,9 +247,10 @@ static void set_method(struct transfer *t, const struct http_request *request)
 }
 
 /*
- * With share_reads all GETs share an HTTP/2 connection: an informer's watch then costs a tenth of the
- * memory of a connection of its own, here and in the server, and no handshake. Everything else is HTTP/1.1,
- * because libcurl 7.88 fails over HTTP/2 when a server answers before the body is read.
+ * With share_reads all GETs share an HTTP/2 connection: an informer's watch then costs a tenth of
+ * the memory of a connection of its own, here and in the server, and no handshake. Everything else
+ * is HTTP/1.1, because libcurl 7.88 fails over HTTP/2 when a server answers before the body is
+ * read.
  */
 static void set_version(struct transfer *t, const struct http_request *request)
 {
@@ -257,8 +259,8 @@ static void set_version(struct transfer *t, const struct http_request *request)
                      !strcmp(request->method, "GET");
 
     t->cache = is_shared ? &c->reads : &c->calls;
-    curl_easy_setopt(
-        t->easy, CURLOPT_HTTP_VERSION, (long)(is_shared ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
+    curl_easy_setopt(t->easy, CURLOPT_HTTP_VERSION,
+        (long)(is_shared ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
     curl_easy_setopt(t->easy, CURLOPT_PIPEWAIT, (long)is_shared);
 }
 

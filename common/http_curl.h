@@ -9,8 +9,8 @@
 #include "common/http_client.h"
 
 /*
- * A connection cache of libcurl with its timer. Reads have one of their own, over HTTP/2: libcurl shares no
- * connection to a host that has spoken HTTP/1.1 in the same cache.
+ * A connection cache of libcurl with its timer. Reads have one of their own, over HTTP/2: libcurl
+ * shares no connection to a host that has spoken HTTP/1.1 in the same cache.
  */
 struct curl_cache {
     struct curl_client *client;

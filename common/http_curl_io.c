@@ -171,7 +171,8 @@ static void wait_for_events(struct curl_client *c)
     struct epoll_event events[32];
     int timeout_ms = -1, running;
 
-    int64_t at_ns = c->calls.timer_at_ns < c->reads.timer_at_ns ? c->calls.timer_at_ns : c->reads.timer_at_ns;
+    int64_t at_ns =
+        c->calls.timer_at_ns < c->reads.timer_at_ns ? c->calls.timer_at_ns : c->reads.timer_at_ns;
     if (at_ns != ENV_FOREVER) {
         int64_t left = at_ns - env_now_ns(c->base.env);
         timeout_ms = left <= 0 ? 0 : (int)((left + NS_PER_MS - 1) / NS_PER_MS);

@@ -1,10 +1,11 @@
 /*
  * Informer: a local, current copy of one resource, as projections, kept by list and watch.
  *
- * It lists (paged, or streamed by sendInitialEvents), then watches with bookmarks from the list's resourceVersion;
- * resumes where the last event left after a broken connection; lists again after 410 and then reports the
- * difference. The handler is told of every change after the cache shows it; `old` or `new` is NULL for
- * added and deleted objects. A handler only records what to do (adds keys to a workqueue).
+ * It lists (paged, or streamed by sendInitialEvents), then watches with bookmarks from the list's
+ * resourceVersion; resumes where the last event left after a broken connection; lists again after
+ * 410 and then reports the difference. The handler is told of every change after the cache shows
+ * it; `old` or `new` is NULL for added and deleted objects. A handler only records what to do (adds
+ * keys to a workqueue).
  *
  *     struct informer *pods = informer_new(client, &(struct informer_config){
  *         .group_version = "v1", .plural = "pods", .projection = &pod_projection,
@@ -13,7 +14,8 @@
  *     if (!informer_wait_synced(pods, deadline_ns)) ...
  *
  * Ownership: objects returned by get and list are referenced for the caller (projected_unref,
- * projected_list_done). Threads: one task of its own runs list, watch and handler; readers are any task.
+ * projected_list_done). Threads: one task of its own runs list, watch and handler; readers are any
+ * task.
  */
 #pragma once
 
@@ -55,16 +57,20 @@ struct projected_array {
 
 struct informer *informer_new(struct api_client *client, const struct informer_config *config);
 void informer_start(struct informer *inf);
-/* Ends the task: the handler runs no more, the copy stays readable. Before freeing informers that read each other. */
+/* Ends the task: the handler runs no more, the copy stays readable. Before freeing informers that
+ * read each other. */
 void informer_stop(struct informer *inf);
 void informer_free(struct informer *inf); /* stops first */
 bool informer_synced(struct informer *inf);
 bool informer_wait_synced(struct informer *inf, int64_t deadline_ns);
-/* Waits until the copy has reached the resourceVersion of a write just made (read your own writes). */
+/* Waits until the copy has reached the resourceVersion of a write just made (read your own writes).
+ */
 bool informer_wait_version(struct informer *inf, const char *resource_version, int64_t deadline_ns);
 
-const void *informer_get(struct informer *inf, const char *namespace_, const char *name); /* or NULL */
-struct projected_array informer_list(struct informer *inf, const char *namespace_or_null); /* ordered by key */
+const void *informer_get(
+    struct informer *inf, const char *namespace_, const char *name); /* or NULL */
+struct projected_array informer_list(
+    struct informer *inf, const char *namespace_or_null); /* ordered by key */
 struct projected_array informer_by_index(struct informer *inf, const char *index, const char *key);
 size_t informer_count(struct informer *inf);
 void projected_array_done(struct projected_array *array);

@@ -1,8 +1,8 @@
 /*
  * kubeconfig files: the current (or a named) context resolved into what a client needs.
  *
- * Search order: the path given, $KUBECONFIG (first existing of a ':' list), ~/.kube/config. Relative file
- * names are relative to the kubeconfig; *-data fields are decoded.
+ * Search order: the path given, $KUBECONFIG (first existing of a ':' list), ~/.kube/config.
+ * Relative file names are relative to the kubeconfig; *-data fields are decoded.
  */
 #pragma once
 
@@ -25,4 +25,5 @@ int kubeconfig_load(const char *path_or_null, const char *context_or_null, struc
 int kubeconfig_in_cluster(struct kubeconfig *ret, struct error *err);
 void kubeconfig_done(struct kubeconfig *k);
 /* Borrowed view for http_client_new; valid as long as k. */
-struct http_client_config kubeconfig_client_config(const struct kubeconfig *k, const char *user_agent);
+struct http_client_config kubeconfig_client_config(
+    const struct kubeconfig *k, const char *user_agent);

@@ -8,9 +8,10 @@
  *     };
  *     const struct projection pod_projection = PROJECTION(struct pod, pod_fields);
  *
- * The struct starts with a struct object_meta, filled by the decoder. Everything it points to lies in the
- * same allocation, so a projected object is one block, immutable, reference counted. Absent strings are ""
- * (never NULL), absent lists and maps have count 0. A field of the wrong type is read as absent.
+ * The struct starts with a struct object_meta, filled by the decoder. Everything it points to lies
+ * in the same allocation, so a projected object is one block, immutable, reference counted. Absent
+ * strings are "" (never NULL), absent lists and maps have count 0. A field of the wrong type is
+ * read as absent.
  */
 #pragma once
 
@@ -83,9 +84,18 @@ struct projection {
     bool no_annotations; /* leave meta.annotations empty, to save memory */
 };
 
-#define PROJECT(type, member, path, kind) {(path), (kind), offsetof(type, member), NULL}
-#define PROJECT_OF(type, member, path, kind, items) {(path), (kind), offsetof(type, member), (items)}
-#define PROJECTION(type, table) {.size = sizeof(type), .fields = (table), .field_count = ARRAY_COUNT(table)}
+#define PROJECT(type, member, path, kind)            \
+    {                                                \
+        (path), (kind), offsetof(type, member), NULL \
+    }
+#define PROJECT_OF(type, member, path, kind, items)     \
+    {                                                   \
+        (path), (kind), offsetof(type, member), (items) \
+    }
+#define PROJECTION(type, table)                                                    \
+    {                                                                              \
+        .size = sizeof(type), .fields = (table), .field_count = ARRAY_COUNT(table) \
+    }
 
 /* A new projected object (reference count 1), starting with a struct object_meta. Never fails. */
 void *projected_new(const struct projection *projection, const cJSON *object);
@@ -96,4 +106,5 @@ size_t projected_bytes(const void *object);
 const char *string_map_get(const struct string_map *map, const char *key); /* NULL when absent */
 /* A label_get_fn (common/selector.h) over a struct string_map. */
 const char *string_map_label(const void *map, const char *key);
-const struct owner_ref *object_controller(const struct object_meta *meta); /* NULL when there is none */
+const struct owner_ref *object_controller(
+    const struct object_meta *meta); /* NULL when there is none */

@@ -1,15 +1,16 @@
 /*
- * Label and field selectors: parsing of the query-string grammar and of LabelSelector objects; matching.
+ * Label and field selectors: parsing of the query-string grammar and of LabelSelector objects;
+ * matching.
  *
  *     struct selector *s;
  *     if (selector_parse(STR("app in (a,b),!old"), &s, &err) < 0) ...
  *     selector_matches(s, get_label, labels);
  *     selector_free(s);
  *
- * Grammar: key, !key, key=v, key==v, key!=v, key in (..), key notin (..), key>n, key<n; comma means and.
- * `key=v` and `key in (v)` are the same term, and so are != and notin; they print as the short form.
- * An empty selector matches everything. Error texts are upstream's ("unable to parse requirement: ...").
- * Threads: a selector is immutable after parsing.
+ * Grammar: key, !key, key=v, key==v, key!=v, key in (..), key notin (..), key>n, key<n; comma means
+ * and. `key=v` and `key in (v)` are the same term, and so are != and notin; they print as the short
+ * form. An empty selector matches everything. Error texts are upstream's ("unable to parse
+ * requirement: ..."). Threads: a selector is immutable after parsing.
  */
 #pragma once
 
@@ -42,5 +43,6 @@ bool selector_matches(const struct selector *s, label_get_fn *get, const void *l
 bool selector_matches_json(const struct selector *s, const cJSON *labels_object); /* may be NULL */
 void selector_print(const struct selector *s, struct strbuf *out); /* canonical query-string form */
 
-/* Field selectors: a=b, a==b, a!=b joined by commas, with \ escapes; gives SEL_IN / SEL_NOT_IN terms. */
+/* Field selectors: a=b, a==b, a!=b joined by commas, with \ escapes; gives SEL_IN / SEL_NOT_IN
+ * terms. */
 int field_selector_parse(struct str text, struct selector **ret, struct error *err);

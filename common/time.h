@@ -1,8 +1,8 @@
 /*
  * Times as int64_t nanoseconds since the Unix epoch (UTC), and Go durations.
  *
- * The range is 1678 to 2261; time_parse() refuses what lies outside (Go's zero time, year 1, included:
- * JSON leaves it out or says null).
+ * The range is 1678 to 2261; time_parse() refuses what lies outside (Go's zero time, year 1,
+ * included: JSON leaves it out or says null).
  */
 #pragma once
 
@@ -14,7 +14,8 @@
 
 #define TIME_TEXT_BYTES 40
 
-/* "2026-11-23T07:31:53Z" / "...53.123456Z" / "...53.123456789Z"; buf holds TIME_TEXT_BYTES. Return buf. */
+/* "2026-11-23T07:31:53Z" / "...53.123456Z" / "...53.123456789Z"; buf holds TIME_TEXT_BYTES. Return
+ * buf. */
 const char *time_print_s(int64_t ns, char *buf);
 const char *time_print_us(int64_t ns, char *buf);
 const char *time_print_ns(int64_t ns, char *buf);
@@ -24,5 +25,6 @@ int time_parse(struct str text, int64_t *ret_ns, struct error *err);
 
 /* Go's duration syntax: "1h30m", "250ms", "-1.5s", "0". */
 int duration_parse(struct str text, int64_t *ret_ns, struct error *err);
-void duration_print(int64_t ns, struct strbuf *out);         /* Go's String(): "1h30m0s" */
-void duration_print_human(int64_t ns, struct strbuf *out);   /* kubectl's AGE: "5s", "3m12s", "7d4h" */
+void duration_print(int64_t ns, struct strbuf *out); /* Go's String(): "1h30m0s" */
+void duration_print_human(
+    int64_t ns, struct strbuf *out); /* kubectl's AGE: "5s", "3m12s", "7d4h" */

@@ -3,7 +3,8 @@
  * none of these.
  *
  *     waiting --worker takes it--> running --done--> gone
- *                                                    or waiting again (dirty), or due later (failed)
+ *                                                    or waiting again (dirty), or due later
+ * (failed)
  *
  * `ready` is a first-in first-out list, `later` a heap by time. Idle workers wait on one condition;
  * at most one of them (the timekeeper) waits with the deadline of the heap's top, so a due key

@@ -1,8 +1,10 @@
 /*
  * skiffctl apply: makes objects as their manifests say, or changes what differs.
  *
- * As kubectl's client-side apply, so both can be used in turn: the annotation last-applied-configuration remembers the manifest; what stood there and
- * stands no more is removed, everything else of the object is left alone. The change is sent as a strategic merge patch.
+ * As kubectl's client-side apply, so both can be used in turn: the annotation
+ * last-applied-configuration remembers the manifest; what stood there and stands no more is
+ * removed, everything else of the object is left alone. The change is sent as a strategic merge
+ * patch.
  */
 #include "ctl/apply.h"
 #include "ctl/session.h"
@@ -14,14 +16,27 @@ struct apply_flags {
     struct flag_strings files;
 };
 
-/* Lists that the server merges item by item, with the member that identifies an item. All others are replaced. */
+/* Lists that the server merges item by item, with the member that identifies an item. All others
+ * are replaced. */
 static const struct {
     const char *list, *key;
 } merge_keys[] = {
-    {"containers", "name"}, {"initContainers", "name"}, {"ephemeralContainers", "name"}, {"volumes", "name"},
-    {"env", "name"}, {"imagePullSecrets", "name"}, {"volumeMounts", "mountPath"}, {"volumeDevices", "devicePath"},
-    {"hostAliases", "ip"}, {"topologySpreadConstraints", "topologyKey"}, {"secrets", "name"}, {"webhooks", "name"},
-    {"matchConditions", "name"}, {"schedulingGates", "name"}, {"resourceClaims", "name"}, {"ownerReferences", "uid"},
+    {"containers", "name"},
+    {"initContainers", "name"},
+    {"ephemeralContainers", "name"},
+    {"volumes", "name"},
+    {"env", "name"},
+    {"imagePullSecrets", "name"},
+    {"volumeMounts", "mountPath"},
+    {"volumeDevices", "devicePath"},
+    {"hostAliases", "ip"},
+    {"topologySpreadConstraints", "topologyKey"},
+    {"secrets", "name"},
+    {"webhooks", "name"},
+    {"matchConditions", "name"},
+    {"schedulingGates", "name"},
+    {"resourceClaims", "name"},
+    {"ownerReferences", "uid"},
 };
 
 static const char *merge_key(const char *list, const cJSON *array)
@@ -65,15 +80,16 @@ static void mark_removed_items(cJSON *patch, const cJSON *before, const char *ke
     }
 }
 
-/* Adds to patch (the new manifest) a null for each member of before (the last one) that it lacks, deep; with `lists` also
- * a mark for each item that is gone from a list that the server merges. */
+/* Adds to patch (the new manifest) a null for each member of before (the last one) that it lacks,
+ * deep; with `lists` also a mark for each item that is gone from a list that the server merges. */
 static void mark_removed(cJSON *patch, const cJSON *before, bool lists)
 {
     const cJSON *old;
     cJSON_ArrayForEach(old, before)
     {
         cJSON *now = json_get(patch, old->string);
-        const char *key = lists && cJSON_IsArray(now) && old->child ? merge_key(old->string, old) : NULL;
+        const char *key =
+            lists && cJSON_IsArray(now) && old->child ? merge_key(old->string, old) : NULL;
         if (!now)
             json_set(patch, old->string, cJSON_CreateNull());
         else if (cJSON_IsObject(now) && cJSON_IsObject(old))
@@ -83,7 +99,8 @@ static void mark_removed(cJSON *patch, const cJSON *before, bool lists)
     }
 }
 
-/* A strategy of another type does not go with the old one's parameters, which the server may have filled in. */
+/* A strategy of another type does not go with the old one's parameters, which the server may have
+ * filled in. */
 static void replace_strategy(cJSON *patch, const cJSON *current)
 {
     cJSON *strategy = json_path(patch, "spec.strategy");
@@ -91,9 +108,9 @@ static void replace_strategy(cJSON *patch, const cJSON *current)
     if (!c_eq(json_string(patch, "kind"), "Deployment") || !json_string(strategy, "type") ||
         c_eq(json_string(strategy, "type"), json_string_at(current, "spec.strategy.type")))
         return;
-    cJSON_ArrayForEach(member, json_path(current, "spec.strategy"))
-        if (!json_get(strategy, member->string))
-            json_set(strategy, member->string, cJSON_CreateNull());
+    cJSON_ArrayForEach(
+        member, json_path(current, "spec.strategy")) if (!json_get(strategy, member->string))
+        json_set(strategy, member->string, cJSON_CreateNull());
 }
 
 void apply_annotate(cJSON *object)
@@ -114,7 +131,8 @@ void apply_annotate(cJSON *object)
 cJSON *apply_patch(const cJSON *manifest, const cJSON *current, bool strategic)
 {
     const char *text = json_string(json_path(current, "metadata.annotations"), LAST_APPLIED);
-    bool lists = strategic && !c_eq(json_string(manifest, "kind"), "EndpointSlice"); /* its ports are replaced */
+    bool lists = strategic &&
+                 !c_eq(json_string(manifest, "kind"), "EndpointSlice"); /* its ports are replaced */
     autojson cJSON *before = NULL;
     struct error err;
     cJSON *patch = cJSON_Duplicate(manifest, true);
@@ -125,8 +143,8 @@ cJSON *apply_patch(const cJSON *manifest, const cJSON *current, bool strategic)
     return patch;
 }
 
-static int apply_existing(struct session *s, const struct api_ref *ref, const cJSON *manifest, const cJSON *current,
-    const char **ret_verb, struct error *err)
+static int apply_existing(struct session *s, const struct api_ref *ref, const cJSON *manifest,
+    const cJSON *current, const char **ret_verb, struct error *err)
 {
     autojson cJSON *patch = apply_patch(manifest, current, true);
     autojson cJSON *result = NULL;
@@ -138,7 +156,9 @@ static int apply_existing(struct session *s, const struct api_ref *ref, const cJ
     if (r < 0)
         return r;
     *ret_verb = c_eq(json_string_at(result, "metadata.resourceVersion"),
-                    json_string_at(current, "metadata.resourceVersion")) ? "unchanged" : "configured";
+                    json_string_at(current, "metadata.resourceVersion"))
+                    ? "unchanged"
+                    : "configured";
     return 0;
 }
 
@@ -147,21 +167,26 @@ static int apply_one(struct session *s, cJSON *manifest, struct error *err)
     const char *name = json_string_at(manifest, "metadata.name"), *verb = "created";
     const struct ctl_resource *r;
     if (!name || !*name)
-        return error_set(err, ERR_BAD_REQUEST, "%s: metadata.name is missing", json_string(manifest, "kind"));
-    if (resource_map_find_kind(&s->map, json_string(manifest, "apiVersion"), json_string(manifest, "kind"), &r, err) < 0)
+        return error_set(
+            err, ERR_BAD_REQUEST, "%s: metadata.name is missing", json_string(manifest, "kind"));
+    if (resource_map_find_kind(&s->map, json_string(manifest, "apiVersion"),
+            json_string(manifest, "kind"), &r, err) < 0)
         return error_wrap(err, "%s", name);
     const char *namespace_;
     if (session_manifest_namespace(s, manifest, &namespace_, err) < 0)
         return error_wrap(err, "%s", name);
     if (r->namespaced && !json_string_at(manifest, "metadata.namespace"))
-        json_set_string_at(manifest, "metadata.namespace", namespace_); /* else namespace_ is that very string */
+        json_set_string_at(
+            manifest, "metadata.namespace", namespace_); /* else namespace_ is that very string */
     apply_annotate(manifest);
-    struct api_ref ref = resource_ref(r, namespace_, name), collection = resource_ref(r, namespace_, NULL);
+    struct api_ref ref = resource_ref(r, namespace_, name),
+                   collection = resource_ref(r, namespace_, NULL);
     autojson cJSON *current = NULL;
     autofree char *label = resource_label(r, name);
     int result = api_get(s->client.api, &ref, &current, err);
     if (result == -ERR_NOT_FOUND) {
-        result = api_call(s->client.api, "POST", &collection, "fieldValidation=Strict&fieldManager=skiffctl", manifest, NULL, err);
+        result = api_call(s->client.api, "POST", &collection,
+            "fieldValidation=Strict&fieldManager=skiffctl", manifest, NULL, err);
         if (result == -ERR_ALREADY_EXISTS) /* somebody was faster */
             result = api_get(s->client.api, &ref, &current, err);
     }
@@ -180,8 +205,9 @@ static int apply_run(void *config, int argc, char **argv)
     struct error err;
     autojson cJSON *manifests = NULL;
     if (argc > 0 || f->files.count == 0)
-        return command_fail(EXIT_WRONG_USAGE, argc > 0 ? "apply takes no arguments; name files with -f" :
-                                                         "apply needs -f FILE, FOLDER or -");
+        return command_fail(EXIT_WRONG_USAGE, argc > 0
+                                                  ? "apply takes no arguments; name files with -f"
+                                                  : "apply needs -f FILE, FOLDER or -");
     (void)argv;
     if (manifests_read(&f->files, &manifests, &err) < 0 || session_open(&f->common, &s, &err) < 0)
         return session_fail(&err);
@@ -200,7 +226,8 @@ static int apply_run(void *config, int argc, char **argv)
 }
 
 static const struct flag apply_flag_table[] = {
-    {"filename,f", FLAG_STRINGS, offsetof(struct apply_flags, files), NULL, "FILE|FOLDER|-", "manifests; may be given several times"},
+    {"filename,f", FLAG_STRINGS, offsetof(struct apply_flags, files), NULL, "FILE|FOLDER|-",
+        "manifests; may be given several times"},
     COMMON_FLAGS(struct apply_flags, common),
 };
 
@@ -208,8 +235,10 @@ const struct command command_apply = {
     .name = "apply",
     .usage = "-f FILE|FOLDER|-",
     .summary = "make objects as their manifests say",
-    .help = "Creates the objects of YAML or JSON manifests, or changes those that exist to what the manifests say.\n\n"
-            "Examples:\n  skiffctl apply -f manifests/guestbook\n  cat pod.yaml | skiffctl apply -f -",
+    .help =
+        "Creates the objects of YAML or JSON manifests, or changes those that exist to what the "
+        "manifests say.\n\n"
+        "Examples:\n  skiffctl apply -f manifests/guestbook\n  cat pod.yaml | skiffctl apply -f -",
     .flags = apply_flag_table,
     .flag_count = ARRAY_COUNT(apply_flag_table),
     .config_size = sizeof(struct apply_flags),

@@ -10,7 +10,8 @@
 
 #define OWN DEFAULT_DATA_DIR "/admin.kubeconfig"
 
-/* The local cluster's only where nothing else is named: a file that is named and wrong must not lead to another cluster. */
+/* The local cluster's only where nothing else is named: a file that is named and wrong must not
+ * lead to another cluster. */
 static bool use_own(void)
 {
     const char *list = getenv("KUBECONFIG"), *home = getenv("HOME");
@@ -18,8 +19,8 @@ static bool use_own(void)
     return !(list && *list) && !file_exists(usual) && access(OWN, R_OK) == 0;
 }
 
-int ctl_client_open(const char *kubeconfig, const char *context, struct ctl_client *ret,
-    struct error *err)
+int ctl_client_open(
+    const char *kubeconfig, const char *context, struct ctl_client *ret, struct error *err)
 {
     struct ctl_client c = {0};
     struct http_client *http;

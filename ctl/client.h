@@ -1,6 +1,6 @@
 /*
- * The API client of a command: the kubeconfig found by --kubeconfig, $KUBECONFIG, ~/.kube/config or, last, the admin of
- * the cluster in /var/lib/skiff.
+ * The API client of a command: the kubeconfig found by --kubeconfig, $KUBECONFIG, ~/.kube/config
+ * or, last, the admin of the cluster in /var/lib/skiff.
  */
 #pragma once
 
@@ -16,6 +16,6 @@ struct ctl_client {
 };
 
 /* kubeconfig and context may be NULL. The text of a failure names the file. */
-int ctl_client_open(const char *kubeconfig, const char *context, struct ctl_client *ret,
-    struct error *err);
+int ctl_client_open(
+    const char *kubeconfig, const char *context, struct ctl_client *ret, struct error *err);
 void ctl_client_close(struct ctl_client *c);

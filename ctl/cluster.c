@@ -34,14 +34,17 @@ int cluster_port(const struct cluster *c, enum cluster_port which)
 
 int cluster_dir(const char *flag, char **ret, struct error *err)
 {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@=,~";
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@=,~";
     struct str dir = str_of(flag);
     while (dir.n > 1 && dir.p[dir.n - 1] == '/')
         dir.n--;
     if (dir.n < 2 || dir.p[0] != '/')
-        return error_set(err, ERR_USAGE, "--data-dir must be the absolute path of a folder, not \"%s\"", flag);
+        return error_set(
+            err, ERR_USAGE, "--data-dir must be the absolute path of a folder, not \"%s\"", flag);
     if (strspn(flag, letters) < dir.n)
-        return error_set(err, ERR_USAGE, "--data-dir must be of letters, digits and /._-+@=,~ only, not \"%s\"", flag);
+        return error_set(err, ERR_USAGE,
+            "--data-dir must be of letters, digits and /._-+@=,~ only, not \"%s\"", flag);
     *ret = str_dup(dir);
     return 0;
 }
@@ -54,7 +57,8 @@ int cluster_check_node(const struct cluster *c, struct error *err)
     if (!name_is_dns1123_subdomain(str_of(c->node_name), &why))
         return error_set(err, ERR_USAGE, "--node-name \"%s\": %s", c->node_name, why.data);
     if (inet_pton(AF_INET, c->node_ip, &address) != 1)
-        return error_set(err, ERR_USAGE, "--node-ip must be an IPv4 address, not \"%s\"", c->node_ip);
+        return error_set(
+            err, ERR_USAGE, "--node-ip must be an IPv4 address, not \"%s\"", c->node_ip);
     return 0;
 }
 
@@ -108,7 +112,8 @@ int cluster_load(const char *dir, struct cluster *ret, struct error *err)
             return error_set(err, ERR_NOT_FOUND, "there is no cluster in %s", dir);
         return error_set(err, ERR_BAD_REQUEST,
             "%s is not empty and does not hold a Skiff cluster (no " MARKER " in it); "
-            "name another folder with --data-dir", dir);
+            "name another folder with --data-dir",
+            dir);
     }
     autojson cJSON *tree = NULL;
     if (json_parse(strbuf_str(&text), &tree, err) < 0)
@@ -132,8 +137,8 @@ int cluster_save(const struct cluster *c, struct error *err)
     json_set(tree, "hollowNodes", json_new_int64(c->hollow_nodes));
     const struct {
         const char *name, *value;
-    } strings[] = {{"etcdServers", c->etcd_servers}, {"server", c->server}, {"nodeName", c->node_name},
-        {"nodeIP", c->node_ip}, {"dockerEndpoint", c->docker_endpoint},
+    } strings[] = {{"etcdServers", c->etcd_servers}, {"server", c->server},
+        {"nodeName", c->node_name}, {"nodeIP", c->node_ip}, {"dockerEndpoint", c->docker_endpoint},
         {"cniConfDir", c->cni_conf_dir}};
     for (size_t i = 0; i < ARRAY_COUNT(strings); i++)
         if (strings[i].value)

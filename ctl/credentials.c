@@ -1,9 +1,9 @@
 /*
  * Certificates, keys and kubeconfigs of a cluster made by `up`.
  *
- * One CA signs every certificate. Who has which name stands in the table below. A second run makes only what is
- * missing, about to expire or says something else by now (another node name, address or port), so it is also how
- * certificates are renewed; the CA itself is never replaced here.
+ * One CA signs every certificate. Who has which name stands in the table below. A second run makes
+ * only what is missing, about to expire or says something else by now (another node name, address
+ * or port), so it is also how certificates are renewed; the CA itself is never replaced here.
  */
 #include "ctl/cluster.h"
 
@@ -28,19 +28,22 @@ struct identity_row {
     const char *organization; /* or NULL */
     unsigned usage;
     bool kubeconfig, embed;
-    bool on_node;             /* not needed by a control plane alone */
+    bool on_node; /* not needed by a control plane alone */
 };
 
 static const struct identity_row identities[] = {
     {"apiserver", "kube-apiserver", NULL, PKI_SERVER, false, false, false},
-    {"apiserver-kubelet-client", "kube-apiserver-kubelet-client", NULL, PKI_CLIENT, false, false, false},
+    {"apiserver-kubelet-client", "kube-apiserver-kubelet-client", NULL, PKI_CLIENT, false, false,
+        false},
     {"admin", "skiff:admin", "skiff:admins", PKI_CLIENT, true, true, false},
-    {"controller-manager", "system:kube-controller-manager", NULL, PKI_CLIENT | PKI_SERVER, true, false, false},
+    {"controller-manager", "system:kube-controller-manager", NULL, PKI_CLIENT | PKI_SERVER, true,
+        false, false},
     {"scheduler", "system:kube-scheduler", NULL, PKI_CLIENT | PKI_SERVER, true, false, false},
     {"kubelet", "system:node:%s", "system:nodes", PKI_CLIENT | PKI_SERVER, true, false, true},
     {"proxy", "system:kube-proxy", NULL, PKI_CLIENT | PKI_SERVER, true, false, true},
     {"dns", "system:kube-dns", NULL, PKI_CLIENT | PKI_SERVER, true, false, true},
-    {"hollow", "skiff:hollow-nodes", "skiff:hollow-nodes", PKI_CLIENT | PKI_SERVER, true, false, false},
+    {"hollow", "skiff:hollow-nodes", "skiff:hollow-nodes", PKI_CLIENT | PKI_SERVER, true, false,
+        false},
 };
 
 static int64_t wall_ns(void)
@@ -50,8 +53,8 @@ static int64_t wall_ns(void)
     return t.tv_sec * NS_PER_S + t.tv_nsec;
 }
 
-static int write_pair(const struct cluster *c, const char *name, const struct pki_pair *pair,
-    struct error *err)
+static int write_pair(
+    const struct cluster *c, const char *name, const struct pki_pair *pair, struct error *err)
 {
     autofree char *key = cluster_path(c, "pki/%s.key", name);
     autofree char *cert = cluster_path(c, "pki/%s.crt", name);
@@ -70,7 +73,8 @@ static int read_text(const char *path, char **ret, struct error *err)
     return 0;
 }
 
-static int read_pair(const struct cluster *c, const char *name, struct pki_pair *ret, struct error *err)
+static int read_pair(
+    const struct cluster *c, const char *name, struct pki_pair *ret, struct error *err)
 {
     autofree char *key = cluster_path(c, "pki/%s.key", name);
     autofree char *cert = cluster_path(c, "pki/%s.crt", name);
@@ -82,8 +86,8 @@ static int read_pair(const struct cluster *c, const char *name, struct pki_pair 
     return 0;
 }
 
-/* The certificate is written after its key, so without one nobody has used the key. A certificate without its key is a
- * CA that somebody has put away: it is asked for, not replaced. */
+/* The certificate is written after its key, so without one nobody has used the key. A certificate
+ * without its key is a CA that somebody has put away: it is asked for, not replaced. */
 static int ensure_ca(const struct cluster *c, struct pki_pair *ret, struct error *err)
 {
     autofree char *cert = cluster_path(c, "pki/ca.crt");
@@ -105,18 +109,22 @@ struct names {
 static void names_init(struct names *n, const struct cluster *c, const struct identity_row *row)
 {
     bool of_node = strchr(row->common_name, '%');
-    *n = (struct names){.common_name = of_node ? str_format("system:node:%s", c->node_name) : xstrdup(row->common_name),
-        .node_dns = str_format("DNS:%s", c->node_name), .node_ip = str_format("IP:%s", c->node_ip),
+    *n = (struct names){.common_name = of_node ? str_format("system:node:%s", c->node_name)
+                                               : xstrdup(row->common_name),
+        .node_dns = str_format("DNS:%s", c->node_name),
+        .node_ip = str_format("IP:%s", c->node_ip),
         .organizations = {row->organization}};
     const char *const both[] = {"DNS:localhost", n->node_dns, "IP:127.0.0.1", n->node_ip};
-    const char *const server[] = {"DNS:kubernetes", "DNS:kubernetes.default", "DNS:kubernetes.default.svc",
-        "DNS:kubernetes.default.svc.cluster.local", "IP:10.96.0.1"};
+    const char *const server[] = {"DNS:kubernetes", "DNS:kubernetes.default",
+        "DNS:kubernetes.default.svc", "DNS:kubernetes.default.svc.cluster.local", "IP:10.96.0.1"};
     memcpy(n->alt_names, both, sizeof(both));
     if (c_eq(row->file, "apiserver"))
         memcpy(n->alt_names + ARRAY_COUNT(both), server, sizeof(server));
     n->subject = (struct pki_subject){.common_name = n->common_name,
         .organizations = row->organization ? n->organizations : NULL,
-        .alt_names = row->usage & PKI_SERVER ? n->alt_names : NULL, .usage = row->usage, .valid_seconds = YEAR_S};
+        .alt_names = row->usage & PKI_SERVER ? n->alt_names : NULL,
+        .usage = row->usage,
+        .valid_seconds = YEAR_S};
 }
 
 static void names_done(struct names *n)
@@ -129,13 +137,15 @@ static void names_done(struct names *n)
 static bool cert_says(X509 *cert, const struct pki_subject *subject)
 {
     char common_name[300] = "";
-    X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, common_name, sizeof(common_name));
+    X509_NAME_get_text_by_NID(
+        X509_get_subject_name(cert), NID_commonName, common_name, sizeof(common_name));
     if (!c_eq(common_name, subject->common_name))
         return false;
     for (const char *const *name = subject->alt_names; name && *name; name++) {
         bool is_ip = str_starts(str_of(*name), STR("IP:"));
         const char *text = strchr(*name, ':') + 1;
-        if ((is_ip ? X509_check_ip_asc(cert, text, 0) : X509_check_host(cert, text, 0, 0, NULL)) != 1)
+        if ((is_ip ? X509_check_ip_asc(cert, text, 0) : X509_check_host(cert, text, 0, 0, NULL)) !=
+            1)
             return false;
     }
     return true;
@@ -149,9 +159,10 @@ static X509 *parse_cert(const char *pem)
     return cert;
 }
 
-/* Whether a pair can stay: it belongs together (a crash may have come between the two files), this CA has signed it, and
- * it says what it is to say for a month more. */
-static bool is_current(const struct cluster *c, const struct pki_pair *ca, const char *name, const struct pki_subject *subject)
+/* Whether a pair can stay: it belongs together (a crash may have come between the two files), this
+ * CA has signed it, and it says what it is to say for a month more. */
+static bool is_current(const struct cluster *c, const struct pki_pair *ca, const char *name,
+    const struct pki_subject *subject)
 {
     struct pki_pair pair;
     struct error err;
@@ -163,7 +174,8 @@ static bool is_current(const struct cluster *c, const struct pki_pair *ca, const
     X509 *cert = parse_cert(pair.cert_pem), *issuer = parse_cert(ca->cert_pem);
     bool ok = cert && key && issuer && X509_check_private_key(cert, key) == 1 &&
               X509_verify(cert, X509_get0_pubkey(issuer)) == 1 && cert_says(cert, subject) &&
-              pki_cert_expiry(pair.cert_pem, &expiry_ns, &err) == 0 && expiry_ns > wall_ns() + RENEW_BEFORE_NS;
+              pki_cert_expiry(pair.cert_pem, &expiry_ns, &err) == 0 &&
+              expiry_ns > wall_ns() + RENEW_BEFORE_NS;
     BIO_free(bio);
     EVP_PKEY_free(key);
     X509_free(cert);
@@ -173,8 +185,8 @@ static bool is_current(const struct cluster *c, const struct pki_pair *ca, const
     return ok;
 }
 
-static int make_cert(const struct cluster *c, const struct pki_pair *ca, const char *name, const struct pki_subject *subject,
-    struct error *err)
+static int make_cert(const struct cluster *c, const struct pki_pair *ca, const char *name,
+    const struct pki_subject *subject, struct error *err)
 {
     struct pki_pair pair;
     if (pki_new_cert(ca, subject, &pair, err) < 0)
@@ -220,8 +232,10 @@ int credentials_write_kubeconfig(const char *path, const char *server, const cha
 {
     autostrbuf struct strbuf out = STRBUF_EMPTY;
     strbuf_init(&out, 0);
-    strbuf_addf(&out, "apiVersion: v1\nkind: Config\ncurrent-context: skiff\nclusters:\n"
-                      "- name: skiff\n  cluster:\n    server: %s\n", server);
+    strbuf_addf(&out,
+        "apiVersion: v1\nkind: Config\ncurrent-context: skiff\nclusters:\n"
+        "- name: skiff\n  cluster:\n    server: %s\n",
+        server);
     add_data(&out, "certificate-authority-data", ca_pem);
     strbuf_addc(&out, "contexts:\n- name: skiff\n  context:\n    cluster: skiff\n    user: skiff\n"
                       "users:\n- name: skiff\n  user:\n");
@@ -239,8 +253,10 @@ int credentials_write_kubeconfig(const char *path, const char *server, const cha
     return file_write(path, strbuf_str(&out), 0600, err);
 }
 
-/* Whether a kubeconfig leads to the server with this identity; what else people have written into it stays. */
-static bool kubeconfig_fits(const struct cluster *c, const char *path, const struct identity_row *row, const char *cert_path)
+/* Whether a kubeconfig leads to the server with this identity; what else people have written into
+ * it stays. */
+static bool kubeconfig_fits(const struct cluster *c, const char *path,
+    const struct identity_row *row, const char *cert_path)
 {
     struct kubeconfig k;
     struct error err;
@@ -268,8 +284,8 @@ static int ensure_identity(const struct cluster *c, const struct pki_pair *ca,
     autofree char *key = cluster_path(c, "pki/%s.key", row->file);
     if (fresh && kubeconfig_fits(c, kubeconfig, row, cert))
         return 0;
-    return credentials_write_kubeconfig(kubeconfig, c->server, ca->cert_pem, cert, key, row->embed,
-        NULL, err);
+    return credentials_write_kubeconfig(
+        kubeconfig, c->server, ca->cert_pem, cert, key, row->embed, NULL, err);
 }
 
 /* One identity, or the ServiceAccount key. */
@@ -285,11 +301,12 @@ struct ensure_job {
 static void ensure_run(void *arg)
 {
     struct ensure_job *job = arg;
-    job->result = job->row ? ensure_identity(job->c, job->ca, job->row, &job->err) :
-                             ensure_service_account_key(job->c, &job->err);
+    job->result = job->row ? ensure_identity(job->c, job->ca, job->row, &job->err)
+                           : ensure_service_account_key(job->c, &job->err);
 }
 
-/* At once: most of the time is waiting for the disk, and files that are synced together share that. */
+/* At once: most of the time is waiting for the disk, and files that are synced together share that.
+ */
 static int ensure_all(const struct cluster *c, const struct pki_pair *ca, struct error *err)
 {
     struct ensure_job jobs[ARRAY_COUNT(identities) + 1];

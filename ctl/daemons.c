@@ -1,8 +1,8 @@
 /*
  * The daemons of a cluster and their command lines, as a table.
  *
- * Written to DIR/run/daemons.json for the supervisor, or turned into systemd units. A control plane alone leaves
- * out what needs Docker or root; a joined node leaves out the control plane.
+ * Written to DIR/run/daemons.json for the supervisor, or turned into systemd units. A control plane
+ * alone leaves out what needs Docker or root; a joined node leaves out the control plane.
  */
 #include "ctl/cluster.h"
 
@@ -25,8 +25,9 @@ static void add(struct arguments *a, const char *format, ...)
     cJSON_AddItemToArray(a->argv, cJSON_CreateString(text));
 }
 
-/* Flags that every daemon but the API server has: identity, port, serving certificate. The daemons of a joined node share
- * the kubelet's identity, and serve their health pages with a certificate of their own making. */
+/* Flags that every daemon but the API server has: identity, port, serving certificate. The daemons
+ * of a joined node share the kubelet's identity, and serve their health pages with a certificate of
+ * their own making. */
 static void add_common(struct arguments *a, const char *identity, enum cluster_port port)
 {
     const char *dir = a->c->dir;
@@ -165,8 +166,8 @@ cJSON *daemons_list(const struct cluster *c)
         json_set_string(row, "name", table[i].name);
         json_set(row, "argv", a.argv);
         if (table[i].port >= 0) {
-            autofree char *url =
-                str_format("https://127.0.0.1:%d/readyz", cluster_port(c, (enum cluster_port)table[i].port));
+            autofree char *url = str_format(
+                "https://127.0.0.1:%d/readyz", cluster_port(c, (enum cluster_port)table[i].port));
             json_set_string(row, "health", url);
         }
         cJSON_AddItemToArray(list, row);

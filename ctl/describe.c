@@ -1,7 +1,8 @@
 /*
  * skiffctl describe: one object for people: its fields indented and titled, then its Events.
  *
- * One printer for every kind: names of fields become titles, conditions and lists of plain objects become small tables.
+ * One printer for every kind: names of fields become titles, conditions and lists of plain objects
+ * become small tables.
  */
 #include "ctl/output.h"
 
@@ -138,8 +139,10 @@ static char *age_of(const cJSON *event, int64_t now_ns)
 
 static int print_events(struct session *s, const cJSON *object, struct error *err)
 {
-    struct api_ref ref = {.group_version = "v1", .plural = "events", .namespace_ = session_namespace(s, object)};
-    autofree char *query = str_format("fieldSelector=involvedObject.uid%%3D%s", json_string_at(object, "metadata.uid"));
+    struct api_ref ref = {
+        .group_version = "v1", .plural = "events", .namespace_ = session_namespace(s, object)};
+    autofree char *query = str_format(
+        "fieldSelector=involvedObject.uid%%3D%s", json_string_at(object, "metadata.uid"));
     autojson cJSON *list = NULL;
     if (!json_string_at(object, "metadata.namespace"))
         ref.namespace_ = NULL;
@@ -159,7 +162,8 @@ static int print_events(struct session *s, const cJSON *object, struct error *er
     cJSON_ArrayForEach(event, json_get(list, "items"))
     {
         const char *type = json_string(event, "type"), *reason = json_string(event, "reason");
-        const char *from = json_string_at(event, "source.component"), *message = json_string(event, "message");
+        const char *from = json_string_at(event, "source.component"),
+                   *message = json_string(event, "message");
         if (!from || !*from)
             from = json_string(event, "reportingComponent");
         row = xcalloc(6, sizeof(*row));
@@ -184,19 +188,22 @@ static void hide_secret(cJSON *object)
     cJSON *data = json_get(object, "data"), *sizes = cJSON_CreateObject();
     cJSON_ArrayForEach(item, data)
     {
-        const char *text = cJSON_IsString(item) ? item->valuestring : "", *padding = strchr(text, '=');
-        autofree char *size = str_format("%zu bytes", strlen(text) / 4 * 3 - (padding ? strlen(padding) : 0));
+        const char *text = cJSON_IsString(item) ? item->valuestring : "",
+                   *padding = strchr(text, '=');
+        autofree char *size =
+            str_format("%zu bytes", strlen(text) / 4 * 3 - (padding ? strlen(padding) : 0));
         json_set_string(sizes, item->string, size);
     }
     json_set(object, "data", sizes);
-    json_remove(json_path(object, "metadata.annotations"), "kubectl.kubernetes.io/last-applied-configuration");
+    json_remove(json_path(object, "metadata.annotations"),
+        "kubectl.kubernetes.io/last-applied-configuration");
 }
 
 static int describe_object(struct session *s, cJSON *object, struct error *err)
 {
     static const char *const hidden[] = {"apiVersion", "kind", "metadata", NULL};
-    static const char *const hidden_metadata[] = {"name", "namespace", "labels", "annotations", "managedFields", "uid",
-        "resourceVersion", NULL};
+    static const char *const hidden_metadata[] = {"name", "namespace", "labels", "annotations",
+        "managedFields", "uid", "resourceVersion", NULL};
     const char *namespace_ = json_string_at(object, "metadata.namespace");
     hide_secret(object);
     printf("Name:  %s\n", json_string_at(object, "metadata.name"));
@@ -207,10 +214,15 @@ static int describe_object(struct session *s, cJSON *object, struct error *err)
     static const char *const maps[] = {"labels", "annotations"};
     for (size_t i = 0; i < ARRAY_COUNT(maps); i++) {
         const cJSON *item;
-        cJSON_ArrayForEach(item, json_get(metadata, maps[i]))
-            if (cJSON_IsString(item) && !c_eq(item->string, "kubectl.kubernetes.io/last-applied-configuration"))
-                printf("%s  %s=%s\n", item == json_get(metadata, maps[i])->child ? (i ? "Annotations:" : "Labels:") : "           ",
-                    item->string, item->valuestring);
+        cJSON_ArrayForEach(
+            item, json_get(metadata,
+                      maps[i])) if (cJSON_IsString(item) &&
+                                    !c_eq(item->string,
+                                        "kubectl.kubernetes.io/last-applied-configuration"))
+            printf("%s  %s=%s\n",
+                item == json_get(metadata, maps[i])->child ? (i ? "Annotations:" : "Labels:")
+                                                           : "           ",
+                item->string, item->valuestring);
     }
     print_members(metadata, 0, hidden_metadata);
     print_members(object, 0, hidden);
@@ -225,8 +237,8 @@ static int describe_next(struct session *s, cJSON *object, bool *first, struct e
     return describe_object(s, object, err);
 }
 
-static int describe_target(const struct describe_flags *f, struct session *s, const struct target *t, bool *first,
-    struct error *err)
+static int describe_target(const struct describe_flags *f, struct session *s,
+    const struct target *t, bool *first, struct error *err)
 {
     struct api_ref ref = resource_ref(t->resource, s->namespace_, t->name);
     autostrbuf struct strbuf query = STRBUF_EMPTY;
@@ -236,8 +248,8 @@ static int describe_target(const struct describe_flags *f, struct session *s, co
         strbuf_addc(&query, "labelSelector=");
         url_encode(str_of(f->selector), &query);
     }
-    int result = t->name ? api_get(s->client.api, &ref, &tree, err) :
-                           api_list(s->client.api, &ref, query.n ? query.data : NULL, &tree, err);
+    int result = t->name ? api_get(s->client.api, &ref, &tree, err)
+                         : api_list(s->client.api, &ref, query.n ? query.data : NULL, &tree, err);
     if (result < 0)
         return result;
     cJSON *items = json_get(tree, "items"), *item;
@@ -275,7 +287,8 @@ static int describe_run(void *config, int argc, char **argv)
 }
 
 static const struct flag describe_flag_table[] = {
-    {"selector,l", FLAG_STRING, offsetof(struct describe_flags, selector), NULL, "LABELS", "only objects with these labels"},
+    {"selector,l", FLAG_STRING, offsetof(struct describe_flags, selector), NULL, "LABELS",
+        "only objects with these labels"},
     COMMON_FLAGS(struct describe_flags, common),
 };
 
@@ -283,7 +296,8 @@ const struct command command_describe = {
     .name = "describe",
     .usage = "TYPE [NAME]... | TYPE/NAME...",
     .summary = "show an object with its events",
-    .help = "Shows everything about an object that a person may want to read, and the events about it.\n\n"
+    .help = "Shows everything about an object that a person may want to read, and the events about "
+            "it.\n\n"
             "Examples:\n  skiffctl describe pod web-0\n  skiffctl describe deployment/web",
     .flags = describe_flag_table,
     .flag_count = ARRAY_COUNT(describe_flag_table),

@@ -1,8 +1,11 @@
 /*
- * skiffctl down: stops a cluster's daemons and containers on this machine; with --purge nothing of it remains.
+ * skiffctl down: stops a cluster's daemons and containers on this machine; with --purge nothing of
+ * it remains.
  *
- * Works on a folder with our marker only. What lies outside the folder is removed by the daemons that made it
- * (`skiff-kubelet --cleanup`, `skiff-proxy --cleanup`): containers by our label, network, nftables tables, mounts.
+ * Works on a folder with our marker only. What lies outside the folder is removed by the daemons
+ * that made it
+ * (`skiff-kubelet --cleanup`, `skiff-proxy --cleanup`): containers by our label, network, nftables
+ * tables, mounts.
  */
 #include "ctl/cluster.h"
 
@@ -33,7 +36,8 @@ static int run_cleanup(const char *const *argv, struct error *err)
     if (pid < 0 || waitpid(pid, &status, 0) < 0)
         return error_sys(err, errno, "%s", binary);
     if (!WIFEXITED(status) || WEXITSTATUS(status))
-        return error_set(err, ERR_SYSTEM, "%s --cleanup failed with status %d; run 'skiffctl down' again", argv[0],
+        return error_set(err, ERR_SYSTEM,
+            "%s --cleanup failed with status %d; run 'skiffctl down' again", argv[0],
             WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
     return 0;
 }
@@ -111,7 +115,8 @@ static int down_run(void *config, int argc, char **argv)
         ui_step_end(&line, result == 0, "%s", result == 0 ? "gone" : err.text);
     }
     if (result == 0 && !f->purge)
-        fprintf(stderr, "The cluster's state is kept in %s; 'skiffctl up' starts it again.\n", c.dir);
+        fprintf(
+            stderr, "The cluster's state is kept in %s; 'skiffctl up' starts it again.\n", c.dir);
     if (result == 0 && f->purge && c.etcd)
         fprintf(stderr, "Its state is still in etcd at %s, below /skiff.\n", c.etcd_servers);
     env_free(env);
@@ -120,17 +125,21 @@ static int down_run(void *config, int argc, char **argv)
 }
 
 static const struct flag down_flag_table[] = {
-    {"data-dir", FLAG_STRING, offsetof(struct down_flags, data_dir), DEFAULT_DATA_DIR, "DIR", "the cluster's folder"},
-    {"purge", FLAG_BOOL, offsetof(struct down_flags, purge), NULL, NULL, "also remove its state: nothing remains"},
+    {"data-dir", FLAG_STRING, offsetof(struct down_flags, data_dir), DEFAULT_DATA_DIR, "DIR",
+        "the cluster's folder"},
+    {"purge", FLAG_BOOL, offsetof(struct down_flags, purge), NULL, NULL,
+        "also remove its state: nothing remains"},
 };
 
 const struct command command_down = {
     .name = "down",
     .usage = "[flags]",
     .summary = "stop the cluster on this machine; --purge removes it",
-    .help = "Stops the daemons and containers of the cluster in --data-dir. Its state is kept for the next 'up', unless\n"
-            "--purge is given: then no process, container, network, mount or file of it remains.\n\n"
-            "Examples:\n  skiffctl down\n  skiffctl down --purge",
+    .help =
+        "Stops the daemons and containers of the cluster in --data-dir. Its state is kept for the "
+        "next 'up', unless\n"
+        "--purge is given: then no process, container, network, mount or file of it remains.\n\n"
+        "Examples:\n  skiffctl down\n  skiffctl down --purge",
     .flags = down_flag_table,
     .flag_count = ARRAY_COUNT(down_flag_table),
     .config_size = sizeof(struct down_flags),

@@ -1,5 +1,6 @@
 /*
- * skiffctl get: objects as the server's Tables, or whole as YAML, JSON, names or a jsonpath; with -w as they change.
+ * skiffctl get: objects as the server's Tables, or whole as YAML, JSON, names or a jsonpath; with
+ * -w as they change.
  */
 #include "ctl/output.h"
 
@@ -23,7 +24,8 @@ struct get {
 static char *path_of(const struct get *g, const struct target *t, const char *extra)
 {
     struct strbuf path;
-    struct api_ref ref = resource_ref(t->resource, g->f->all_namespaces ? NULL : g->s->namespace_, t->name);
+    struct api_ref ref =
+        resource_ref(t->resource, g->f->all_namespaces ? NULL : g->s->namespace_, t->name);
     char separator = '?';
     strbuf_init(&path, 0);
     api_path(&ref, &path);
@@ -42,11 +44,13 @@ static char *path_of(const struct get *g, const struct target *t, const char *ex
     return strbuf_steal(&path);
 }
 
-static int fetch(const struct get *g, const struct target *t, const char *accept, cJSON **ret, struct error *err)
+static int fetch(
+    const struct get *g, const struct target *t, const char *accept, cJSON **ret, struct error *err)
 {
     autofree char *path = path_of(g, t, NULL);
     struct http_header header = {"Accept", accept};
-    struct http_request request = {.method = "GET", .path = path, .headers = &header, .header_count = 1};
+    struct http_request request = {
+        .method = "GET", .path = path, .headers = &header, .header_count = 1};
     struct http_response answer;
     http_response_init(&answer);
     int result = api_raw(g->s->client.api, &request, &answer, err);
@@ -58,7 +62,8 @@ static int fetch(const struct get *g, const struct target *t, const char *accept
     return result;
 }
 
-/* Says what is wrong, unless the object is only absent and that is allowed; 1 when it is a failure. */
+/* Says what is wrong, unless the object is only absent and that is allowed; 1 when it is a failure.
+ */
 static int get_failed(const struct get *g, const struct error *err)
 {
     if (err->code == ERR_NOT_FOUND && g->f->ignore_not_found)
@@ -67,8 +72,9 @@ static int get_failed(const struct get *g, const struct error *err)
     return 1;
 }
 
-/* The rows of targets[from] and of those behind it that are of its type, as one table; returns the index behind them.
- * What can't be had is said and remembered in *failed, and the others are shown. */
+/* The rows of targets[from] and of those behind it that are of its type, as one table; returns the
+ * index behind them. What can't be had is said and remembered in *failed, and the others are shown.
+ */
 static size_t print_tables(struct get *g, const struct targets *targets, size_t from, int *failed)
 {
     const struct ctl_resource *r = targets->all[from].resource;
@@ -81,7 +87,8 @@ static size_t print_tables(struct get *g, const struct targets *targets, size_t 
         if (fetch(g, &targets->all[i], TABLE, &table, &err) < 0)
             *failed |= get_failed(g, &err);
         else if (cJSON_GetArraySize(json_get(table, "rows")) > 0)
-            columns_add_table(&columns, table, !g->f->no_headers && columns.count == 0, g->wide, namespaces, g->several ? r : NULL);
+            columns_add_table(&columns, table, !g->f->no_headers && columns.count == 0, g->wide,
+                namespaces, g->several ? r : NULL);
     }
     if (columns.count && g->printed)
         printf("\n");
@@ -94,7 +101,8 @@ static size_t print_tables(struct get *g, const struct targets *targets, size_t 
 static cJSON *collect(struct get *g, const struct targets *targets, int *failed)
 {
     bool single = targets->count == 1 && targets->all[0].name;
-    cJSON *list = json_make("{\"apiVersion\":\"v1\",\"kind\":\"List\",\"metadata\":{\"resourceVersion\":\"\"},\"items\":[]}");
+    cJSON *list = json_make("{\"apiVersion\":\"v1\",\"kind\":\"List\",\"metadata\":{"
+                            "\"resourceVersion\":\"\"},\"items\":[]}");
     for (size_t i = 0; i < targets->count; i++) {
         const struct target *t = &targets->all[i];
         autojson cJSON *tree = NULL;
@@ -122,10 +130,10 @@ static cJSON *collect(struct get *g, const struct targets *targets, int *failed)
 
 /* What a watch keeps from event to event. */
 struct watch {
-    bool header;             /* still to be printed */
+    bool header; /* still to be printed */
     bool printed;
-    cJSON *definitions;      /* of the columns: a server may send them with the first Table only */
-    struct columns columns;  /* the widths */
+    cJSON *definitions;     /* of the columns: a server may send them with the first Table only */
+    struct columns columns; /* the widths */
 };
 
 static void print_row_event(struct get *g, const struct target *t, cJSON *table, struct watch *w)
@@ -137,18 +145,21 @@ static void print_row_event(struct get *g, const struct target *t, cJSON *table,
     } else {
         json_set(table, "columnDefinitions", cJSON_Duplicate(w->definitions, true));
     }
-    columns_add_table(&w->columns, table, w->header, g->wide, g->f->all_namespaces && t->resource->namespaced, NULL);
+    columns_add_table(&w->columns, table, w->header, g->wide,
+        g->f->all_namespaces && t->resource->namespaced, NULL);
     w->header = false;
     columns_print(&w->columns, stdout);
 }
 
-static int print_event(struct get *g, const struct target *t, const cJSON *event, struct watch *w, struct error *err)
+static int print_event(
+    struct get *g, const struct target *t, const cJSON *event, struct watch *w, struct error *err)
 {
     cJSON *object = json_get(event, "object");
     int result = 0;
     if (c_eq(json_string(event, "type"), "ERROR")) {
         const char *message = json_string(object, "message");
-        return error_set(err, ERR_EXPIRED, "the watch ended: %s", message ? message : "the server does not say why");
+        return error_set(err, ERR_EXPIRED, "the watch ended: %s",
+            message ? message : "the server does not say why");
     }
     if (c_eq(json_string(event, "type"), "BOOKMARK"))
         return 0;
@@ -164,7 +175,8 @@ static int print_event(struct get *g, const struct target *t, const cJSON *event
     return result;
 }
 
-static int read_events(struct get *g, const struct target *t, struct http_stream *stream, struct error *err)
+static int read_events(
+    struct get *g, const struct target *t, struct http_stream *stream, struct error *err)
 {
     autostrbuf struct strbuf data = STRBUF_EMPTY;
     struct watch w = {.header = !g->f->no_headers};
@@ -200,8 +212,10 @@ static int watch(struct get *g, const struct target *t, struct error *err)
     one.f = &flags;
     all.name = NULL;
     autofree char *path = path_of(&one, &all, "watch=true");
-    struct http_header header = {"Accept", output_is_object_form(g->f->output) ? "application/json" : TABLE};
-    struct http_request request = {.method = "GET", .path = path, .headers = &header, .header_count = 1};
+    struct http_header header = {
+        "Accept", output_is_object_form(g->f->output) ? "application/json" : TABLE};
+    struct http_request request = {
+        .method = "GET", .path = path, .headers = &header, .header_count = 1};
     struct http_response head;
     struct http_stream *stream;
     http_response_init(&head);
@@ -249,15 +263,18 @@ static int get_targets(struct get *g, const struct targets *targets)
     return failed ? EXIT_REQUEST_FAILED : EXIT_DONE;
 }
 
-static int check_targets(const struct get_flags *f, const struct targets *targets, struct error *err)
+static int check_targets(
+    const struct get_flags *f, const struct targets *targets, struct error *err)
 {
     bool named = targets->count && targets->all[0].name;
     if (f->all_namespaces && named)
-        return error_set(err, ERR_USAGE, "a resource cannot be retrieved by name across all namespaces");
+        return error_set(
+            err, ERR_USAGE, "a resource cannot be retrieved by name across all namespaces");
     if (named && (f->selector || f->field_selector))
         return error_set(err, ERR_USAGE, "name cannot be provided when a selector is specified");
     if (f->watch && targets->count != 1)
-        return error_set(err, ERR_USAGE, "you may only specify a single resource type with --watch");
+        return error_set(
+            err, ERR_USAGE, "you may only specify a single resource type with --watch");
     return 0;
 }
 
@@ -267,7 +284,8 @@ static int get_run(void *config, int argc, char **argv)
     struct session s;
     struct targets targets;
     struct error err;
-    if (targets_check(argc, argv, &err) < 0 || output_check(f->output, &err) < 0 || session_open(&f->common, &s, &err) < 0)
+    if (targets_check(argc, argv, &err) < 0 || output_check(f->output, &err) < 0 ||
+        session_open(&f->common, &s, &err) < 0)
         return session_fail(&err);
     int code = EXIT_DONE;
     if (targets_parse(&s.map, argc, argv, &targets, &err) < 0) {
@@ -277,7 +295,8 @@ static int get_run(void *config, int argc, char **argv)
         for (size_t i = 1; i < targets.count; i++)
             several = several || targets.all[i].resource != targets.all[0].resource;
         struct get g = {.f = f, .s = &s, .wide = c_eq(f->output, "wide"), .several = several};
-        code = check_targets(f, &targets, &err) < 0 ? session_fail(&err) : get_targets(&g, &targets);
+        code =
+            check_targets(f, &targets, &err) < 0 ? session_fail(&err) : get_targets(&g, &targets);
         targets_done(&targets);
     }
     session_close(&s);
@@ -285,13 +304,18 @@ static int get_run(void *config, int argc, char **argv)
 }
 
 static const struct flag get_flag_table[] = {
-    {"output,o", FLAG_STRING, offsetof(struct get_flags, output), NULL, "FORM", "wide, yaml, json, name or jsonpath=TEMPLATE"},
-    {"selector,l", FLAG_STRING, offsetof(struct get_flags, selector), NULL, "LABELS", "only objects with these labels: a=b,c!=d,e in (f,g)"},
-    {"field-selector", FLAG_STRING, offsetof(struct get_flags, field_selector), NULL, "FIELDS", "only objects with these fields: status.phase=Running"},
-    {"all-namespaces,A", FLAG_BOOL, offsetof(struct get_flags, all_namespaces), NULL, NULL, "of every namespace"},
+    {"output,o", FLAG_STRING, offsetof(struct get_flags, output), NULL, "FORM",
+        "wide, yaml, json, name or jsonpath=TEMPLATE"},
+    {"selector,l", FLAG_STRING, offsetof(struct get_flags, selector), NULL, "LABELS",
+        "only objects with these labels: a=b,c!=d,e in (f,g)"},
+    {"field-selector", FLAG_STRING, offsetof(struct get_flags, field_selector), NULL, "FIELDS",
+        "only objects with these fields: status.phase=Running"},
+    {"all-namespaces,A", FLAG_BOOL, offsetof(struct get_flags, all_namespaces), NULL, NULL,
+        "of every namespace"},
     {"watch,w", FLAG_BOOL, offsetof(struct get_flags, watch), NULL, NULL, "go on printing changes"},
     {"no-headers", FLAG_BOOL, offsetof(struct get_flags, no_headers), NULL, NULL, "rows only"},
-    {"ignore-not-found", FLAG_BOOL, offsetof(struct get_flags, ignore_not_found), NULL, NULL, "say nothing when there is none"},
+    {"ignore-not-found", FLAG_BOOL, offsetof(struct get_flags, ignore_not_found), NULL, NULL,
+        "say nothing when there is none"},
     COMMON_FLAGS(struct get_flags, common),
 };
 
@@ -300,8 +324,10 @@ const struct command command_get = {
     .usage = "TYPE [NAME]... | TYPE/NAME...",
     .summary = "show objects",
     .help = "Shows objects as tables, or whole with -o yaml or -o json.\n\n"
-            "Examples:\n  skiffctl get pods -o wide\n  skiffctl get deployment/web -o yaml\n  skiffctl get pods -A -w\n"
-            "  skiffctl get all -l app=guestbook\n  skiffctl get nodes -o 'jsonpath={.items[*].metadata.name}'",
+            "Examples:\n  skiffctl get pods -o wide\n  skiffctl get deployment/web -o yaml\n  "
+            "skiffctl get pods -A -w\n"
+            "  skiffctl get all -l app=guestbook\n  skiffctl get nodes -o "
+            "'jsonpath={.items[*].metadata.name}'",
     .flags = get_flag_table,
     .flag_count = ARRAY_COUNT(get_flag_table),
     .config_size = sizeof(struct get_flags),

@@ -1,9 +1,10 @@
 /*
- * kubectl's jsonpath templates: text, {.path}, {..name}, [n], [a:b], [*], ['a.b'], [?(@.x=="y")], {"text"},
- * {range .x}...{end}. Unions and steps of slices are refused.
+ * kubectl's jsonpath templates: text, {.path}, {..name}, [n], [a:b], [*], ['a.b'], [?(@.x=="y")],
+ * {"text"}, {range .x}...{end}. Unions and steps of slices are refused.
  *
- * A path is walked over a list of current values; each step replaces it by what it finds. Values print as kubectl prints
- * them: strings bare, the rest as JSON, several of one expression separated by a space.
+ * A path is walked over a list of current values; each step replaces it by what it finds. Values
+ * print as kubectl prints them: strings bare, the rest as JSON, several of one expression separated
+ * by a space.
  */
 #include "ctl/output.h"
 
@@ -32,8 +33,7 @@ static void take_member(struct values *v, struct str name)
             push(&out, json_get(v->items[i], key));
             continue;
         }
-        cJSON_ArrayForEach(item, v->items[i])
-            push(&out, item);
+        cJSON_ArrayForEach(item, v->items[i]) push(&out, item);
     }
     free(v->items);
     *v = out;
@@ -44,8 +44,7 @@ static void push_deep(struct values *v, const cJSON *item)
 {
     const cJSON *child;
     push(v, item);
-    cJSON_ArrayForEach(child, item)
-        push_deep(v, child);
+    cJSON_ArrayForEach(child, item) push_deep(v, child);
 }
 
 static void take_deep(struct values *v)
@@ -89,7 +88,8 @@ static void add_value(const cJSON *v, struct strbuf *out)
     json_print(sorted, out);
 }
 
-/* Where s holds one of the characters outside of quotes (and, for ']', of inner brackets), else NULL. */
+/* Where s holds one of the characters outside of quotes (and, for ']', of inner brackets), else
+ * NULL. */
 static const char *find_unquoted(struct str s, const char *characters)
 {
     char quote = 0;
@@ -123,8 +123,8 @@ static int parse_filter(struct str text, struct filter *ret, struct error *err)
     static const struct {
         struct str sign;
         enum compare compare;
-    } signs[] = {{STR("=="), EQUAL}, {STR("!="), UNEQUAL}, {STR("<="), LESS_EQUAL}, {STR(">="), GREATER_EQUAL},
-        {STR("<"), LESS}, {STR(">"), GREATER}};
+    } signs[] = {{STR("=="), EQUAL}, {STR("!="), UNEQUAL}, {STR("<="), LESS_EQUAL},
+        {STR(">="), GREATER_EQUAL}, {STR("<"), LESS}, {STR(">"), GREATER}};
     const char *sign = find_unquoted(text, "=!<>");
     *ret = (struct filter){.path = str_trim(text)};
     struct str rest = sign ? str_range(sign, text.n - (size_t)(sign - text.p)) : (struct str){0};
@@ -135,8 +135,10 @@ static int parse_filter(struct str text, struct filter *ret, struct error *err)
         ret->path = str_trim(str_range(text.p, (size_t)(sign - text.p)));
         ret->wanted = str_trim(str_range(rest.p + signs[i].sign.n, rest.n - signs[i].sign.n));
     }
-    if (!str_starts(ret->path, STR("@")) || (sign && (ret->compare == EXISTS || ret->wanted.n == 0)))
-        return error_set(err, ERR_BAD_REQUEST, "jsonpath: filter \"%.*s\" is not @.PATH or @.PATH==\"TEXT\"", STR_FMT(text));
+    if (!str_starts(ret->path, STR("@")) ||
+        (sign && (ret->compare == EXISTS || ret->wanted.n == 0)))
+        return error_set(err, ERR_BAD_REQUEST,
+            "jsonpath: filter \"%.*s\" is not @.PATH or @.PATH==\"TEXT\"", STR_FMT(text));
     char quote = ret->wanted.n >= 2 ? ret->wanted.p[0] : 0;
     if ((quote == '"' || quote == '\'') && ret->wanted.p[ret->wanted.n - 1] == quote)
         ret->wanted = str_range(ret->wanted.p + 1, ret->wanted.n - 2);
@@ -153,11 +155,12 @@ static bool filter_holds(const struct filter *f, const cJSON *found)
     if (f->compare == EQUAL || f->compare == UNEQUAL)
         return str_eq(strbuf_str(&text), f->wanted) == (f->compare == EQUAL);
     autofree char *wanted = str_dup(f->wanted);
-    double difference = cJSON_IsNumber(found) ? strtod(text.data, NULL) - strtod(wanted, NULL) : strcmp(text.data, wanted);
-    return f->compare == LESS          ? difference < 0 :
-           f->compare == LESS_EQUAL    ? difference <= 0 :
-           f->compare == GREATER_EQUAL ? difference >= 0 :
-                                         difference > 0;
+    double difference = cJSON_IsNumber(found) ? strtod(text.data, NULL) - strtod(wanted, NULL)
+                                              : strcmp(text.data, wanted);
+    return f->compare == LESS            ? difference < 0
+           : f->compare == LESS_EQUAL    ? difference <= 0
+           : f->compare == GREATER_EQUAL ? difference >= 0
+                                         : difference > 0;
 }
 
 /* Keeps the elements for which the filter holds. */
@@ -165,7 +168,8 @@ static int take_filter(struct values *v, struct str text, struct error *err)
 {
     struct values out = {0}, nothing;
     struct filter f;
-    if (parse_filter(text, &f, err) < 0 || walk(NULL, f.path, &nothing, err) < 0) /* wrong even where it meets nothing */
+    if (parse_filter(text, &f, err) < 0 ||
+        walk(NULL, f.path, &nothing, err) < 0) /* wrong even where it meets nothing */
         return -err->code;
     free(nothing.items);
     for (size_t i = 0; i < v->count; i++) {
@@ -196,7 +200,8 @@ static int take_numbers(struct values *v, struct str inside, struct error *err)
     bool slice = first.n < inside.n;
     if ((!(slice && first.n == 0) && str_parse_int64(str_trim(first), &from, err) < 0) ||
         (rest.n && str_parse_int64(str_trim(rest), &until, err) < 0))
-        return error_set(err, ERR_BAD_REQUEST, "jsonpath: [%.*s] is no index, slice, *, 'name' or ?(filter)", STR_FMT(inside));
+        return error_set(err, ERR_BAD_REQUEST,
+            "jsonpath: [%.*s] is no index, slice, *, 'name' or ?(filter)", STR_FMT(inside));
     if (!slice)
         until = from == -1 || from == INT64_MAX ? INT64_MAX : from + 1;
     take_slice(v, from, until);
@@ -211,7 +216,8 @@ static int take_bracket(struct values *v, struct str inside, struct error *err)
         take_member(v, inside);
         return 0;
     }
-    if ((quote == '\'' || quote == '"') && inside.p[inside.n - 1] == quote && !find_unquoted(inside, ",")) {
+    if ((quote == '\'' || quote == '"') && inside.p[inside.n - 1] == quote &&
+        !find_unquoted(inside, ",")) {
         take_member(v, str_range(inside.p + 1, inside.n - 2));
         return 0;
     }
@@ -242,8 +248,9 @@ static int walk(const cJSON *from, struct str path, struct values *ret, struct e
         if (path.p[0] == '[') {
             const char *end = find_unquoted(str_range(path.p + 1, path.n - 1), "]");
             n = end ? (size_t)(end - path.p) + 1 : path.n;
-            result = end ? take_bracket(&v, str_range(path.p + 1, n - 2), err) :
-                           error_set(err, ERR_BAD_REQUEST, "jsonpath: unterminated array in \"%.*s\"", STR_FMT(path));
+            result = end ? take_bracket(&v, str_range(path.p + 1, n - 2), err)
+                         : error_set(err, ERR_BAD_REQUEST,
+                               "jsonpath: unterminated array in \"%.*s\"", STR_FMT(path));
         } else if (str_starts(path, STR(".."))) {
             take_deep(&v);
             n = path.n > 2 && path.p[2] != '[' ? 1 : 2;
@@ -290,10 +297,11 @@ static void print_literal(struct str s, FILE *out)
     }
 }
 
-static int run(struct str *rest, const cJSON *tree, FILE *out, bool silent, int depth, struct error *err);
+static int run(
+    struct str *rest, const cJSON *tree, FILE *out, bool silent, int depth, struct error *err);
 
-static int run_range(struct str *rest, struct str path, const cJSON *tree, FILE *out, bool silent, int depth,
-    struct error *err)
+static int run_range(struct str *rest, struct str path, const cJSON *tree, FILE *out, bool silent,
+    int depth, struct error *err)
 {
     struct values v = {0};
     struct str body = *rest;
@@ -325,7 +333,8 @@ static int print_path(struct str path, const cJSON *tree, FILE *out, struct erro
 }
 
 /* Runs the template up to its end or the {end} of the range it is in. */
-static int run(struct str *rest, const cJSON *tree, FILE *out, bool silent, int depth, struct error *err)
+static int run(
+    struct str *rest, const cJSON *tree, FILE *out, bool silent, int depth, struct error *err)
 {
     while (rest->n) {
         const char *open = memchr(rest->p, '{', rest->n);
@@ -337,14 +346,16 @@ static int run(struct str *rest, const cJSON *tree, FILE *out, bool silent, int 
             break;
         const char *close = find_unquoted(str_range(rest->p + 1, rest->n - 1), "}");
         if (!close)
-            return error_set(err, ERR_BAD_REQUEST, "jsonpath: unclosed action in \"%.*s\"", STR_FMT(*rest));
+            return error_set(
+                err, ERR_BAD_REQUEST, "jsonpath: unclosed action in \"%.*s\"", STR_FMT(*rest));
         struct str inside = str_trim(str_range(rest->p + 1, (size_t)(close - rest->p) - 1));
         *rest = str_range(close + 1, rest->n - (size_t)(close + 1 - rest->p));
         int result = 0;
         if (str_eqc(inside, "end"))
             return depth ? 0 : error_set(err, ERR_BAD_REQUEST, "jsonpath: {end} without {range}");
         if (str_starts(inside, STR("range ")))
-            result = run_range(rest, str_range(inside.p + 6, inside.n - 6), tree, out, silent, depth, err);
+            result = run_range(
+                rest, str_range(inside.p + 6, inside.n - 6), tree, out, silent, depth, err);
         else if (inside.n >= 2 && (inside.p[0] == '"' || inside.p[0] == '\''))
             silent ? (void)0 : print_literal(str_range(inside.p + 1, inside.n - 2), out);
         else

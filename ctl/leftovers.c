@@ -1,9 +1,9 @@
 /*
  * Daemons that a supervisor left when it was killed: they serve on without it.
  *
- * DIR/run/NAME.pid says who they are; a pid counts only while its command line is that of a daemon of this folder. `up`
- * knows by them that a taken port is its own, the next supervisor ends them before it starts its own, and `down` ends
- * them when no supervisor is there to do it.
+ * DIR/run/NAME.pid says who they are; a pid counts only while its command line is that of a daemon
+ * of this folder. `up` knows by them that a taken port is its own, the next supervisor ends them
+ * before it starts its own, and `down` ends them when no supervisor is there to do it.
  */
 #include "ctl/cluster.h"
 
@@ -35,7 +35,8 @@ bool leftover_is(pid_t pid, const char *dir)
     autostrbuf struct strbuf line = STRBUF_EMPTY;
     struct error err;
     strbuf_init(&line, 0);
-    return file_read(path, 1 << 17, &line, &err) == 0 && names_dir(&line, dir) && memmem(line.data, line.n, "skiff-", 6);
+    return file_read(path, 1 << 17, &line, &err) == 0 && names_dir(&line, dir) &&
+           memmem(line.data, line.n, "skiff-", 6);
 }
 
 /* The pid of a file DIR/run/NAME.pid when that daemon still runs, else 0. */
@@ -45,8 +46,9 @@ static pid_t leftover_pid(const char *path, const char *dir)
     struct error err;
     int64_t pid;
     strbuf_init(&text, 64);
-    if (file_read(path, 64, &text, &err) < 0 || str_parse_int64(str_trim(strbuf_str(&text)), &pid, &err) < 0 ||
-        pid <= 1 || !leftover_is((pid_t)pid, dir))
+    if (file_read(path, 64, &text, &err) < 0 ||
+        str_parse_int64(str_trim(strbuf_str(&text)), &pid, &err) < 0 || pid <= 1 ||
+        !leftover_is((pid_t)pid, dir))
         return 0;
     return (pid_t)pid;
 }

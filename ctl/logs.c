@@ -27,11 +27,11 @@ static int pod_of_workload(struct session *s, const struct target *t, char **ret
     const cJSON *labels = json_path(o, "spec.selector.matchLabels"), *item;
     if (!labels)
         labels = json_path(o, "spec.selector");
-    cJSON_ArrayForEach(item, labels)
-        if (cJSON_IsString(item))
-            strbuf_addf(&selector, "%s%s=%s", selector.n ? "," : "", item->string, item->valuestring);
+    cJSON_ArrayForEach(item, labels) if (cJSON_IsString(item))
+        strbuf_addf(&selector, "%s%s=%s", selector.n ? "," : "", item->string, item->valuestring);
     if (selector.n == 0)
-        return error_set(err, ERR_USAGE, "%s has no selector to find pods with", t->resource->plural);
+        return error_set(
+            err, ERR_USAGE, "%s has no selector to find pods with", t->resource->plural);
     strbuf_addc(&query, "labelSelector=");
     url_encode(strbuf_str(&selector), &query);
     if (api_list(s->client.api, &pods, query.data, &list, err) < 0)
@@ -46,7 +46,8 @@ static int pod_of_workload(struct session *s, const struct target *t, char **ret
         count++;
     }
     if (!best)
-        return error_set(err, ERR_NOT_FOUND, "no pods found for %s \"%s\"", t->resource->singular, t->name);
+        return error_set(
+            err, ERR_NOT_FOUND, "no pods found for %s \"%s\"", t->resource->singular, t->name);
     *ret = xstrdup(json_string_at(best, "metadata.name"));
     if (count > 1)
         fprintf(stderr, "Found %d pods, using pod/%s\n", count, *ret);
@@ -64,14 +65,20 @@ static void add_query(struct strbuf *path, const struct logs_flags *f)
     if (f->tail >= 0)
         strbuf_addf(path, "&tailLines=%lld", (long long)f->tail);
     if (f->since_ns > 0)
-        strbuf_addf(path, "&sinceSeconds=%lld", (long long)((f->since_ns + NS_PER_S - 1) / NS_PER_S));
+        strbuf_addf(
+            path, "&sinceSeconds=%lld", (long long)((f->since_ns + NS_PER_S - 1) / NS_PER_S));
     if (f->limit_bytes > 0)
         strbuf_addf(path, "&limitBytes=%lld", (long long)f->limit_bytes);
 }
 
-static int print_logs(const struct logs_flags *f, struct session *s, const char *pod, struct error *err)
+static int print_logs(
+    const struct logs_flags *f, struct session *s, const char *pod, struct error *err)
 {
-    struct api_ref ref = {.group_version = "v1", .plural = "pods", .namespace_ = s->namespace_, .name = pod, .subresource = "log"};
+    struct api_ref ref = {.group_version = "v1",
+        .plural = "pods",
+        .namespace_ = s->namespace_,
+        .name = pod,
+        .subresource = "log"};
     autostrbuf struct strbuf path = STRBUF_EMPTY, data = STRBUF_EMPTY;
     struct http_response head;
     struct http_stream *stream;
@@ -132,9 +139,11 @@ static int logs_run(void *config, int argc, char **argv)
 #define LOGS(member) offsetof(struct logs_flags, member)
 
 static const struct flag logs_flag_table[] = {
-    {"container,c", FLAG_STRING, LOGS(container), NULL, "NAME", "which container, when there are several"},
+    {"container,c", FLAG_STRING, LOGS(container), NULL, "NAME",
+        "which container, when there are several"},
     {"follow,f", FLAG_BOOL, LOGS(follow), NULL, NULL, "go on printing"},
-    {"previous,p", FLAG_BOOL, LOGS(previous), NULL, NULL, "of the container before its last restart"},
+    {"previous,p", FLAG_BOOL, LOGS(previous), NULL, NULL,
+        "of the container before its last restart"},
     {"tail", FLAG_INT, LOGS(tail), "-1", "N", "the last N lines only"},
     {"since", FLAG_DURATION, LOGS(since_ns), "0s", "DURATION", "not older than this"},
     {"limit-bytes", FLAG_INT, LOGS(limit_bytes), "0", "N", "at most N bytes"},

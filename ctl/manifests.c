@@ -20,7 +20,9 @@ static int add_object(cJSON *out, cJSON *take, const char *path, int document, s
         bool is_object = cJSON_IsObject(take);
         cJSON_Delete(take);
         return error_set(err, ERR_BAD_REQUEST, "%s: document %d: %s", path, document,
-            !is_object ? "it is no object" : !kind ? "Object 'Kind' is missing" : "apiVersion is missing");
+            !is_object ? "it is no object"
+            : !kind    ? "Object 'Kind' is missing"
+                       : "apiVersion is missing");
     }
     cJSON *items = json_get(take, "items"), *item;
     if (!c_eq(kind, "List") || !items) {
@@ -53,7 +55,8 @@ static int add_stdin(cJSON *out, struct error *err)
         char *room = strbuf_reserve(&text, 1 << 16);
         ssize_t n = room ? read(STDIN_FILENO, room, 1 << 16) : -1;
         if (!room)
-            return error_set(err, ERR_TOO_LARGE, "standard input holds more than %u bytes", MANIFEST_BYTES_MAX);
+            return error_set(
+                err, ERR_TOO_LARGE, "standard input holds more than %u bytes", MANIFEST_BYTES_MAX);
         if (n < 0)
             return error_sys(err, errno, "standard input");
         if (n == 0)
@@ -74,7 +77,8 @@ static int add_file(cJSON *out, const char *path, struct error *err)
 static int is_manifest(const struct dirent *e)
 {
     struct str name = str_of(e->d_name);
-    return str_ends(name, STR(".yaml")) || str_ends(name, STR(".yml")) || str_ends(name, STR(".json"));
+    return str_ends(name, STR(".yaml")) || str_ends(name, STR(".yml")) ||
+           str_ends(name, STR(".json"));
 }
 
 static int add_folder(cJSON *out, const char *path, struct error *err)
@@ -104,9 +108,9 @@ int manifests_read(const struct flag_strings *files, cJSON **ret_array, struct e
         bool is_stdin = c_eq(path, "-");
         if (!is_stdin && stat(path, &st) < 0)
             return error_set(err, ERR_NOT_FOUND, "the path \"%s\" does not exist", path);
-        int result = is_stdin              ? add_stdin(out, err) :
-                     S_ISDIR(st.st_mode) ? add_folder(out, path, err) :
-                                             add_file(out, path, err);
+        int result = is_stdin              ? add_stdin(out, err)
+                     : S_ISDIR(st.st_mode) ? add_folder(out, path, err)
+                                           : add_file(out, path, err);
         if (result < 0)
             return result;
     }

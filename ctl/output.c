@@ -86,8 +86,8 @@ static char *upper(const char *s)
     return out;
 }
 
-static void add_row(struct columns *c, const cJSON *definitions, const cJSON *row, bool wide, bool namespaces,
-    const struct ctl_resource *prefix)
+static void add_row(struct columns *c, const cJSON *definitions, const cJSON *row, bool wide,
+    bool namespaces, const struct ctl_resource *prefix)
 {
     const cJSON *definition, *cells = json_get(row, "cells");
     char **out = xcalloc((size_t)cJSON_GetArraySize(definitions) + 2, sizeof(*out));
@@ -115,8 +115,8 @@ static void add_row(struct columns *c, const cJSON *definitions, const cJSON *ro
     columns_add(c, out);
 }
 
-void columns_add_table(struct columns *c, const cJSON *table, bool header, bool wide, bool namespaces,
-    const struct ctl_resource *prefix)
+void columns_add_table(struct columns *c, const cJSON *table, bool header, bool wide,
+    bool namespaces, const struct ctl_resource *prefix)
 {
     const cJSON *definitions = json_get(table, "columnDefinitions"), *row;
     if (header)
@@ -156,7 +156,8 @@ int output_check(const char *output, struct error *err)
     for (size_t i = 0; i < ARRAY_COUNT(forms); i++)
         if (c_eq(output, forms[i]))
             return 0;
-    return error_set(err, ERR_USAGE, "-o is wide, yaml, json, name or jsonpath=TEMPLATE, not \"%s\"", output);
+    return error_set(
+        err, ERR_USAGE, "-o is wide, yaml, json, name or jsonpath=TEMPLATE, not \"%s\"", output);
 }
 
 static void print_name(const cJSON *object)
@@ -180,8 +181,7 @@ int output_object(const char *output, const cJSON *tree, struct error *err)
     if (c_eq(output, "name")) {
         if (!items)
             print_name(tree);
-        cJSON_ArrayForEach(item, items)
-            print_name(item);
+        cJSON_ArrayForEach(item, items) print_name(item);
         return 0;
     }
     if (c_eq(output, "yaml")) {

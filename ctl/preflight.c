@@ -66,7 +66,8 @@ static int check_port(const char *what, int port, int type, struct error *err)
     if (failed)
         return error_set(err, ERR_CONFLICT,
             "port %d for %s is taken (%s); see who has it with 'ss -lptun sport = :%d', or choose "
-            "others with --secure-port", port, what, strerror(failed), port);
+            "others with --secure-port",
+            port, what, strerror(failed), port);
     return 0;
 }
 
@@ -116,8 +117,10 @@ static int check_docker(const struct cluster *c, struct env *env, struct error *
     http_client_free(client);
     if (result < 0)
         return error_set(err, ERR_UNAVAILABLE,
-            "Docker does not answer at %s (%s); start it with 'systemctl start docker' or 'dockerd &', "
-            "install it with 'apt-get install docker.io', or name its socket with --docker-endpoint",
+            "Docker does not answer at %s (%s); start it with 'systemctl start docker' or 'dockerd "
+            "&', "
+            "install it with 'apt-get install docker.io', or name its socket with "
+            "--docker-endpoint",
             c->docker_endpoint, file_exists(socket_path) ? "no answer" : "no such socket");
     if (status != 200)
         return error_set(err, ERR_UNAVAILABLE, "Docker at %s answers with status %d to a ping",
@@ -133,7 +136,8 @@ static int check_disk(const struct cluster *c, struct error *err)
     unsigned long long available = (unsigned long long)fs.f_bavail * fs.f_frsize;
     if (available < DISK_FREE_MIN)
         return error_set(err, ERR_UNAVAILABLE,
-            "only %llu MB are free in %s and at least %llu MB are needed; free some space, or name a "
+            "only %llu MB are free in %s and at least %llu MB are needed; free some space, or name "
+            "a "
             "folder on another disk with --data-dir",
             available >> 20, c->dir, DISK_FREE_MIN >> 20);
     return 0;
@@ -148,7 +152,8 @@ static int check_cni(const struct cluster *c, struct error *err)
         if (!file_exists(path))
             return error_set(err, ERR_NOT_FOUND,
                 "the CNI plugin %s is missing; install it with: apt-get install "
-                "containernetworking-plugins", path);
+                "containernetworking-plugins",
+                path);
     }
     return 0;
 }

@@ -3,15 +3,16 @@
  */
 #include "ctl/resources.h"
 
-#define AGGREGATED "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
+#define AGGREGATED \
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 
 static char **string_array(const cJSON *array)
 {
     char **out = xcalloc((size_t)cJSON_GetArraySize(array) + 1, sizeof(*out));
     const cJSON *item;
     size_t n = 0;
-    cJSON_ArrayForEach(item, array)
-        out[n++] = xstrdup(cJSON_IsString(item) ? item->valuestring : "");
+    cJSON_ArrayForEach(item, array) out[n++] =
+        xstrdup(cJSON_IsString(item) ? item->valuestring : "");
     return out;
 }
 
@@ -41,9 +42,11 @@ static bool has_verb(const cJSON *resource, const char *verb)
     return false;
 }
 
-static void add_resource(struct resource_map *m, const char *group, const char *version, const cJSON *resource)
+static void add_resource(
+    struct resource_map *m, const char *group, const char *version, const cJSON *resource)
 {
-    const char *plural = json_string(resource, "resource"), *singular = json_string(resource, "singularResource");
+    const char *plural = json_string(resource, "resource"),
+               *singular = json_string(resource, "singularResource");
     const char *kind = json_string_at(resource, "responseKind.kind");
     if (!plural || !kind)
         return;
@@ -64,10 +67,12 @@ static void add_resource(struct resource_map *m, const char *group, const char *
     };
 }
 
-static int load_path(struct ctl_client *client, const char *path, struct resource_map *m, struct error *err)
+static int load_path(
+    struct ctl_client *client, const char *path, struct resource_map *m, struct error *err)
 {
     struct http_header accept = {"Accept", AGGREGATED};
-    struct http_request request = {.method = "GET", .path = path, .headers = &accept, .header_count = 1};
+    struct http_request request = {
+        .method = "GET", .path = path, .headers = &accept, .header_count = 1};
     struct http_response answer;
     autojson cJSON *tree = NULL;
     http_response_init(&answer);
@@ -123,16 +128,18 @@ static bool is_called(const struct ctl_resource *r, struct str name)
         return true;
     if (!str_split(&rest, '.', &base) || rest.n == 0)
         return false;
-    if (!str_eqc(base, r->plural) && !str_eqc(base, r->singular) && !has_string(r->short_names, base))
+    if (!str_eqc(base, r->plural) && !str_eqc(base, r->singular) &&
+        !has_string(r->short_names, base))
         return false;
     if (str_eqc(rest, r->group))
         return true;
-    autofree char *full = str_format("%s", strchr(r->group_version, '/') ? strchr(r->group_version, '/') + 1 : r->group_version);
+    autofree char *full = str_format(
+        "%s", strchr(r->group_version, '/') ? strchr(r->group_version, '/') + 1 : r->group_version);
     return str_split(&rest, '.', &version) && str_eqc(version, full) && str_eqc(rest, r->group);
 }
 
-int resource_map_find(const struct resource_map *m, struct str name, const struct ctl_resource **ret,
-    struct error *err)
+int resource_map_find(const struct resource_map *m, struct str name,
+    const struct ctl_resource **ret, struct error *err)
 {
     for (size_t i = 0; i < m->count; i++) {
         if (!is_called(&m->all[i], name))
@@ -140,11 +147,12 @@ int resource_map_find(const struct resource_map *m, struct str name, const struc
         *ret = &m->all[i];
         return 0;
     }
-    return error_set(err, ERR_NOT_FOUND, "the server doesn't have a resource type \"%.*s\"", STR_FMT(name));
+    return error_set(
+        err, ERR_NOT_FOUND, "the server doesn't have a resource type \"%.*s\"", STR_FMT(name));
 }
 
-int resource_map_find_kind(const struct resource_map *m, const char *group_version, const char *kind,
-    const struct ctl_resource **ret, struct error *err)
+int resource_map_find_kind(const struct resource_map *m, const char *group_version,
+    const char *kind, const struct ctl_resource **ret, struct error *err)
 {
     for (size_t i = 0; i < m->count; i++) {
         if (!c_eq(m->all[i].group_version, group_version) || !c_eq(m->all[i].kind, kind))
@@ -152,7 +160,8 @@ int resource_map_find_kind(const struct resource_map *m, const char *group_versi
         *ret = &m->all[i];
         return 0;
     }
-    return error_set(err, ERR_NOT_FOUND, "no matches for kind \"%s\" in version \"%s\"", kind, group_version);
+    return error_set(
+        err, ERR_NOT_FOUND, "no matches for kind \"%s\" in version \"%s\"", kind, group_version);
 }
 
 /* --- targets --- */
@@ -174,17 +183,20 @@ void targets_done(struct targets *t)
 static bool is_target(const struct targets *t, const struct ctl_resource *r)
 {
     for (size_t i = 0; i < t->count; i++)
-        if (c_eq(t->all[i].resource->plural, r->plural) && c_eq(t->all[i].resource->group, r->group))
+        if (c_eq(t->all[i].resource->plural, r->plural) &&
+            c_eq(t->all[i].resource->group, r->group))
             return true;
     return false;
 }
 
-/* A category's members, without names; each once, though a group may have it in several versions. */
+/* A category's members, without names; each once, though a group may have it in several versions.
+ */
 static bool add_category(const struct resource_map *m, struct targets *t, struct str name)
 {
     size_t before = t->count;
     for (size_t i = 0; i < m->count; i++)
-        if (has_string(m->all[i].categories, name) && m->all[i].listable && !is_target(t, &m->all[i]))
+        if (has_string(m->all[i].categories, name) && m->all[i].listable &&
+            !is_target(t, &m->all[i]))
             add_target(t, &m->all[i], (struct str){0});
     return t->count > before;
 }
@@ -192,12 +204,14 @@ static bool add_category(const struct resource_map *m, struct targets *t, struct
 static int mixed_forms(const char *example, struct error *err)
 {
     return error_set(err, ERR_USAGE,
-        "there is no need to specify a resource type as a separate argument when passing arguments in "
-        "resource/name form (e.g. '%s')", example);
+        "there is no need to specify a resource type as a separate argument when passing arguments "
+        "in "
+        "resource/name form (e.g. '%s')",
+        example);
 }
 
-static int add_types(const struct resource_map *m, struct str types, int argc, char **argv, struct targets *t,
-    struct error *err)
+static int add_types(const struct resource_map *m, struct str types, int argc, char **argv,
+    struct targets *t, struct error *err)
 {
     struct str type;
     while (types.n && str_split(&types, ',', &type)) {
@@ -226,7 +240,8 @@ int targets_check(int argc, char **argv, struct error *err)
     return 0;
 }
 
-int targets_parse(const struct resource_map *m, int argc, char **argv, struct targets *ret, struct error *err)
+int targets_parse(
+    const struct resource_map *m, int argc, char **argv, struct targets *ret, struct error *err)
 {
     struct targets t = {0};
     bool slashed = argc > 0 && strchr(argv[0], '/');
@@ -242,7 +257,9 @@ int targets_parse(const struct resource_map *m, int argc, char **argv, struct ta
         }
         str_split(&name, '/', &type);
         if (name.n == 0 || str_find(name, '/') >= 0) {
-            result = error_set(err, ERR_USAGE, "arguments in resource/name form must have a single resource and name, not \"%s\"", argv[i]);
+            result = error_set(err, ERR_USAGE,
+                "arguments in resource/name form must have a single resource and name, not \"%s\"",
+                argv[i]);
             break;
         }
         result = resource_map_find(m, type, &r, err);
@@ -264,6 +281,8 @@ char *resource_label(const struct ctl_resource *r, const char *name)
 
 struct api_ref resource_ref(const struct ctl_resource *r, const char *namespace_, const char *name)
 {
-    return (struct api_ref){.group_version = r->group_version, .plural = r->plural,
-        .namespace_ = r->namespaced ? namespace_ : NULL, .name = name};
+    return (struct api_ref){.group_version = r->group_version,
+        .plural = r->plural,
+        .namespace_ = r->namespaced ? namespace_ : NULL,
+        .name = name};
 }

@@ -8,7 +8,8 @@ struct scale_flags {
     int64_t replicas;
 };
 
-static int scale_one(const struct scale_flags *f, struct session *s, const struct target *t, struct error *err)
+static int scale_one(
+    const struct scale_flags *f, struct session *s, const struct target *t, struct error *err)
 {
     struct api_ref ref = resource_ref(t->resource, s->namespace_, t->name);
     autojson cJSON *patch = json_make("{\"spec\":{\"replicas\":%lld}}", (long long)f->replicas);
@@ -43,7 +44,8 @@ static int scale_run(void *config, int argc, char **argv)
 }
 
 static const struct flag scale_flag_table[] = {
-    {"replicas", FLAG_INT, offsetof(struct scale_flags, replicas), "-1", "N", "how many there shall be"},
+    {"replicas", FLAG_INT, offsetof(struct scale_flags, replicas), "-1", "N",
+        "how many there shall be"},
     COMMON_FLAGS(struct scale_flags, common),
 };
 

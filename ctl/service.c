@@ -1,8 +1,10 @@
 /*
- * Starts and stops a cluster's daemons: as systemd units where systemd runs the machine, else under our supervisor.
+ * Starts and stops a cluster's daemons: as systemd units where systemd runs the machine, else under
+ * our supervisor.
  *
- * Both read the same list (daemons_list). Units are named skiff-ID-NAME.service after the cluster's id, so that two
- * clusters with different folders don't meet, and belong to one target skiff-ID.target.
+ * Both read the same list (daemons_list). Units are named skiff-ID-NAME.service after the cluster's
+ * id, so that two clusters with different folders don't meet, and belong to one target
+ * skiff-ID.target.
  */
 #include "ctl/cluster.h"
 
@@ -18,7 +20,8 @@
 
 #define UNIT_DIR "/etc/systemd/system"
 
-/* Units are root's; a control plane alone may belong to anybody, and runs under our supervisor then. */
+/* Units are root's; a control plane alone may belong to anybody, and runs under our supervisor
+ * then. */
 static bool has_systemd(void)
 {
     return geteuid() == 0 && file_exists("/run/systemd/system");
@@ -45,7 +48,8 @@ static int run(const char *const *argv, struct error *err)
 
 /* --- the supervisor --- */
 
-/* What the lock file says while it is locked: 0 nobody runs; -1 somebody has just taken it and not yet written the pid. */
+/* What the lock file says while it is locked: 0 nobody runs; -1 somebody has just taken it and not
+ * yet written the pid. */
 static pid_t read_lock(const struct cluster *c, const char *path)
 {
     int fd = open(path, O_RDWR | O_CLOEXEC);
@@ -59,8 +63,8 @@ static pid_t read_lock(const struct cluster *c, const char *path)
     close(fd);
     if (!held)
         return 0;
-    if (n <= 0 || str_parse_int64(str_trim(str_range(text, (size_t)n)), &pid, &err) < 0 || pid <= 1 ||
-        !leftover_is((pid_t)pid, c->dir))
+    if (n <= 0 || str_parse_int64(str_trim(str_range(text, (size_t)n)), &pid, &err) < 0 ||
+        pid <= 1 || !leftover_is((pid_t)pid, c->dir))
         return -1;
     return (pid_t)pid;
 }
@@ -130,24 +134,29 @@ static void add_unit_argument(struct strbuf *out, const char *argument)
 }
 
 /* *ret_changed: it was there, and says something else now. */
-static int write_unit(const struct cluster *c, const cJSON *row, bool *ret_changed, struct error *err)
+static int write_unit(
+    const struct cluster *c, const cJSON *row, bool *ret_changed, struct error *err)
 {
     const char *name = json_string(row, "name");
     autofree char *path = str_format(UNIT_DIR "/skiff-%s-%s.service", c->id, name);
     autostrbuf struct strbuf out = STRBUF_EMPTY;
     strbuf_init(&out, 0);
-    strbuf_addf(&out, "[Unit]\nDescription=Skiff %s (%s)\nAfter=network.target docker.service\n"
-                      "PartOf=skiff-%s.target\nStartLimitIntervalSec=0\n\n[Service]\nType=exec\nExecStart=",
+    strbuf_addf(&out,
+        "[Unit]\nDescription=Skiff %s (%s)\nAfter=network.target docker.service\n"
+        "PartOf=skiff-%s.target\nStartLimitIntervalSec=0\n\n[Service]\nType=exec\nExecStart=",
         name, c->dir, c->id);
     const cJSON *argument;
     cJSON_ArrayForEach(argument, json_get(row, "argv"))
         add_unit_argument(&out, argument->valuestring);
-    strbuf_addf(&out, "\nRestart=always\nRestartSec=100ms\nKillMode=process\nLimitNOFILE=1048576\n"
-                      "StandardOutput=append:%s/log/%s.log\nStandardError=append:%s/log/%s.log\n\n"
-                      "[Install]\nWantedBy=skiff-%s.target\n", c->dir, name, c->dir, name, c->id);
+    strbuf_addf(&out,
+        "\nRestart=always\nRestartSec=100ms\nKillMode=process\nLimitNOFILE=1048576\n"
+        "StandardOutput=append:%s/log/%s.log\nStandardError=append:%s/log/%s.log\n\n"
+        "[Install]\nWantedBy=skiff-%s.target\n",
+        c->dir, name, c->dir, name, c->id);
     autostrbuf struct strbuf before = STRBUF_EMPTY;
     strbuf_init(&before, 0);
-    *ret_changed = file_read(path, 1 << 20, &before, err) == 0 && !str_eq(strbuf_str(&before), strbuf_str(&out));
+    *ret_changed = file_read(path, 1 << 20, &before, err) == 0 &&
+                   !str_eq(strbuf_str(&before), strbuf_str(&out));
     return file_write(path, strbuf_str(&out), 0644, err);
 }
 
@@ -229,7 +238,8 @@ int service_start(const struct cluster *c, struct error *err)
     strbuf_init(&text, 0);
     strbuf_init(&before, 1 << 20);
     json_print_indented(list, &text, 2);
-    bool same = file_read(path, 1 << 20, &before, err) == 0 && str_eq(strbuf_str(&before), strbuf_str(&text));
+    bool same = file_read(path, 1 << 20, &before, err) == 0 &&
+                str_eq(strbuf_str(&before), strbuf_str(&text));
     if (!same && file_write(path, strbuf_str(&text), 0600, err) < 0)
         return -err->code;
     pid_t pid = supervisor_pid(c);

@@ -26,7 +26,8 @@ void session_close(struct session *s)
 
 int session_fail(const struct error *err)
 {
-    return command_fail(err->code == ERR_USAGE ? EXIT_WRONG_USAGE : EXIT_REQUEST_FAILED, "%s", err->text);
+    return command_fail(
+        err->code == ERR_USAGE ? EXIT_WRONG_USAGE : EXIT_REQUEST_FAILED, "%s", err->text);
 }
 
 const char *session_namespace(const struct session *s, const cJSON *object)
@@ -35,12 +36,15 @@ const char *session_namespace(const struct session *s, const cJSON *object)
     return own && *own ? own : s->namespace_;
 }
 
-int session_manifest_namespace(const struct session *s, const cJSON *manifest, const char **ret, struct error *err)
+int session_manifest_namespace(
+    const struct session *s, const cJSON *manifest, const char **ret, struct error *err)
 {
     const char *namespace_ = session_namespace(s, manifest);
     if (s->namespace_given && !c_eq(namespace_, s->namespace_))
-        return error_set(err, ERR_BAD_REQUEST, "the namespace from the provided object \"%s\" does not match the namespace "
-            "\"%s\"; pass '--namespace=%s' to perform this operation", namespace_, s->namespace_, namespace_);
+        return error_set(err, ERR_BAD_REQUEST,
+            "the namespace from the provided object \"%s\" does not match the namespace "
+            "\"%s\"; pass '--namespace=%s' to perform this operation",
+            namespace_, s->namespace_, namespace_);
     *ret = namespace_;
     return 0;
 }

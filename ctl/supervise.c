@@ -1,14 +1,16 @@
 /*
- * skiff-supervisor: keeps the daemons of one cluster running where systemd does not run the machine. Started by `up`.
+ * skiff-supervisor: keeps the daemons of one cluster running where systemd does not run the
+ * machine. Started by `up`.
  *
- * Reads DIR/run/daemons.json at start and at SIGHUP: starts what is new, restarts what has another command line,
- * stops what is gone. A daemon that dies is started again after 0.1 s, doubling to 10 s, forgotten after a minute of good
- * running. SIGTERM stops all: everything but the API server first, then that. Output of a daemon goes to
- * DIR/log/NAME.log, moved to NAME.log.1 above 8 MB at a start.
+ * Reads DIR/run/daemons.json at start and at SIGHUP: starts what is new, restarts what has another
+ * command line, stops what is gone. A daemon that dies is started again after 0.1 s, doubling to 10
+ * s, forgotten after a minute of good running. SIGTERM stops all: everything but the API server
+ * first, then that. Output of a daemon goes to DIR/log/NAME.log, moved to NAME.log.1 above 8 MB at
+ * a start.
  *
- * One supervisor a cluster, by a lock on DIR/run/supervisor.lock, which holds its pid. Daemons left over by a supervisor
- * that was killed are ended first (leftovers.c).
- * Threads: one. A binary of its own, because skiffctl's libraries (TLS, HTTP) would cost it a megabyte.
+ * One supervisor a cluster, by a lock on DIR/run/supervisor.lock, which holds its pid. Daemons left
+ * over by a supervisor that was killed are ended first (leftovers.c). Threads: one. A binary of its
+ * own, because skiffctl's libraries (TLS, HTTP) would cost it a megabyte.
  */
 #include "ctl/command.h"
 
@@ -37,7 +39,7 @@
 struct child {
     char *name;
     cJSON *argv;
-    pid_t pid;            /* 0: not running */
+    pid_t pid; /* 0: not running */
     int64_t started_ms, start_at_ms;
     int64_t backoff_ms;
     bool wanted;
@@ -260,8 +262,9 @@ static void wait_stopped(struct supervisor *s, bool but_apiserver)
     }
 }
 
-/* Whoever looks for a supervisor holds the lock for a moment; another supervisor holds it for longer than a second. The
- * file stays: a supervisor that waits for the lock of a removed file would run unseen. */
+/* Whoever looks for a supervisor holds the lock for a moment; another supervisor holds it for
+ * longer than a second. The file stays: a supervisor that waits for the lock of a removed file
+ * would run unseen. */
 static int take_lock(const struct supervisor *s)
 {
     autofree char *path = run_path(s, "supervisor", ".lock");
@@ -284,7 +287,8 @@ static void loop(struct supervisor *s)
         if (poll(&p, 1, timeout) <= 0 || read(s->signals, &info, sizeof(info)) != sizeof(info))
             continue;
         if (info.ssi_signo == SIGHUP && reload(s, &err) < 0)
-            log_error("list of daemons not read, keeping the old one", "error", "%s", err.text, NULL);
+            log_error(
+                "list of daemons not read, keeping the old one", "error", "%s", err.text, NULL);
         if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
             s->stopping = true;
         reap(s);
@@ -337,6 +341,7 @@ int main(int argc, char **argv)
         return EXIT_DONE;
     if (first >= 0 && first == argc && config.data_dir)
         return supervise(config.data_dir);
-    fprintf(stderr, "skiff-supervisor: %s\n", first < 0 ? err.text : "needs --data-dir and no arguments");
+    fprintf(stderr, "skiff-supervisor: %s\n",
+        first < 0 ? err.text : "needs --data-dir and no arguments");
     return EXIT_WRONG_USAGE;
 }

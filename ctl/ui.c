@@ -1,5 +1,6 @@
 /*
- * Progress lines; see ui.h. A live line ends in "\r" and is overwritten; only finished lines end in "\n".
+ * Progress lines; see ui.h. A live line ends in "\r" and is overwritten; only finished lines end in
+ * "\n".
  */
 #include "ctl/ui.h"
 
@@ -74,8 +75,9 @@ void ui_step_end(struct ui_step *step, bool ok, const char *format, ...)
     double seconds = (double)(env_now_ns(step->env) - step->started_ns) / NS_PER_S;
     if (ui_is_terminal())
         fputs("\r\033[K", stderr);
-    fprintf(stderr, "  %s%s%s %s%s%s  %s%.2f s%s\n", ui_colour(ok ? "32" : "31"), ok ? "ok  " : "FAIL",
-        ui_colour("0"), step->text, *text ? ": " : "", text, ui_colour("2"), seconds, ui_colour("0"));
+    fprintf(stderr, "  %s%s%s %s%s%s  %s%.2f s%s\n", ui_colour(ok ? "32" : "31"),
+        ok ? "ok  " : "FAIL", ui_colour("0"), step->text, *text ? ": " : "", text, ui_colour("2"),
+        seconds, ui_colour("0"));
 }
 
 int command_fail(int code, const char *format, ...)

@@ -1,11 +1,12 @@
 /*
  * skiffctl up: a cluster on this machine.
  *
- * Looks first (preflight.c), then lays out the folder, certificates and the list of daemons, starts them all at once and
- * waits until each is ready and the node is Ready. The objects of manifests/cluster are made once, with a certificate of
- * system:masters that lives in memory for that minute; from then on the admin is a binding like any other and can be
- * revoked. Running it again finds everything in place. When the first start fails, what it started is stopped
- * and what it made is removed; the daemons' last words are shown first.
+ * Looks first (preflight.c), then lays out the folder, certificates and the list of daemons, starts
+ * them all at once and waits until each is ready and the node is Ready. The objects of
+ * manifests/cluster are made once, with a certificate of system:masters that lives in memory for
+ * that minute; from then on the admin is a binding like any other and can be revoked. Running it
+ * again finds everything in place. When the first start fails, what it started is stopped and what
+ * it made is removed; the daemons' last words are shown first.
  */
 #include "ctl/up.h"
 
@@ -22,10 +23,12 @@
 #include "ctl/command.h"
 #include "ctl/ui.h"
 
-extern const char cluster_manifests[]; /* manifests/cluster/ as one YAML stream; see CMakeLists.txt */
+extern const char
+    cluster_manifests[]; /* manifests/cluster/ as one YAML stream; see CMakeLists.txt */
 
 struct up_flags {
-    const char *data_dir, *store, *etcd_servers, *node_name, *node_ip, *docker_endpoint, *cni_conf_dir;
+    const char *data_dir, *store, *etcd_servers, *node_name, *node_ip, *docker_endpoint,
+        *cni_conf_dir;
     int64_t secure_port, hollow_nodes, timeout_ns;
     bool control_plane_only;
 };
@@ -48,8 +51,8 @@ static char *new_id(struct env *env)
 }
 
 /* The marker's settings, overruled by the flags given now. */
-static int settle(const struct up_flags *f, struct env *env, struct cluster *c, bool *ret_new,
-    struct error *err)
+static int settle(
+    const struct up_flags *f, struct env *env, struct cluster *c, bool *ret_new, struct error *err)
 {
     autofree char *dir = NULL;
     if (cluster_dir(f->data_dir, &dir, err) < 0)
@@ -59,17 +62,21 @@ static int settle(const struct up_flags *f, struct env *env, struct cluster *c, 
         return result;
     *ret_new = result < 0;
     if (*ret_new)
-        *c = (struct cluster){.dir = steal(&dir), .id = new_id(env), .secure_port = 6443,
-            .docker_endpoint = xstrdup("unix:///var/run/docker.sock"), .cni_conf_dir = xstrdup("/etc/cni/net.d")};
+        *c = (struct cluster){.dir = steal(&dir),
+            .id = new_id(env),
+            .secure_port = 6443,
+            .docker_endpoint = xstrdup("unix:///var/run/docker.sock"),
+            .cni_conf_dir = xstrdup("/etc/cni/net.d")};
     if (c->joined)
-        return error_set(err, ERR_CONFLICT, "%s holds a node that joined %s; 'skiffctl down' it first",
-            c->dir, c->server);
+        return error_set(err, ERR_CONFLICT,
+            "%s holds a node that joined %s; 'skiffctl down' it first", c->dir, c->server);
     if (f->store && !c_eq(f->store, "embedded") && !c_eq(f->store, "etcd"))
         return error_set(err, ERR_USAGE, "--store is embedded or etcd, not \"%s\"", f->store);
     bool etcd = f->store ? c_eq(f->store, "etcd") : c->etcd;
     if (!*ret_new && etcd != c->etcd)
-        return error_set(err, ERR_CONFLICT, "the cluster in %s uses the %s store, and this can't be changed",
-            c->dir, c->etcd ? "etcd" : "embedded");
+        return error_set(err, ERR_CONFLICT,
+            "the cluster in %s uses the %s store, and this can't be changed", c->dir,
+            c->etcd ? "etcd" : "embedded");
     c->etcd = etcd;
     replace(&c->etcd_servers, f->etcd_servers);
     if (c->etcd && !c->etcd_servers)
@@ -77,7 +84,8 @@ static int settle(const struct up_flags *f, struct env *env, struct cluster *c, 
     if (f->secure_port)
         c->secure_port = (int)f->secure_port;
     if (c->secure_port < 1 || c->secure_port > 65529)
-        return error_set(err, ERR_USAGE, "--secure-port must be between 1 and 65529, not %d", c->secure_port);
+        return error_set(
+            err, ERR_USAGE, "--secure-port must be between 1 and 65529, not %d", c->secure_port);
     if (f->hollow_nodes)
         c->hollow_nodes = f->hollow_nodes;
     c->control_plane_only = f->control_plane_only || (c->control_plane_only && !*ret_new);
@@ -100,25 +108,31 @@ static int settle(const struct up_flags *f, struct env *env, struct cluster *c, 
 }
 
 /* A client with the rights of system:masters, from a certificate that is never written down. */
-static int masters_client(const struct cluster *c, struct env *env, struct api_client **ret,
-    struct error *err)
+static int masters_client(
+    const struct cluster *c, struct env *env, struct api_client **ret, struct error *err)
 {
     const char *const organizations[] = {"system:masters", NULL};
-    struct pki_subject subject = {.common_name = "skiff:bootstrap", .organizations = organizations,
-        .usage = PKI_CLIENT, .valid_seconds = 300};
+    struct pki_subject subject = {.common_name = "skiff:bootstrap",
+        .organizations = organizations,
+        .usage = PKI_CLIENT,
+        .valid_seconds = 300};
     autofree char *ca_cert_path = cluster_path(c, "pki/ca.crt");
     autofree char *ca_key_path = cluster_path(c, "pki/ca.key");
     autostrbuf struct strbuf ca_cert = STRBUF_EMPTY, ca_key = STRBUF_EMPTY;
     strbuf_init(&ca_cert, 0);
     strbuf_init(&ca_key, 0);
-    if (file_read(ca_cert_path, 1 << 20, &ca_cert, err) < 0 || file_read(ca_key_path, 1 << 20, &ca_key, err) < 0)
+    if (file_read(ca_cert_path, 1 << 20, &ca_cert, err) < 0 ||
+        file_read(ca_key_path, 1 << 20, &ca_key, err) < 0)
         return -err->code;
     struct pki_pair ca = {ca_cert.data, ca_key.data}, pair;
     if (pki_new_cert(&ca, &subject, &pair, err) < 0)
         return -err->code;
     struct http_client *http;
-    struct http_client_config config = {.base_url = c->server, .ca_pem = ca_cert.data,
-        .cert_pem = pair.cert_pem, .key_pem = pair.key_pem, .user_agent = "skiffctl-up"};
+    struct http_client_config config = {.base_url = c->server,
+        .ca_pem = ca_cert.data,
+        .cert_pem = pair.cert_pem,
+        .key_pem = pair.key_pem,
+        .user_agent = "skiffctl-up"};
     int result = http_client_new(env, &config, &http, err);
     pki_pair_done(&pair);
     if (result == 0)
@@ -126,7 +140,8 @@ static int masters_client(const struct cluster *c, struct env *env, struct api_c
     return result;
 }
 
-/* The plural of a kind in manifests/cluster: regular there, and checked by the test that applies them. */
+/* The plural of a kind in manifests/cluster: regular there, and checked by the test that applies
+ * them. */
 static int create_object(struct api_client *api, const cJSON *object, struct error *err)
 {
     const char *kind = json_string(object, "kind");
@@ -135,7 +150,8 @@ static int create_object(struct api_client *api, const cJSON *object, struct err
     for (; kind && kind[n] && n < sizeof(plural) - 4; n++)
         plural[n] = (char)(kind[n] >= 'A' && kind[n] <= 'Z' ? kind[n] + 32 : kind[n]);
     snprintf(plural + n, sizeof(plural) - n, "%s", n && plural[n - 1] == 's' ? "es" : "s");
-    struct api_ref ref = {.group_version = json_string(object, "apiVersion"), .plural = plural,
+    struct api_ref ref = {.group_version = json_string(object, "apiVersion"),
+        .plural = plural,
         .namespace_ = json_string_at(object, "metadata.namespace")};
     if (api_create(api, &ref, object, NULL, err) == 0 || err->code == ERR_ALREADY_EXISTS)
         return 0;
@@ -145,7 +161,8 @@ static int create_object(struct api_client *api, const cJSON *object, struct err
 #define BOOTSTRAP_TASKS 4
 #define BOOTSTRAP_MOST 64
 
-/* The objects of manifests/cluster, which don't depend on each other: made by several tasks, so that writes share commits. */
+/* The objects of manifests/cluster, which don't depend on each other: made by several tasks, so
+ * that writes share commits. */
 struct bootstrap {
     struct api_client *api;
     cJSON *objects[BOOTSTRAP_MOST];
@@ -171,7 +188,8 @@ static int bootstrap_read(struct bootstrap *b, struct error *err)
 {
     struct yaml_stream stream = yaml_stream_of(str_of(cluster_manifests));
     int more = 1;
-    while (b->count < BOOTSTRAP_MOST && (more = yaml_next(&stream, YAML_STRICT, &b->objects[b->count], err)) > 0)
+    while (b->count < BOOTSTRAP_MOST &&
+           (more = yaml_next(&stream, YAML_STRICT, &b->objects[b->count], err)) > 0)
         b->count++;
     return more > 0 ? error_set(err, ERR_TOO_LARGE, "more than %d objects", BOOTSTRAP_MOST) : more;
 }
@@ -226,7 +244,8 @@ static int start(struct cluster *c, struct env *env, int64_t deadline_ns, struct
         return result;
     autofree char *id_path = cluster_path(c, "cluster-id");
     if (file_write(id_path, str_of(c->id), 0644, err) < 0 || service_start(c, err) < 0 ||
-        up_wait_healthy(c, env, NULL, "apiserver", deadline_ns, err) < 0 || bootstrap(c, env, err) < 0 ||
+        up_wait_healthy(c, env, NULL, "apiserver", deadline_ns, err) < 0 ||
+        bootstrap(c, env, err) < 0 ||
         up_wait_healthy(c, env, "controller-manager", NULL, deadline_ns, err) < 0)
         return -err->code;
     if (c->control_plane_only)
@@ -275,7 +294,8 @@ static int run(const struct up_flags *f, struct env *env, struct cluster *c, str
     bool existed = file_exists(c->dir);
     if (file_make_dirs(c->dir, 0700, err) < 0)
         return -err->code;
-    if (preflight_check(c, env, !is_new && (service_running(c) || leftovers_exist(c->dir)), err) < 0) {
+    if (preflight_check(c, env, !is_new && (service_running(c) || leftovers_exist(c->dir)), err) <
+        0) {
         if (!existed)
             rmdir(c->dir);
         return -err->code;
@@ -311,31 +331,45 @@ static int up_run(void *config, int argc, char **argv)
     }
     cluster_done(&c);
     if (result < 0)
-        return command_fail(err.code == ERR_USAGE ? EXIT_WRONG_USAGE : EXIT_REQUEST_FAILED, "%s", err.text);
+        return command_fail(
+            err.code == ERR_USAGE ? EXIT_WRONG_USAGE : EXIT_REQUEST_FAILED, "%s", err.text);
     return EXIT_DONE;
 }
 
 #define UP(member) offsetof(struct up_flags, member)
 
 static const struct flag up_flag_table[] = {
-    {"data-dir", FLAG_STRING, UP(data_dir), DEFAULT_DATA_DIR, "DIR", "everything the cluster keeps"},
-    {"store", FLAG_STRING, UP(store), NULL, "embedded|etcd", "where the state lives (default embedded)"},
-    {"etcd-servers", FLAG_STRING, UP(etcd_servers), NULL, "URL,...", "with --store etcd (default http://127.0.0.1:2379)"},
-    {"secure-port", FLAG_INT, UP(secure_port), NULL, "N", "the API server's port (default 6443); with another one, the daemons' own ports follow it: N+1 to N+6"},
-    {"control-plane-only", FLAG_BOOL, UP(control_plane_only), NULL, NULL, "no node: needs no Docker and no root"},
-    {"hollow-nodes", FLAG_INT, UP(hollow_nodes), NULL, "N", "also N pretended nodes, for tests of scale"},
-    {"node-name", FLAG_STRING, UP(node_name), NULL, "NAME", "this node's name (default the host's name)"},
-    {"node-ip", FLAG_STRING, UP(node_ip), NULL, "IP", "this node's address (default that of the default route)"},
-    {"docker-endpoint", FLAG_STRING, UP(docker_endpoint), NULL, "unix://PATH", "Docker's socket (default unix:///var/run/docker.sock)"},
-    {"cni-conf-dir", FLAG_STRING, UP(cni_conf_dir), NULL, "DIR", "network configuration that replaces ours (default /etc/cni/net.d)"},
-    {"timeout", FLAG_DURATION, UP(timeout_ns), "60s", "DURATION", "how long to wait until all is ready"},
+    {"data-dir", FLAG_STRING, UP(data_dir), DEFAULT_DATA_DIR, "DIR",
+        "everything the cluster keeps"},
+    {"store", FLAG_STRING, UP(store), NULL, "embedded|etcd",
+        "where the state lives (default embedded)"},
+    {"etcd-servers", FLAG_STRING, UP(etcd_servers), NULL, "URL,...",
+        "with --store etcd (default http://127.0.0.1:2379)"},
+    {"secure-port", FLAG_INT, UP(secure_port), NULL, "N",
+        "the API server's port (default 6443); with another one, the daemons' own ports follow it: "
+        "N+1 to N+6"},
+    {"control-plane-only", FLAG_BOOL, UP(control_plane_only), NULL, NULL,
+        "no node: needs no Docker and no root"},
+    {"hollow-nodes", FLAG_INT, UP(hollow_nodes), NULL, "N",
+        "also N pretended nodes, for tests of scale"},
+    {"node-name", FLAG_STRING, UP(node_name), NULL, "NAME",
+        "this node's name (default the host's name)"},
+    {"node-ip", FLAG_STRING, UP(node_ip), NULL, "IP",
+        "this node's address (default that of the default route)"},
+    {"docker-endpoint", FLAG_STRING, UP(docker_endpoint), NULL, "unix://PATH",
+        "Docker's socket (default unix:///var/run/docker.sock)"},
+    {"cni-conf-dir", FLAG_STRING, UP(cni_conf_dir), NULL, "DIR",
+        "network configuration that replaces ours (default /etc/cni/net.d)"},
+    {"timeout", FLAG_DURATION, UP(timeout_ns), "60s", "DURATION",
+        "how long to wait until all is ready"},
 };
 
 const struct command command_up = {
     .name = "up",
     .usage = "[flags]",
     .summary = "start a cluster on this machine, or see that it runs",
-    .help = "Starts every daemon of a cluster on this machine and returns when it is ready. A second run finds it running\n"
+    .help = "Starts every daemon of a cluster on this machine and returns when it is ready. A "
+            "second run finds it running\n"
             "and changes nothing but what the flags say.\n\n"
             "Examples:\n"
             "  skiffctl up\n"

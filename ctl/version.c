@@ -44,9 +44,12 @@ static int version_run(void *config, int argc, char **argv)
 }
 
 static const struct flag version_flag_table[] = {
-    {"client", FLAG_BOOL, offsetof(struct version_flags, client), NULL, NULL, "do not ask the server"},
-    {"kubeconfig", FLAG_STRING, offsetof(struct version_flags, kubeconfig), NULL, "FILE", "how to reach the cluster"},
-    {"context", FLAG_STRING, offsetof(struct version_flags, context), NULL, "NAME", "context of the kubeconfig"},
+    {"client", FLAG_BOOL, offsetof(struct version_flags, client), NULL, NULL,
+        "do not ask the server"},
+    {"kubeconfig", FLAG_STRING, offsetof(struct version_flags, kubeconfig), NULL, "FILE",
+        "how to reach the cluster"},
+    {"context", FLAG_STRING, offsetof(struct version_flags, context), NULL, "NAME",
+        "context of the kubeconfig"},
 };
 
 const struct command command_version = {

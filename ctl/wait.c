@@ -1,5 +1,6 @@
 /*
- * Waiting for daemons and nodes with progress lines; and what a node takes from this machine by default.
+ * Waiting for daemons and nodes with progress lines; and what a node takes from this machine by
+ * default.
  */
 #include "ctl/up.h"
 
@@ -91,8 +92,8 @@ static bool is_healthy(struct http_client *http, const char *url)
     return ok;
 }
 
-static int wait_one(const struct cluster *c, struct env *env, struct http_client *http, const cJSON *row,
-    int64_t deadline_ns, struct error *err)
+static int wait_one(const struct cluster *c, struct env *env, struct http_client *http,
+    const cJSON *row, int64_t deadline_ns, struct error *err)
 {
     struct ui_step step;
     const char *name = json_string(row, "name"), *url = json_string(row, "health");
@@ -100,8 +101,8 @@ static int wait_one(const struct cluster *c, struct env *env, struct http_client
     while (!is_healthy(http, url)) {
         if (env_now_ns(env) > deadline_ns) {
             ui_step_end(&step, false, "not ready");
-            return error_set(err, ERR_TIMEOUT, "%s is not ready; see the end of %s/log/%s.log", name,
-                c->dir, name);
+            return error_set(err, ERR_TIMEOUT, "%s is not ready; see the end of %s/log/%s.log",
+                name, c->dir, name);
         }
         ui_step_update(&step, "waiting");
         env_sleep_ns(env, POLL_NS);
@@ -115,8 +116,10 @@ int up_wait_healthy(const struct cluster *c, struct env *env, const char *first,
 {
     autojson cJSON *list = daemons_list(c);
     struct http_client *http;
-    /* The pages are on loopback and say nothing secret; a joined node's are signed by nobody we know. */
-    struct http_client_config config = {.base_url = "https://127.0.0.1", .insecure_skip_verify = true};
+    /* The pages are on loopback and say nothing secret; a joined node's are signed by nobody we
+     * know. */
+    struct http_client_config config = {
+        .base_url = "https://127.0.0.1", .insecure_skip_verify = true};
     if (http_client_new(env, &config, &http, err) < 0)
         return -err->code;
     int result = 0;
@@ -148,8 +151,8 @@ static bool node_is_ready(const cJSON *node, const char **ret_why)
     return false;
 }
 
-int up_wait_node_ready(const struct cluster *c, struct api_client *api, int64_t deadline_ns,
-    struct error *err)
+int up_wait_node_ready(
+    const struct cluster *c, struct api_client *api, int64_t deadline_ns, struct error *err)
 {
     struct api_ref ref = {.group_version = "v1", .plural = "nodes", .name = c->node_name};
     struct env *env = api_client_env(api);
@@ -168,8 +171,9 @@ int up_wait_node_ready(const struct cluster *c, struct api_client *api, int64_t 
         }
         if (env_now_ns(env) > deadline_ns) {
             ui_step_end(&step, false, "%s", why);
-            return error_set(err, ERR_TIMEOUT, "node %s is not Ready: %s; see the end of %s/log/kubelet.log",
-                c->node_name, why, c->dir);
+            return error_set(err, ERR_TIMEOUT,
+                "node %s is not Ready: %s; see the end of %s/log/kubelet.log", c->node_name, why,
+                c->dir);
         }
         ui_step_update(&step, "%s", why);
         env_sleep_ns(env, POLL_NS);

@@ -111,7 +111,8 @@ static uint32_t lifetime(struct str message)
     return negative < NEGATIVE_SECONDS_MAX ? negative : NEGATIVE_SECONDS_MAX;
 }
 
-void answer_cache_put(struct cache *c, const struct dns_query *query, struct str answer, int64_t now_ns)
+void answer_cache_put(
+    struct cache *c, const struct dns_query *query, struct str answer, int64_t now_ns)
 {
     uint8_t key[QUERY_KEY_BYTES];
     uint32_t seconds = lifetime(answer);
@@ -156,7 +157,8 @@ static void age(struct strbuf *out, size_t start, uint32_t seconds)
     }
 }
 
-bool answer_cache_get(struct cache *c, const struct dns_query *query, int64_t now_ns, struct strbuf *out)
+bool answer_cache_get(
+    struct cache *c, const struct dns_query *query, int64_t now_ns, struct strbuf *out)
 {
     struct entry *e = find(c, query);
     size_t start = out->n;

@@ -19,8 +19,10 @@ struct cache;
 struct cache *answer_cache_new(void);
 void answer_cache_free(struct cache *c);
 /* A copy of the answer with TTLs as of now, appended to out; false when there is none. */
-bool answer_cache_get(struct cache *c, const struct dns_query *query, int64_t now_ns, struct strbuf *out);
-void answer_cache_put(struct cache *c, const struct dns_query *query, struct str answer, int64_t now_ns);
+bool answer_cache_get(
+    struct cache *c, const struct dns_query *query, int64_t now_ns, struct strbuf *out);
+void answer_cache_put(
+    struct cache *c, const struct dns_query *query, struct str answer, int64_t now_ns);
 size_t cache_count(const struct cache *c);
 
 /* What tells two queries apart for an upstream: name (in lower case), type, class, flags, EDNS. */

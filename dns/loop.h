@@ -7,9 +7,9 @@
  * A tick is a function that the loop calls after each turn; it does what is due and returns when it
  * wants to be called next (monotonic ns, ENV_FOREVER for whenever).
  *
- * Threads: everything on the task that runs the loop, except dns_loop_stop: any. Watches and ticks do
- * not own their descriptors or arguments. A watch removed during a turn gets no more events of that
- * turn.
+ * Threads: everything on the task that runs the loop, except dns_loop_stop: any. Watches and ticks
+ * do not own their descriptors or arguments. A watch removed during a turn gets no more events of
+ * that turn.
  */
 #pragma once
 

@@ -83,7 +83,8 @@ static int make_server(struct dns *d, const struct config *config, struct error 
             err, ERR_USAGE, "--cluster-domain \"%s\" is not a domain name", config->cluster_domain);
     inet_pton(AF_INET, config->listen_address, d->zone.address);
     d->zone.source = cluster_source_zone(d->source);
-    return dns_server_new(d->component->env, &d->zone, d->component->metrics, &server, &d->server, err);
+    return dns_server_new(
+        d->component->env, &d->zone, d->component->metrics, &server, &d->server, err);
 }
 
 static void run_until_signal(struct dns *d, const struct config *config)

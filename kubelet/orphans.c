@@ -18,7 +18,8 @@ static int still_exists(
     autojson cJSON *pod = NULL;
 
     int r = api_get(agent->api, &ref, &pod, err);
-    /* Forbidden: the name is another node's pod now. One of this uid was ours, and a binding stays. */
+    /* Forbidden: the name is another node's pod now. One of this uid was ours, and a binding stays.
+     */
     if (r < 0 && r != -ERR_NOT_FOUND && r != -ERR_FORBIDDEN)
         return r;
     *ret = r == 0 && c_eq(json_string_at(pod, "metadata.uid"), info->uid);

@@ -50,7 +50,8 @@ struct scheduler {
     struct cond wake;
     struct change *first, **last;
     bool stop, synced;
-    bool look; /* there is work though no change came: what was read before the lists were complete */
+    bool look; /* there is work though no change came: what was read before the lists were complete
+                */
     struct cluster *cluster; /* the loop's own */
 };
 

@@ -23,7 +23,8 @@ static bool concerns(const struct admission_plugin *p, const struct resource *r)
     for (const char *const *name = p->resources; *name; name++) {
         size_t n = strlen(r->plural);
         bool same = strncmp(*name, r->plural, n) == 0;
-        if (same && (*r->group ? (*name)[n] == '.' && c_eq(*name + n + 1, r->group) : (*name)[n] == '\0'))
+        if (same &&
+            (*r->group ? (*name)[n] == '.' && c_eq(*name + n + 1, r->group) : (*name)[n] == '\0'))
             return true;
     }
     return false;

@@ -1,8 +1,8 @@
 /*
  * Built-in admission: an explicit, ordered list of plugins, each one file and one descriptor.
  *
- * mutate runs after defaulting, validate after the strategy's validation. Refusals are 403 Forbidden unless the plugin
- * says otherwise. Plugins look at other objects through the cache only.
+ * mutate runs after defaulting, validate after the strategy's validation. Refusals are 403
+ * Forbidden unless the plugin says otherwise. Plugins look at other objects through the cache only.
  */
 #pragma once
 

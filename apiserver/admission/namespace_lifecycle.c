@@ -1,5 +1,6 @@
 /*
- * NamespaceLifecycle: nothing is created in a namespace that is missing or being deleted, and the first three stay.
+ * NamespaceLifecycle: nothing is created in a namespace that is missing or being deleted, and the
+ * first three stay.
  */
 #include "apiserver/admission/plugin.h"
 #include "apiserver/request/status.h"
@@ -27,16 +28,20 @@ static int namespace_lifecycle(struct write_context *w, struct error *err)
         return 0;
     cJSON_Delete(w->request->status_details);
     w->request->status_details = status_details(w->resource, admission_name(w));
-    json_set(w->request->status_details, "causes", json_make("[{\"reason\":\"NamespaceTerminating\",\"message\":"
-        "\"namespace %s is being terminated\",\"field\":\"metadata.namespace\"}]", namespace_));
-    return admission_refuse(w, err, "unable to create new content in namespace %s because it is being terminated",
-        namespace_);
+    json_set(w->request->status_details, "causes",
+        json_make("[{\"reason\":\"NamespaceTerminating\",\"message\":"
+                  "\"namespace %s is being terminated\",\"field\":\"metadata.namespace\"}]",
+            namespace_));
+    return admission_refuse(w, err,
+        "unable to create new content in namespace %s because it is being terminated", namespace_);
 }
 
 static int namespace_lifecycle_delete(const struct write_context *w, struct error *err)
 {
-    return w->kind == WRITE_DELETE && c_eq(w->resource->plural, "namespaces") && !*w->resource->group ?
-               check_undeletable(w, err) : 0;
+    return w->kind == WRITE_DELETE && c_eq(w->resource->plural, "namespaces") &&
+                   !*w->resource->group
+               ? check_undeletable(w, err)
+               : 0;
 }
 
 const struct admission_plugin admission_namespace_lifecycle = {

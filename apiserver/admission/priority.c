@@ -1,5 +1,6 @@
 /*
- * Priority: a pod's class name becomes its number. Without a name the class with globalDefault counts, or 0.
+ * Priority: a pod's class name becomes its number. Without a name the class with globalDefault
+ * counts, or 0.
  *
  * Upstream: plugin/pkg/admission/priority.
  */
@@ -8,7 +9,8 @@
 /* The class marked globalDefault with the lowest value, as a tree; NULL: none. */
 static cJSON *default_class(const struct write_context *w)
 {
-    struct snapshot *s = snapshot_take(w->cache, api_find_plural(w->server->api, "scheduling.k8s.io", "priorityclasses"));
+    struct snapshot *s = snapshot_take(
+        w->cache, api_find_plural(w->server->api, "scheduling.k8s.io", "priorityclasses"));
     struct str after = {0};
     const struct object *o;
     cJSON *best = NULL;
@@ -55,8 +57,10 @@ static int priority(struct write_context *w, struct error *err)
         json_set_string(spec, "priorityClassName", json_string_at(class, "metadata.name"));
     if (json_int64(json_get(spec, "priority"), &given) && given != value)
         return admission_refuse(w, err,
-            "the integer value of priority (%lld) must not be provided in pod spec; priority admission controller "
-            "computed %lld from the given PriorityClass name", (long long)given, (long long)value);
+            "the integer value of priority (%lld) must not be provided in pod spec; priority "
+            "admission controller "
+            "computed %lld from the given PriorityClass name",
+            (long long)given, (long long)value);
     json_set(spec, "priority", json_new_int64(value));
     if (!json_get(spec, "preemptionPolicy"))
         json_set_string(spec, "preemptionPolicy", policy ? policy : "PreemptLowerPriority");

@@ -1,9 +1,9 @@
 /*
  * ServiceAccount: a pod runs as an account that exists, and gets that account's token mounted.
  *
- * The projected volume kube-api-access-XXXXX (token of 3607 s, kube-root-ca.crt, namespace) goes into every container that
- * has nothing at that path already, unless pod or account say automountServiceAccountToken: false.
- * Upstream: plugin/pkg/admission/serviceaccount.
+ * The projected volume kube-api-access-XXXXX (token of 3607 s, kube-root-ca.crt, namespace) goes
+ * into every container that has nothing at that path already, unless pod or account say
+ * automountServiceAccountToken: false. Upstream: plugin/pkg/admission/serviceaccount.
  */
 #include "apiserver/admission/plugin.h"
 #include "common/names.h"
@@ -33,7 +33,8 @@ static bool mount_into(cJSON *containers, const char *volume)
         if (!json_get(container, "volumeMounts"))
             json_set(container, "volumeMounts", cJSON_CreateArray());
         cJSON_AddItemToArray(json_get(container, "volumeMounts"),
-            json_make("{\"name\":\"%s\",\"readOnly\":true,\"mountPath\":\"" MOUNT_PATH "\"}", volume));
+            json_make(
+                "{\"name\":\"%s\",\"readOnly\":true,\"mountPath\":\"" MOUNT_PATH "\"}", volume));
         any = true;
     }
     return any;
@@ -53,9 +54,12 @@ static void add_token_volume(struct write_context *w, cJSON *spec)
     cJSON_AddItemToArray(json_get(spec, "volumes"),
         json_make("{\"name\":\"%s\",\"projected\":{\"defaultMode\":420,\"sources\":["
                   "{\"serviceAccountToken\":{\"expirationSeconds\":3607,\"path\":\"token\"}},"
-                  "{\"configMap\":{\"name\":\"kube-root-ca.crt\",\"items\":[{\"key\":\"ca.crt\",\"path\":\"ca.crt\"}]}},"
-                  "{\"downwardAPI\":{\"items\":[{\"path\":\"namespace\",\"fieldRef\":{\"apiVersion\":\"v1\","
-                  "\"fieldPath\":\"metadata.namespace\"}}]}}]}}", name));
+                  "{\"configMap\":{\"name\":\"kube-root-ca.crt\",\"items\":[{\"key\":\"ca.crt\","
+                  "\"path\":\"ca.crt\"}]}},"
+                  "{\"downwardAPI\":{\"items\":[{\"path\":\"namespace\",\"fieldRef\":{"
+                  "\"apiVersion\":\"v1\","
+                  "\"fieldPath\":\"metadata.namespace\"}}]}}]}}",
+            name));
 }
 
 static int service_account(struct write_context *w, struct error *err)
@@ -72,8 +76,9 @@ static int service_account(struct write_context *w, struct error *err)
     json_set_string(spec, "serviceAccount", name);
     struct object *o = admission_get(w, "", "serviceaccounts", namespace_, name);
     if (!o)
-        return admission_refuse(w, err, "error looking up service account %s/%s: serviceaccount \"%s\" not found",
-            namespace_, name, name);
+        return admission_refuse(w, err,
+            "error looking up service account %s/%s: serviceaccount \"%s\" not found", namespace_,
+            name, name);
     autojson cJSON *account = object_tree(o);
     object_unref(o);
     bool automount = json_bool(account, "automountServiceAccountToken", true);

@@ -1,6 +1,7 @@
 /*
- * DefaultStorageClass: a claim that names no class gets the one annotated as the default (of several the newest, then
- * the first by name). Upstream: plugin/pkg/admission/storage/storageclass/setdefault.
+ * DefaultStorageClass: a claim that names no class gets the one annotated as the default (of
+ * several the newest, then the first by name). Upstream:
+ * plugin/pkg/admission/storage/storageclass/setdefault.
  */
 #include "apiserver/admission/plugin.h"
 
@@ -11,7 +12,8 @@ static bool is_default(const struct object *o)
     autojson cJSON *tree = object_tree(o);
     const cJSON *annotations = json_path(tree, "metadata.annotations");
     return c_eq(json_string(annotations, "storageclass.kubernetes.io/is-default-class"), "true") ||
-           c_eq(json_string(annotations, "storageclass.beta.kubernetes.io/is-default-class"), "true");
+           c_eq(json_string(annotations, "storageclass.beta.kubernetes.io/is-default-class"),
+               "true");
 }
 
 static int default_storage_class(struct write_context *w, struct error *err)
@@ -21,9 +23,11 @@ static int default_storage_class(struct write_context *w, struct error *err)
     const struct object *o, *best = NULL;
     (void)err;
     if (w->kind != WRITE_CREATE || !spec || json_get(spec, "storageClassName") ||
-        json_get(json_path(w->tree, "metadata.annotations"), "volume.beta.kubernetes.io/storage-class"))
+        json_get(
+            json_path(w->tree, "metadata.annotations"), "volume.beta.kubernetes.io/storage-class"))
         return 0;
-    struct snapshot *s = snapshot_take(w->cache, api_find_plural(w->server->api, "storage.k8s.io", "storageclasses"));
+    struct snapshot *s = snapshot_take(
+        w->cache, api_find_plural(w->server->api, "storage.k8s.io", "storageclasses"));
     while ((o = snapshot_next(s, (struct str){0}, (struct str){0}, after))) {
         after = o->name;
         if (is_default(o) && (!best || o->creation_ns > best->creation_ns))

@@ -1,6 +1,7 @@
 /*
- * DefaultTolerationSeconds: a pod stays 300 s on a node that is not ready or unreachable, unless it says otherwise.
- * TaintNodesByCondition: a new node takes no pods until it has reported that it is ready.
+ * DefaultTolerationSeconds: a pod stays 300 s on a node that is not ready or unreachable, unless it
+ * says otherwise. TaintNodesByCondition: a new node takes no pods until it has reported that it is
+ * ready.
  */
 #include "apiserver/admission/plugin.h"
 
@@ -32,7 +33,8 @@ static int default_toleration_seconds(struct write_context *w, struct error *err
         if (!json_get(spec, "tolerations"))
             json_set(spec, "tolerations", cJSON_CreateArray());
         cJSON_AddItemToArray(json_get(spec, "tolerations"),
-            json_make("{\"key\":\"%s\",\"operator\":\"Exists\",\"effect\":\"NoExecute\",\"tolerationSeconds\":300}",
+            json_make("{\"key\":\"%s\",\"operator\":\"Exists\",\"effect\":\"NoExecute\","
+                      "\"tolerationSeconds\":300}",
                 keys[i]));
     }
     return 0;
@@ -46,7 +48,8 @@ static int taint_new_node(struct write_context *w, struct error *err)
         return 0;
     cJSON_ArrayForEach(taint, json_path(w->tree, "spec.taints"))
     {
-        if (c_eq(json_string(taint, "key"), NOT_READY) && c_eq(json_string(taint, "effect"), "NoSchedule"))
+        if (c_eq(json_string(taint, "key"), NOT_READY) &&
+            c_eq(json_string(taint, "effect"), "NoSchedule"))
             return 0;
     }
     if (!json_path(w->tree, "spec.taints"))

@@ -1,8 +1,9 @@
 /*
- * The two stages: who is it, and may they. Impersonation stands between: it is the real user who needs the right.
+ * The two stages: who is it, and may they. Impersonation stands between: it is the real user who
+ * needs the right.
  *
- * Anonymous requests reach /livez, /readyz and /healthz only; anything else without a credential is 401.
- * system:masters may do everything, before any authorizer, as upstream.
+ * Anonymous requests reach /livez, /readyz and /healthz only; anything else without a credential is
+ * 401. system:masters may do everything, before any authorizer, as upstream.
  */
 #include "apiserver/auth/internal.h"
 
@@ -71,14 +72,16 @@ static bool in_group(const struct identity *who, const char *group)
 static void note_node(struct identity *who)
 {
     static const char prefix[] = "system:node:";
-    if (str_starts(str_of(who->name), STR("system:node:")) && who->name[sizeof(prefix) - 1] && in_group(who, "system:nodes"))
+    if (str_starts(str_of(who->name), STR("system:node:")) && who->name[sizeof(prefix) - 1] &&
+        in_group(who, "system:nodes"))
         who->node_name = who->name + sizeof(prefix) - 1;
 }
 
 static void identity_of_certificate(struct request *q)
 {
     struct identity *who = &q->identity;
-    *who = (struct identity){.name = arena_strdup(q->arena, str_of(q->peer_common_name)), .uid = ""};
+    *who =
+        (struct identity){.name = arena_strdup(q->arena, str_of(q->peer_common_name)), .uid = ""};
     for (const char **o = q->peer_organizations; o && *o; o++)
         identity_add_group(who, q->arena, *o);
     identity_add_group(who, q->arena, "system:authenticated");
@@ -132,8 +135,8 @@ enum stage_result auth_authenticate_stage(struct request *q)
 
 /* --- may they --- */
 
-bool auth_allowed(struct auth *auth, const struct identity *who, const struct access_attributes *what,
-    struct strbuf *reason)
+bool auth_allowed(struct auth *auth, const struct identity *who,
+    const struct access_attributes *what, struct strbuf *reason)
 {
     if (auth->config.always_allow || in_group(who, MASTERS))
         return true;
@@ -154,18 +157,21 @@ cJSON *auth_rules(struct auth *auth, const struct identity *who, const char *nam
     return rules;
 }
 
-/* Upstream's words: pods "x" is forbidden: User "u" cannot get resource "pods" in API group "" in the namespace "d" */
-static enum stage_result refuse(struct request *q, const struct identity *who, const struct access_attributes *what)
+/* Upstream's words: pods "x" is forbidden: User "u" cannot get resource "pods" in API group "" in
+ * the namespace "d" */
+static enum stage_result refuse(
+    struct request *q, const struct identity *who, const struct access_attributes *what)
 {
     if (what->path)
-        return request_fail(q, ERR_FORBIDDEN, "forbidden: User \"%s\" cannot %s path \"%s\"", who->name, what->verb,
-            what->path);
+        return request_fail(q, ERR_FORBIDDEN, "forbidden: User \"%s\" cannot %s path \"%s\"",
+            who->name, what->verb, what->path);
     autostrbuf struct strbuf text = STRBUF_EMPTY;
     strbuf_init(&text, 4096);
     strbuf_addf(&text, "%s%s%s", what->resource, *what->group ? "." : "", what->group);
     if (*what->name)
         strbuf_addf(&text, " \"%s\"", what->name);
-    strbuf_addf(&text, " is forbidden: User \"%s\" cannot %s resource \"%s%s%s\" in API group \"%s\" ", who->name,
+    strbuf_addf(&text,
+        " is forbidden: User \"%s\" cannot %s resource \"%s%s%s\" in API group \"%s\" ", who->name,
         what->verb, what->resource, *what->subresource ? "/" : "", what->subresource, what->group);
     if (*what->namespace_)
         strbuf_addf(&text, "in the namespace \"%s\"", what->namespace_);
@@ -174,7 +180,8 @@ static enum stage_result refuse(struct request *q, const struct identity *who, c
     return request_fail_object(q, ERR_FORBIDDEN, "%s", text.data);
 }
 
-/* What a list or watch is narrowed to by its fieldSelector: KEY=VALUE, as upstream's request info reads it; NULL: not. */
+/* What a list or watch is narrowed to by its fieldSelector: KEY=VALUE, as upstream's request info
+ * reads it; NULL: not. */
 static const char *selected(struct request *q, const char *key)
 {
     struct str text;
@@ -194,17 +201,29 @@ static const char *selected(struct request *q, const char *key)
 static struct access_attributes attributes_of(struct request *q)
 {
     if (!q->resource && !*q->plural)
-        return (struct access_attributes){.verb = q->verb, .path = q->path.p, .group = "", .version = "",
-            .resource = "", .subresource = "", .namespace_ = "", .name = ""};
-    /* exec, attach and port-forward are "create" whatever the HTTP method: a GET must not open a shell. */
+        return (struct access_attributes){.verb = q->verb,
+            .path = q->path.p,
+            .group = "",
+            .version = "",
+            .resource = "",
+            .subresource = "",
+            .namespace_ = "",
+            .name = ""};
+    /* exec, attach and port-forward are "create" whatever the HTTP method: a GET must not open a
+     * shell. */
     static const char *const shells[] = {"exec", "attach", "portforward"};
     const char *verb = q->verb;
     for (size_t i = 0; i < ARRAY_COUNT(shells); i++)
         if (c_eq(q->subresource_name, shells[i]))
             verb = "create";
     const char *name = *q->name ? NULL : selected(q, "metadata.name");
-    return (struct access_attributes){.verb = verb, .group = q->group, .version = q->version, .resource = q->plural,
-        .subresource = q->subresource_name, .namespace_ = q->namespace_, .name = name ? name : q->name,
+    return (struct access_attributes){.verb = verb,
+        .group = q->group,
+        .version = q->version,
+        .resource = q->plural,
+        .subresource = q->subresource_name,
+        .namespace_ = q->namespace_,
+        .name = name ? name : q->name,
         .only_node = selected(q, "spec.nodeName")};
 }
 
@@ -214,7 +233,9 @@ enum stage_result auth_create_stage(struct request *q)
         return STAGE_DONE;
     struct access_attributes what = attributes_of(q);
     what.verb = "create";
-    return auth_allowed(q->server->auth, &q->identity, &what, NULL) ? STAGE_DONE : refuse(q, &q->identity, &what);
+    return auth_allowed(q->server->auth, &q->identity, &what, NULL)
+               ? STAGE_DONE
+               : refuse(q, &q->identity, &what);
 }
 
 /* --- impersonation: Impersonate-User, -Group, -Uid, -Extra-* --- */
@@ -222,9 +243,16 @@ enum stage_result auth_create_stage(struct request *q)
 static enum stage_result may_impersonate(struct request *q, const char *group, const char *resource,
     const char *subresource, const char *namespace_, const char *name)
 {
-    struct access_attributes what = {.verb = "impersonate", .group = group, .version = "v1", .resource = resource,
-        .subresource = subresource, .namespace_ = namespace_, .name = name};
-    return auth_allowed(q->server->auth, &q->identity, &what, NULL) ? STAGE_DONE : refuse(q, &q->identity, &what);
+    struct access_attributes what = {.verb = "impersonate",
+        .group = group,
+        .version = "v1",
+        .resource = resource,
+        .subresource = subresource,
+        .namespace_ = namespace_,
+        .name = name};
+    return auth_allowed(q->server->auth, &q->identity, &what, NULL)
+               ? STAGE_DONE
+               : refuse(q, &q->identity, &what);
 }
 
 static enum stage_result may_be_user(struct request *q, const char *user)
@@ -240,7 +268,8 @@ static enum stage_result may_be_user(struct request *q, const char *user)
         arena_strdup(q->arena, rest));
 }
 
-static enum stage_result impersonate_header(struct request *q, const struct http1_header *h, struct identity *as)
+static enum stage_result impersonate_header(
+    struct request *q, const struct http1_header *h, struct identity *as)
 {
     static const char extra[] = "impersonate-extra-";
     const char *value = arena_strdup(q->arena, str_trim(h->value));
@@ -282,7 +311,8 @@ static enum stage_result impersonate(struct request *q)
     if (!any)
         return STAGE_DONE;
     if (user.n == 0)
-        return request_fail(q, ERR_BAD_REQUEST, "requested groups, uid or extra without impersonating a user");
+        return request_fail(
+            q, ERR_BAD_REQUEST, "requested groups, uid or extra without impersonating a user");
     struct identity as = {.name = arena_strdup(q->arena, user), .uid = ""};
     enum stage_result result = may_be_user(q, as.name);
     for (size_t i = 0; result == STAGE_DONE && i < q->header_count; i++)

@@ -1,17 +1,20 @@
 /*
- * Nobody may give away what he does not hold: is each of some rules covered by the rules that somebody has?
+ * Nobody may give away what he does not hold: is each of some rules covered by the rules that
+ * somebody has?
  *
- * A rule is taken apart into single rights (verb, group, resource, name) or (verb, path), and each must be covered by one
- * rule of the holder; a holder's "*" covers anything, a wanted "*" is covered by "*" only. A rule that one of the holder's
- * covers whole is not taken apart, and one with more than RIGHTS_MAX rights is refused. Threads: none of its own.
- * Upstream: component-helpers/auth/rbac/validation (Covers), registry/rbac/validation (ConfirmNoEscalation).
+ * A rule is taken apart into single rights (verb, group, resource, name) or (verb, path), and each
+ * must be covered by one rule of the holder; a holder's "*" covers anything, a wanted "*" is
+ * covered by "*" only. A rule that one of the holder's covers whole is not taken apart, and one
+ * with more than RIGHTS_MAX rights is refused. Threads: none of its own. Upstream:
+ * component-helpers/auth/rbac/validation (Covers), registry/rbac/validation (ConfirmNoEscalation).
  */
 #include "apiserver/auth/internal.h"
 
 #define RIGHTS_MAX 20000
 
 enum { VERB, GROUP, RESOURCE, NAME, URL, PARTS };
-static const char *const members[PARTS] = {"verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs"};
+static const char *const members[PARTS] = {
+    "verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs"};
 
 static bool has_text(const cJSON *array, const char *text)
 {
@@ -41,7 +44,8 @@ static bool covers_url(const cJSON *held, const char *url)
     cJSON_ArrayForEach(item, held)
     {
         struct str own = str_of(cJSON_IsString(item) ? item->valuestring : "");
-        if (str_eqc(own, url) || (own.n && own.p[own.n - 1] == '*' && str_starts(str_of(url), str_range(own.p, own.n - 1))))
+        if (str_eqc(own, url) || (own.n && own.p[own.n - 1] == '*' &&
+                                     str_starts(str_of(url), str_range(own.p, own.n - 1))))
             return true;
     }
     return false;
@@ -112,7 +116,8 @@ static cJSON *right_at(const cJSON *rule, size_t index)
         if (n == 0)
             continue;
         cJSON *array = cJSON_CreateArray();
-        cJSON_AddItemToArray(array, cJSON_Duplicate(cJSON_GetArrayItem(list, (int)(index % n)), true));
+        cJSON_AddItemToArray(
+            array, cJSON_Duplicate(cJSON_GetArrayItem(list, (int)(index % n)), true));
         json_set(one, members[part], array);
         index /= n;
     }
@@ -136,8 +141,8 @@ static void print_rule(const cJSON *rule, struct strbuf *out)
     static const struct {
         const char *title;
         int part;
-    } order[] = {{"APIGroups", GROUP}, {"Resources", RESOURCE}, {"NonResourceURLs", URL}, {"ResourceNames", NAME},
-        {"Verbs", VERB}};
+    } order[] = {{"APIGroups", GROUP}, {"Resources", RESOURCE}, {"NonResourceURLs", URL},
+        {"ResourceNames", NAME}, {"Verbs", VERB}};
     bool first = true;
     strbuf_addc(out, "\n{");
     for (size_t i = 0; i < ARRAY_COUNT(order); i++) {
@@ -145,25 +150,25 @@ static void print_rule(const cJSON *rule, struct strbuf *out)
         if (cJSON_GetArraySize(list) == 0)
             continue;
         strbuf_addf(out, "%s%s:[", first ? "" : ", ", order[i].title);
-        cJSON_ArrayForEach(item, list)
-            strbuf_addf(out, "%s\"%s\"", item == list->child ? "" : " ",
-                cJSON_IsString(item) ? item->valuestring : "");
+        cJSON_ArrayForEach(item, list) strbuf_addf(out, "%s\"%s\"", item == list->child ? "" : " ",
+            cJSON_IsString(item) ? item->valuestring : "");
         strbuf_add_char(out, ']');
         first = false;
     }
     strbuf_add_char(out, '}');
 }
 
-bool auth_holds(struct auth *auth, const struct identity *who, const char *namespace_, const cJSON *rules,
-    struct strbuf *missing)
+bool auth_holds(struct auth *auth, const struct identity *who, const char *namespace_,
+    const cJSON *rules, struct strbuf *missing)
 {
     autojson cJSON *own = auth_rules(auth, who, namespace_);
     const cJSON *rule;
     bool all = true;
     cJSON_ArrayForEach(rule, rules)
     {
-        const cJSON *held = json_get(own, cJSON_GetArraySize(json_get(rule, "nonResourceURLs")) ? "nonResourceRules" :
-                                                                                                   "resourceRules");
+        const cJSON *held =
+            json_get(own, cJSON_GetArraySize(json_get(rule, "nonResourceURLs")) ? "nonResourceRules"
+                                                                                : "resourceRules");
         if (any_covers(held, rule) || covers_in_parts(held, rule))
             continue;
         print_rule(rule, missing);

@@ -17,10 +17,11 @@ struct auth {
 };
 
 /* --- rbac.c: the index of roles and bindings, kept current by watches on a task of its own --- */
-int rbac_new(struct env *env, struct cache *cache, const struct api *api, struct rbac **ret, struct error *err);
+int rbac_new(struct env *env, struct cache *cache, const struct api *api, struct rbac **ret,
+    struct error *err);
 void rbac_free(struct rbac *rbac);
-bool rbac_allowed(struct rbac *rbac, const struct identity *who, const struct access_attributes *what,
-    struct strbuf *reason);
+bool rbac_allowed(struct rbac *rbac, const struct identity *who,
+    const struct access_attributes *what, struct strbuf *reason);
 cJSON *rbac_rules(struct rbac *rbac, const struct identity *who, const char *namespace_);
 
 /* --- node.c: what a node may do with the objects its own pods use --- */

@@ -1,7 +1,8 @@
 /*
  * JSON Web Tokens with OpenSSL; see jwt.h.
  *
- * An ES256 signature is r || s, 32 bytes each, where OpenSSL speaks DER: the two forms are converted here.
+ * An ES256 signature is r || s, 32 bytes each, where OpenSSL speaks DER: the two forms are
+ * converted here.
  */
 #include "apiserver/auth/jwt.h"
 
@@ -68,16 +69,18 @@ static int add_key(struct jwt_keys *keys, const char *path, bool sign, struct er
     struct jwt_key k = {0};
     k.key = read_key(pem.data, &k.is_private);
     if (!k.key)
-        return error_set(err, ERR_BAD_REQUEST, "key file %s: no public or private key in PEM form", path);
+        return error_set(
+            err, ERR_BAD_REQUEST, "key file %s: no public or private key in PEM form", path);
     k.ec = EVP_PKEY_get_base_id(k.key) == EVP_PKEY_EC;
-    bool usable = k.ec ? EVP_PKEY_get_bits(k.key) == 256 :
-                         EVP_PKEY_get_base_id(k.key) == EVP_PKEY_RSA && EVP_PKEY_get_bits(k.key) >= 2048;
+    bool usable =
+        k.ec ? EVP_PKEY_get_bits(k.key) == 256
+             : EVP_PKEY_get_base_id(k.key) == EVP_PKEY_RSA && EVP_PKEY_get_bits(k.key) >= 2048;
     if (!usable || (sign && !k.is_private) || keys->count == KEYS_MAX) {
         EVP_PKEY_free(k.key);
         return error_set(err, ERR_BAD_REQUEST, "key file %s: %s", path,
-            !usable         ? "neither an ECDSA key on P-256 nor an RSA key of at least 2048 bits" :
-            keys->count < KEYS_MAX ? "a private key is needed to sign" :
-                              "too many keys");
+            !usable ? "neither an ECDSA key on P-256 nor an RSA key of at least 2048 bits"
+            : keys->count < KEYS_MAX ? "a private key is needed to sign"
+                                     : "too many keys");
     }
     k.id = key_id(k.key);
     keys->all[keys->count] = k;
@@ -87,7 +90,8 @@ static int add_key(struct jwt_keys *keys, const char *path, bool sign, struct er
     return 0;
 }
 
-int jwt_keys_load(const char *const *files, const char *signing_file, struct jwt_keys **ret, struct error *err)
+int jwt_keys_load(
+    const char *const *files, const char *signing_file, struct jwt_keys **ret, struct error *err)
 {
     struct jwt_keys *keys = xcalloc(1, sizeof(*keys));
     int result = signing_file ? add_key(keys, signing_file, true, err) : 0;
@@ -127,13 +131,15 @@ static int der_signature(struct str raw, unsigned char **ret)
         return -1;
     ECDSA_SIG *sig = ECDSA_SIG_new();
     const unsigned char *p = (const unsigned char *)raw.p;
-    ECDSA_SIG_set0(sig, BN_bin2bn(p, P256_BYTES, NULL), BN_bin2bn(p + P256_BYTES, P256_BYTES, NULL));
+    ECDSA_SIG_set0(
+        sig, BN_bin2bn(p, P256_BYTES, NULL), BN_bin2bn(p + P256_BYTES, P256_BYTES, NULL));
     int n = i2d_ECDSA_SIG(sig, ret);
     ECDSA_SIG_free(sig);
     return n;
 }
 
-static int sign_bytes(const struct jwt_key *k, struct str text, struct strbuf *out, struct error *err)
+static int sign_bytes(
+    const struct jwt_key *k, struct str text, struct strbuf *out, struct error *err)
 {
     EVP_MD_CTX *context = EVP_MD_CTX_new();
     unsigned char signature[1024], raw[2 * P256_BYTES];
@@ -144,7 +150,8 @@ static int sign_bytes(const struct jwt_key *k, struct str text, struct strbuf *o
     EVP_MD_CTX_free(context);
     if (!ok)
         return error_set(err, ERR_INTERNAL, "signing the token failed");
-    base64url_encode(k->ec ? str_range((char *)raw, sizeof(raw)) : str_range((char *)signature, n), out);
+    base64url_encode(
+        k->ec ? str_range((char *)raw, sizeof(raw)) : str_range((char *)signature, n), out);
     return 0;
 }
 
@@ -213,7 +220,8 @@ int jwt_verify(const struct jwt_keys *keys, struct str token, cJSON **ret_claims
         return error_set(err, ERR_UNAUTHORIZED, "token too long");
     while (count < 3 && str_split(&rest, '.', &parts[count]))
         count++;
-    bool more = count == 3 && parts[2].p + parts[2].n != token.p + token.n; /* also a dot at the end */
+    bool more =
+        count == 3 && parts[2].p + parts[2].n != token.p + token.n; /* also a dot at the end */
     if (count != 3 || more || parts[2].n == 0)
         return error_set(err, ERR_UNAUTHORIZED, "malformed token");
     autostrbuf struct strbuf signature = STRBUF_EMPTY;
@@ -233,8 +241,10 @@ static void add_coordinate(cJSON *out, const char *name, EVP_PKEY *key, const ch
     unsigned char bytes[1024];
     if (EVP_PKEY_get_bn_param(key, parameter, &n) != 1)
         return;
-    int size = c_eq(parameter, OSSL_PKEY_PARAM_EC_PUB_X) || c_eq(parameter, OSSL_PKEY_PARAM_EC_PUB_Y) ?
-        P256_BYTES : BN_num_bytes(n);
+    int size =
+        c_eq(parameter, OSSL_PKEY_PARAM_EC_PUB_X) || c_eq(parameter, OSSL_PKEY_PARAM_EC_PUB_Y)
+            ? P256_BYTES
+            : BN_num_bytes(n);
     struct strbuf text;
     strbuf_init(&text, 0);
     if (size <= (int)sizeof(bytes) && BN_bn2binpad(n, bytes, size) == size)

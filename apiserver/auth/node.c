@@ -1,19 +1,21 @@
 /*
  * The Node authorizer: a node may read what the pods bound to it use, and keep its own objects.
  *
- * Secrets, ConfigMaps, claims, volumes and ServiceAccounts are allowed when a pod with spec.nodeName of this node, in the
- * same namespace, refers to them; that is looked up in the cache at the time of the question, so it is never stale. The
- * other rules are a table. Writes are narrowed further by the NodeRestriction admission plugin.
- * Upstream: plugin/pkg/auth/authorizer/node (a graph there).
+ * Secrets, ConfigMaps, claims, volumes and ServiceAccounts are allowed when a pod with
+ * spec.nodeName of this node, in the same namespace, refers to them; that is looked up in the cache
+ * at the time of the question, so it is never stale. The other rules are a table. Writes are
+ * narrowed further by the NodeRestriction admission plugin. Upstream:
+ * plugin/pkg/auth/authorizer/node (a graph there).
  */
 #include "apiserver/auth/internal.h"
 
 enum condition {
     ALWAYS,
-    OWN_NAME,      /* the object bears the node's name */
-    USED_BY_POD,   /* by a pod of the node, see uses() */
-    OWN_LEASE,     /* the node's Lease, in kube-node-lease */
-    OWN_PODS,      /* lists and watches narrowed to spec.nodeName=itself; a get of a pod that is not another's */
+    OWN_NAME,    /* the object bears the node's name */
+    USED_BY_POD, /* by a pod of the node, see uses() */
+    OWN_LEASE,   /* the node's Lease, in kube-node-lease */
+    OWN_PODS,    /* lists and watches narrowed to spec.nodeName=itself; a get of a pod that is not
+                    another's */
 };
 
 struct node_rule {
@@ -89,7 +91,8 @@ static bool volume_uses(const cJSON *volume, const char *resource, const char *n
 static bool container_uses(const cJSON *container, const char *resource, const char *name)
 {
     const char *from = c_eq(resource, "secrets") ? "secretRef.name" : "configMapRef.name";
-    const char *key = c_eq(resource, "secrets") ? "valueFrom.secretKeyRef.name" : "valueFrom.configMapKeyRef.name";
+    const char *key = c_eq(resource, "secrets") ? "valueFrom.secretKeyRef.name"
+                                                : "valueFrom.configMapKeyRef.name";
     const cJSON *item;
     cJSON_ArrayForEach(item, json_get(container, "envFrom"))
     {
@@ -133,8 +136,8 @@ static bool pod_uses(const cJSON *spec, const char *resource, const char *name)
 }
 
 /* Does a pod of the node, in namespace_, use the named object? */
-static bool uses(struct cache *cache, const struct api *api, const char *node_name, const char *resource,
-    const char *namespace_, const char *name)
+static bool uses(struct cache *cache, const struct api *api, const char *node_name,
+    const char *resource, const char *namespace_, const char *name)
 {
     struct snapshot *s = snapshot_take(cache, api_find_plural(api, "", "pods"));
     struct str after_namespace = {0}, after_name = {0}, only = str_of(namespace_), bound;
@@ -153,9 +156,11 @@ static bool uses(struct cache *cache, const struct api *api, const char *node_na
 }
 
 /* A volume is used through the claim it is bound to. */
-static bool uses_volume(struct cache *cache, const struct api *api, const char *node_name, const char *name)
+static bool uses_volume(
+    struct cache *cache, const struct api *api, const char *node_name, const char *name)
 {
-    struct object *o = cache_get(cache, api_find_plural(api, "", "persistentvolumes"), (struct str){0}, str_of(name));
+    struct object *o = cache_get(
+        cache, api_find_plural(api, "", "persistentvolumes"), (struct str){0}, str_of(name));
     if (!o)
         return false;
     autojson cJSON *volume = object_tree(o);
@@ -166,7 +171,8 @@ static bool uses_volume(struct cache *cache, const struct api *api, const char *
            uses(cache, api, node_name, "persistentvolumeclaims", namespace_, claim);
 }
 
-/* Upstream refuses a get of a pod that is gone, too; here the node may see that it is (404), which tells it to clean up. */
+/* Upstream refuses a get of a pod that is gone, too; here the node may see that it is (404), which
+ * tells it to clean up. */
 static bool is_own_pod(struct cache *cache, const struct api *api, const char *node_name,
     const struct access_attributes *what)
 {
@@ -174,7 +180,8 @@ static bool is_own_pod(struct cache *cache, const struct api *api, const char *n
     bool is_get = c_eq(what->verb, "get");
     if (!is_get && c_eq(what->only_node, node_name))
         return true;
-    struct object *o = cache_get(cache, api_find_plural(api, "", "pods"), str_of(what->namespace_), str_of(what->name));
+    struct object *o = cache_get(
+        cache, api_find_plural(api, "", "pods"), str_of(what->namespace_), str_of(what->name));
     if (!o)
         return is_get;
     bool own = object_field_get(o, "spec.nodeName", &bound) && str_eqc(bound, node_name);
@@ -190,10 +197,11 @@ bool node_allowed(struct cache *cache, const struct api *api, const char *node_n
         if (!c_eq(r->group, what->group) || !c_eq(r->resource, what->resource) ||
             !c_eq(r->subresource, what->subresource) || !has_word(r->verbs, what->verb))
             continue;
-        bool used = r->condition == USED_BY_POD && *what->name &&
-                    (c_eq(what->resource, "persistentvolumes") ?
-                            uses_volume(cache, api, node_name, what->name) :
-                            uses(cache, api, node_name, what->resource, what->namespace_, what->name));
+        bool used =
+            r->condition == USED_BY_POD && *what->name &&
+            (c_eq(what->resource, "persistentvolumes")
+                    ? uses_volume(cache, api, node_name, what->name)
+                    : uses(cache, api, node_name, what->resource, what->namespace_, what->name));
         bool own = c_eq(what->name, node_name);
         if (r->condition == OWN_PODS && is_own_pod(cache, api, node_name, what))
             return true;

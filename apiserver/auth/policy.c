@@ -50,8 +50,9 @@ static struct str next_word(struct str *line)
 static struct str option(struct str word, const char *key)
 {
     size_t n = strlen(key);
-    return str_starts(word, str_range(key, n)) && word.n > n && word.p[n] == '=' ?
-               str_range(word.p + n + 1, word.n - n - 1) : (struct str){0};
+    return str_starts(word, str_range(key, n)) && word.n > n && word.p[n] == '='
+               ? str_range(word.p + n + 1, word.n - n - 1)
+               : (struct str){0};
 }
 
 static void set_member(cJSON *object, const char *path, struct str value)
@@ -62,9 +63,11 @@ static void set_member(cJSON *object, const char *path, struct str value)
 
 static cJSON *new_object(const char *kind, struct str name, struct str namespace_)
 {
-    cJSON *object = json_make("{\"apiVersion\":\"" RBAC "/v1\",\"kind\":\"%s\",\"metadata\":{\"labels\":"
-                              "{\"kubernetes.io/bootstrapping\":\"rbac-defaults\"},\"annotations\":"
-                              "{\"" RBAC "/autoupdate\":\"true\"}}}", kind);
+    cJSON *object =
+        json_make("{\"apiVersion\":\"" RBAC "/v1\",\"kind\":\"%s\",\"metadata\":{\"labels\":"
+                  "{\"kubernetes.io/bootstrapping\":\"rbac-defaults\"},\"annotations\":"
+                  "{\"" RBAC "/autoupdate\":\"true\"}}}",
+            kind);
     set_member(object, "metadata.name", name);
     if (namespace_.n)
         set_member(object, "metadata.namespace", namespace_);
@@ -81,8 +84,9 @@ static void add_aggregation(cJSON *object, struct str key)
 {
     autofree char *text = str_dup(key);
     cJSON *rule = json_make("{\"clusterRoleSelectors\":[{\"matchLabels\":{}}]}");
-    json_set_string(json_get(cJSON_GetArrayItem(json_get(rule, "clusterRoleSelectors"), 0), "matchLabels"), text,
-        "true");
+    json_set_string(
+        json_get(cJSON_GetArrayItem(json_get(rule, "clusterRoleSelectors"), 0), "matchLabels"),
+        text, "true");
     json_set(object, "aggregationRule", rule);
 }
 
@@ -147,7 +151,8 @@ static cJSON *make_binding(struct str line)
         if (option(word, "as").n)
             name = option(word, "as");
     }
-    cJSON *binding = new_object(namespace_.n ? "RoleBinding" : "ClusterRoleBinding", name, namespace_);
+    cJSON *binding =
+        new_object(namespace_.n ? "RoleBinding" : "ClusterRoleBinding", name, namespace_);
     json_set_string_at(binding, "roleRef.apiGroup", RBAC);
     json_set_string_at(binding, "roleRef.kind", namespace_.n ? "Role" : "ClusterRole");
     set_member(binding, "roleRef.name", role);
@@ -158,7 +163,8 @@ static cJSON *make_binding(struct str line)
     return binding;
 }
 
-static int finish_role(cJSON **role, int (*fn)(void *, const cJSON *, struct error *), void *arg, struct error *err)
+static int finish_role(
+    cJSON **role, int (*fn)(void *, const cJSON *, struct error *), void *arg, struct error *err)
 {
     int result = *role ? fn(arg, *role, err) : 0;
     cJSON_Delete(*role);
@@ -166,7 +172,8 @@ static int finish_role(cJSON **role, int (*fn)(void *, const cJSON *, struct err
     return result;
 }
 
-int policy_walk(int (*fn)(void *arg, const cJSON *object, struct error *err), void *arg, struct error *err)
+int policy_walk(
+    int (*fn)(void *arg, const cJSON *object, struct error *err), void *arg, struct error *err)
 {
     struct str rest = str_of(policy_text), line;
     cJSON *role = NULL;

@@ -8,4 +8,5 @@
 #include "common/json.h"
 
 /* Calls fn for each object, in the order of the file; stops at its first failure. */
-int policy_walk(int (*fn)(void *arg, const cJSON *object, struct error *err), void *arg, struct error *err);
+int policy_walk(
+    int (*fn)(void *arg, const cJSON *object, struct error *err), void *arg, struct error *err);

@@ -1,11 +1,13 @@
 /*
- * RBAC: roles and bindings indexed by subject, so that a decision looks only at what concerns the asker.
+ * RBAC: roles and bindings indexed by subject, so that a decision looks only at what concerns the
+ * asker.
  *
  *   subject ("U:name", "G:name") -> bindings -> role -> rules
  *
- * One lock guards the index; a decision holds it for about a microsecond. A task of its own follows the four resources in
- * the cache and changes what an event says, so a new binding counts within a millisecond or so. A ServiceAccount subject
- * is its user name system:serviceaccount:NS:NAME. Upstream: plugin/pkg/auth/authorizer/rbac.
+ * One lock guards the index; a decision holds it for about a microsecond. A task of its own follows
+ * the four resources in the cache and changes what an event says, so a new binding counts within a
+ * millisecond or so. A ServiceAccount subject is its user name system:serviceaccount:NS:NAME.
+ * Upstream: plugin/pkg/auth/authorizer/rbac.
  */
 #include "common/hash.h"
 
@@ -48,7 +50,8 @@ struct subject {
 };
 
 enum { ROLES, CLUSTER_ROLES, ROLE_BINDINGS, CLUSTER_ROLE_BINDINGS, KINDS };
-static const char *const plurals[KINDS] = {"roles", "clusterroles", "rolebindings", "clusterrolebindings"};
+static const char *const plurals[KINDS] = {
+    "roles", "clusterroles", "rolebindings", "clusterrolebindings"};
 
 struct rbac {
     struct env *env;
@@ -58,7 +61,7 @@ struct rbac {
     struct task *task;
     bool pending_again;     /* the task's */
     unsigned rounds[KINDS]; /* how often a kind was taken anew; the task's */
-    struct lock lock; /* of everything below */
+    struct lock lock;       /* of everything below */
     struct cond woken;
     bool pending, stopping;
     struct role *roles;
@@ -154,7 +157,8 @@ static char *subject_name(const cJSON *subject, const char *binding_namespace)
     if (!name || !kind)
         return NULL;
     if (c_eq(kind, "ServiceAccount"))
-        return str_format("U:system:serviceaccount:%s:%s", namespace_ ? namespace_ : binding_namespace, name);
+        return str_format(
+            "U:system:serviceaccount:%s:%s", namespace_ ? namespace_ : binding_namespace, name);
     if (!c_eq(kind, "Group") && !c_eq(kind, "User"))
         return NULL;
     return str_format("%c:%s", c_eq(kind, "Group") ? 'G' : 'U', name);
@@ -288,7 +292,8 @@ static int follow(struct rbac *rbac, int kind, struct error *err)
         after_name = o->name;
     }
     static const struct watch_filter all;
-    int result = watcher_new(rbac->cache, r, snapshot_version(s), &all, on_wake, rbac, &rbac->watchers[kind], err);
+    int result = watcher_new(
+        rbac->cache, r, snapshot_version(s), &all, on_wake, rbac, &rbac->watchers[kind], err);
     snapshot_free(s);
     return result;
 }
@@ -302,18 +307,19 @@ static void sweep(struct rbac *rbac, int kind)
     env_lock(rbac->env, &rbac->lock);
     if (kind == ROLES || kind == CLUSTER_ROLES) {
         HASH_ITER(hh, rbac->roles, role, next_role)
-            if ((role->key[0] == '/') == cluster && role->round != rbac->rounds[kind])
-                role_set(rbac, role->key, NULL);
+        if ((role->key[0] == '/') == cluster && role->round != rbac->rounds[kind])
+            role_set(rbac, role->key, NULL);
     } else {
         HASH_ITER(hh, rbac->bindings, binding, next_binding)
-            if ((binding->key[0] == '/') == cluster && binding->round != rbac->rounds[kind])
-                binding_set(rbac, binding->key, NULL);
+        if ((binding->key[0] == '/') == cluster && binding->round != rbac->rounds[kind])
+            binding_set(rbac, binding->key, NULL);
     }
     env_unlock(rbac->env, &rbac->lock);
 }
 
-/* Fell behind the history (a burst of changes, a lost store): takes the kind anew. What still holds is never missing in
- * between. When that fails too, what is gone can't be told: it is tried again soon. */
+/* Fell behind the history (a burst of changes, a lost store): takes the kind anew. What still holds
+ * is never missing in between. When that fails too, what is gone can't be told: it is tried again
+ * soon. */
 static void follow_again(struct rbac *rbac, int kind)
 {
     struct error err;
@@ -321,7 +327,8 @@ static void follow_again(struct rbac *rbac, int kind)
     rbac->watchers[kind] = NULL;
     rbac->rounds[kind]++;
     if (follow(rbac, kind, &err) < 0)
-        log_warning("roles are not followed, trying again", "resource", "%s", plurals[kind], "error", "%s", err.text, NULL);
+        log_warning("roles are not followed, trying again", "resource", "%s", plurals[kind],
+            "error", "%s", err.text, NULL);
     else
         sweep(rbac, kind);
 }
@@ -333,12 +340,14 @@ static void drain(struct rbac *rbac)
         enum event_type as;
         struct error err;
         int result = 0;
-        while (rbac->watchers[kind] && (result = watcher_next(rbac->watchers[kind], &event, &as, &err)) > 0)
+        while (rbac->watchers[kind] &&
+               (result = watcher_next(rbac->watchers[kind], &event, &as, &err)) > 0)
             apply(rbac, kind, event->object, as == EVENT_DELETED);
         if (result == 0 && rbac->watchers[kind])
             continue;
         follow_again(rbac, kind);
-        rbac->pending_again = true; /* a watcher wakes only after it was asked once and had nothing */
+        rbac->pending_again =
+            true; /* a watcher wakes only after it was asked once and had nothing */
     }
 }
 
@@ -357,7 +366,8 @@ static void run(void *arg)
     while (!rbac->stopping) {
         if (!rbac->pending) {
             bool again = !follows_all(rbac);
-            env_wait_until(rbac->env, &rbac->woken, &rbac->lock, again ? env_now_ns(rbac->env) + RETRY_NS : ENV_FOREVER);
+            env_wait_until(rbac->env, &rbac->woken, &rbac->lock,
+                again ? env_now_ns(rbac->env) + RETRY_NS : ENV_FOREVER);
             rbac->pending = rbac->pending || again;
             continue;
         }
@@ -372,7 +382,8 @@ static void run(void *arg)
     env_unlock(rbac->env, &rbac->lock);
 }
 
-int rbac_new(struct env *env, struct cache *cache, const struct api *api, struct rbac **ret, struct error *err)
+int rbac_new(struct env *env, struct cache *cache, const struct api *api, struct rbac **ret,
+    struct error *err)
 {
     struct rbac *rbac = xcalloc(1, sizeof(*rbac));
     rbac->env = env;
@@ -410,9 +421,9 @@ void rbac_free(struct rbac *rbac)
     for (int kind = 0; kind < KINDS; kind++)
         watcher_free(rbac->watchers[kind]);
     HASH_ITER(hh, rbac->bindings, binding, next_binding)
-        binding_set(rbac, binding->key, NULL);
+    binding_set(rbac, binding->key, NULL);
     HASH_ITER(hh, rbac->roles, role, next_role)
-        role_set(rbac, role->key, NULL);
+    role_set(rbac, role->key, NULL);
     env_cond_done(&rbac->woken);
     env_lock_done(&rbac->lock);
     free(rbac);
@@ -424,8 +435,8 @@ static bool url_matches(const struct strings *urls, const char *path)
 {
     for (size_t i = 0; i < urls->count; i++) {
         struct str url = str_of(urls->values[i]);
-        if (url.n && url.p[url.n - 1] == '*' ? str_starts(str_of(path), str_range(url.p, url.n - 1)) :
-                                               str_eqc(url, path))
+        if (url.n && url.p[url.n - 1] == '*' ? str_starts(str_of(path), str_range(url.p, url.n - 1))
+                                             : str_eqc(url, path))
             return true;
     }
     return false;
@@ -449,14 +460,18 @@ static bool rule_allows(const struct rule *rule, const struct access_attributes 
         return false;
     if (what->path)
         return url_matches(&rule->urls, what->path);
-    return strings_have_or_all(&rule->groups, what->group) && resource_matches(&rule->resources, what) &&
+    return strings_have_or_all(&rule->groups, what->group) &&
+           resource_matches(&rule->resources, what) &&
            (rule->names.count == 0 || strings_have(&rule->names, what->name));
 }
 
-typedef bool visit_fn(void *arg, const struct binding *binding, const struct role *role, const char *subject);
+typedef bool visit_fn(
+    void *arg, const struct binding *binding, const struct role *role, const char *subject);
 
-/* Calls visit for each binding of a subject that counts in a namespace ("": cluster-wide ones only), until it says true. */
-static bool visit_subject(struct rbac *rbac, const char *name, const char *namespace_, visit_fn *visit, void *arg)
+/* Calls visit for each binding of a subject that counts in a namespace ("": cluster-wide ones
+ * only), until it says true. */
+static bool visit_subject(
+    struct rbac *rbac, const char *name, const char *namespace_, visit_fn *visit, void *arg)
 {
     struct subject *s;
     HASH_FIND_STR(rbac->subjects, name, s);
@@ -472,8 +487,8 @@ static bool visit_subject(struct rbac *rbac, const char *name, const char *names
     return false;
 }
 
-static bool visit_identity(struct rbac *rbac, const struct identity *who, const char *namespace_, visit_fn *visit,
-    void *arg)
+static bool visit_identity(struct rbac *rbac, const struct identity *who, const char *namespace_,
+    visit_fn *visit, void *arg)
 {
     char name[1024]; /* a longer one, cut, would be somebody else's */
     if (snprintf(name, sizeof(name), "U:%s", who->name) < (int)sizeof(name) &&
@@ -506,7 +521,8 @@ static void print_subject(const char *subject, struct strbuf *out)
     strbuf_addf(out, "%s \"%s\"", *subject == 'G' ? "Group" : "User", subject + 2);
 }
 
-static bool visit_allows(void *arg, const struct binding *binding, const struct role *role, const char *subject)
+static bool visit_allows(
+    void *arg, const struct binding *binding, const struct role *role, const char *subject)
 {
     struct question *q = arg;
     for (size_t i = 0; i < role->rule_count; i++) {
@@ -516,8 +532,9 @@ static bool visit_allows(void *arg, const struct binding *binding, const struct 
             const char *name = strchr(binding->key, '/') + 1;
             bool cluster = !*binding->namespace_;
             strbuf_addf(q->reason, "RBAC: allowed by %s \"%s%s%s\" of %s \"%s\" to ",
-                cluster ? "ClusterRoleBinding" : "RoleBinding", name, cluster ? "" : "/", binding->namespace_,
-                *role->key == '/' ? "ClusterRole" : "Role", strchr(role->key, '/') + 1);
+                cluster ? "ClusterRoleBinding" : "RoleBinding", name, cluster ? "" : "/",
+                binding->namespace_, *role->key == '/' ? "ClusterRole" : "Role",
+                strchr(role->key, '/') + 1);
             print_subject(subject, q->reason);
         }
         return true;
@@ -525,8 +542,8 @@ static bool visit_allows(void *arg, const struct binding *binding, const struct 
     return false;
 }
 
-bool rbac_allowed(struct rbac *rbac, const struct identity *who, const struct access_attributes *what,
-    struct strbuf *reason)
+bool rbac_allowed(struct rbac *rbac, const struct identity *who,
+    const struct access_attributes *what, struct strbuf *reason)
 {
     struct question q = {what, reason};
     env_lock(rbac->env, &rbac->lock);
@@ -543,7 +560,8 @@ static cJSON *strings_json(const struct strings *s)
     return array;
 }
 
-static bool visit_collect(void *arg, const struct binding *binding, const struct role *role, const char *subject)
+static bool visit_collect(
+    void *arg, const struct binding *binding, const struct role *role, const char *subject)
 {
     cJSON *out = arg;
     (void)binding;

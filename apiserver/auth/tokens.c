@@ -1,9 +1,10 @@
 /*
  * Bearer tokens: a static file, bootstrap tokens (Secrets), ServiceAccount tokens (JWTs).
  *
- * A ServiceAccount token's signature is checked once and then remembered by the SHA-256 of the token (up to
- * CACHE_ENTRIES; expired ones make room). What can be revoked is looked at every time, in the cache of objects: the
- * ServiceAccount's uid, and the pod, secret or node it is bound to. Upstream: token/tokenfile, bootstrap token, pkg/serviceaccount.
+ * A ServiceAccount token's signature is checked once and then remembered by the SHA-256 of the
+ * token (up to CACHE_ENTRIES; expired ones make room). What can be revoked is looked at every time,
+ * in the cache of objects: the ServiceAccount's uid, and the pod, secret or node it is bound to.
+ * Upstream: token/tokenfile, bootstrap token, pkg/serviceaccount.
  */
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
@@ -81,8 +82,9 @@ static int add_static(struct auth *auth, struct str line, int number, struct err
     struct str token = csv_field(&line), user = csv_field(&line), uid = csv_field(&line);
     struct str groups = csv_field(&line), group;
     if (token.n == 0 || user.n == 0)
-        return error_set(err, ERR_BAD_REQUEST, "token file %s, line %d: a token and a user are needed",
-            auth->config.token_auth_file, number);
+        return error_set(err, ERR_BAD_REQUEST,
+            "token file %s, line %d: a token and a user are needed", auth->config.token_auth_file,
+            number);
     t.token = str_dup(token);
     t.user = str_dup(user);
     t.uid = str_dup(uid);
@@ -175,7 +177,8 @@ static const char *secret_value(struct arena *a, const cJSON *secret, const char
     return arena_strdup(a, strbuf_str(&value));
 }
 
-static bool bootstrap_is_valid(struct auth *auth, struct arena *a, const cJSON *secret, struct str token)
+static bool bootstrap_is_valid(
+    struct auth *auth, struct arena *a, const cJSON *secret, struct str token)
 {
     const char *expiration = secret_value(a, secret, "expiration");
     int64_t expires_ns;
@@ -189,7 +192,8 @@ static bool bootstrap_is_valid(struct auth *auth, struct arena *a, const cJSON *
                                 expires_ns > env_wall_ns(auth->config.env)));
 }
 
-static bool check_bootstrap(struct auth *auth, struct arena *a, struct str token, struct identity *ret)
+static bool check_bootstrap(
+    struct auth *auth, struct arena *a, struct str token, struct identity *ret)
 {
     if (!auth->config.bootstrap_tokens || !looks_like_bootstrap(token))
         return false;
@@ -234,7 +238,7 @@ void token_cache_free(struct token_cache *c, struct env *env)
     if (!c)
         return;
     HASH_ITER(hh, c->by_hash, t, next)
-        cache_drop(c, t);
+    cache_drop(c, t);
     env_lock_done(&c->lock);
     free(c);
 }
@@ -245,9 +249,10 @@ static void cache_make_room(struct token_cache *c, int64_t now_ns)
     if (HASH_COUNT(c->by_hash) < CACHE_ENTRIES)
         return;
     HASH_ITER(hh, c->by_hash, t, next)
-        if (t->expires_ns <= now_ns)
-            cache_drop(c, t);
-    HASH_ITER(hh, c->by_hash, t, next) { /* all still good: the oldest go */
+    if (t->expires_ns <= now_ns)
+        cache_drop(c, t);
+    HASH_ITER(hh, c->by_hash, t, next)
+    { /* all still good: the oldest go */
         if (HASH_COUNT(c->by_hash) < CACHE_ENTRIES)
             break;
         cache_drop(c, t);
@@ -299,9 +304,10 @@ static bool has_audience(const cJSON *claims, const char *audience)
     return false;
 }
 
-/* Which of the wanted audiences a token is for; claims NULL: one that knows none and is the API server's alone. */
-static const char **common_audiences(const struct auth *auth, struct arena *a, const cJSON *claims,
-    const char *const *wanted)
+/* Which of the wanted audiences a token is for; claims NULL: one that knows none and is the API
+ * server's alone. */
+static const char **common_audiences(
+    const struct auth *auth, struct arena *a, const cJSON *claims, const char *const *wanted)
 {
     const char *own[] = {auth->config.issuer, NULL};
     size_t count = 0, n = 0;
@@ -333,27 +339,31 @@ static bool is_long_deleted(const struct auth *auth, const struct object *o)
 }
 
 /* Is there still an object of that kind, name and uid, and is it not long past its deletion? */
-static bool still_exists(struct auth *auth, const char *plural, const char *namespace_, const cJSON *reference)
+static bool still_exists(
+    struct auth *auth, const char *plural, const char *namespace_, const cJSON *reference)
 {
     const char *name = json_string(reference, "name"), *uid = json_string(reference, "uid");
     const struct resource *r = api_find_plural(auth->config.api, "", plural);
-    struct object *o = name && r ? cache_get(auth->config.cache, r, str_of(namespace_), str_of(name)) : NULL;
+    struct object *o =
+        name && r ? cache_get(auth->config.cache, r, str_of(namespace_), str_of(name)) : NULL;
     bool ok = o && (!uid || str_eqc(o->uid, uid)) && !is_long_deleted(auth, o);
     object_unref(o);
     return ok;
 }
 
-static int check_bindings(struct auth *auth, const cJSON *k8s, const char *namespace_, struct error *err)
+static int check_bindings(
+    struct auth *auth, const cJSON *k8s, const char *namespace_, struct error *err)
 {
     static const struct {
         const char *claim, *plural;
         bool namespaced;
-    } bound[] = {{"serviceaccount", "serviceaccounts", true}, {"pod", "pods", true}, {"secret", "secrets", true},
-        {"node", "nodes", false}};
+    } bound[] = {{"serviceaccount", "serviceaccounts", true}, {"pod", "pods", true},
+        {"secret", "secrets", true}, {"node", "nodes", false}};
 
     for (size_t i = 0; i < ARRAY_COUNT(bound); i++) {
         const cJSON *reference = json_get(k8s, bound[i].claim);
-        bool only_for_pods = c_eq(bound[i].claim, "node") && json_get(k8s, "pod"); /* then it is just told */
+        bool only_for_pods =
+            c_eq(bound[i].claim, "node") && json_get(k8s, "pod"); /* then it is just told */
         if (!reference || only_for_pods)
             continue;
         if (!still_exists(auth, bound[i].plural, bound[i].namespaced ? namespace_ : "", reference))
@@ -362,8 +372,8 @@ static int check_bindings(struct auth *auth, const cJSON *k8s, const char *names
     return 0;
 }
 
-static void fill_service_account(struct arena *a, const cJSON *claims, const cJSON *k8s, const char *namespace_,
-    const char *name, struct identity *ret)
+static void fill_service_account(struct arena *a, const cJSON *claims, const cJSON *k8s,
+    const char *namespace_, const char *name, struct identity *ret)
 {
     const cJSON *pod = json_get(k8s, "pod"), *node = json_get(k8s, "node");
     const char *uid = json_string(json_get(k8s, "serviceaccount"), "uid");
@@ -375,15 +385,17 @@ static void fill_service_account(struct arena *a, const cJSON *claims, const cJS
     identity_add_group(ret, a, arena_printf(a, "system:serviceaccounts:%s", namespace_));
     const char *id = json_string(claims, "jti");
     if (id)
-        identity_add_extra(ret, a, "authentication.kubernetes.io/credential-id", arena_printf(a, "JTI=%s", id));
+        identity_add_extra(
+            ret, a, "authentication.kubernetes.io/credential-id", arena_printf(a, "JTI=%s", id));
     identity_add_extra(ret, a, "authentication.kubernetes.io/node-name", json_string(node, "name"));
     identity_add_extra(ret, a, "authentication.kubernetes.io/node-uid", json_string(node, "uid"));
     identity_add_extra(ret, a, "authentication.kubernetes.io/pod-name", json_string(pod, "name"));
     identity_add_extra(ret, a, "authentication.kubernetes.io/pod-uid", json_string(pod, "uid"));
 }
 
-static int check_service_account(struct auth *auth, struct arena *a, struct str token, const char *const *audiences,
-    struct identity *ret, const char ***ret_audiences, struct error *err)
+static int check_service_account(struct auth *auth, struct arena *a, struct str token,
+    const char *const *audiences, struct identity *ret, const char ***ret_audiences,
+    struct error *err)
 {
     autojson cJSON *claims = NULL;
     if (verified_claims(auth, token, &claims, err) < 0)

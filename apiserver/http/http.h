@@ -1,9 +1,10 @@
 /*
  * Connections: TLS, HTTP/1.1 and HTTP/2 around the request pipeline.
  *
- * One acceptor hands each connection to the least loaded of N identical loops (a thread with an epoll each), where it
- * stays. A connection moves bytes between its socket and its exchanges; an exchange is one request with its answer. Requests
- * see no socket; connections know nothing of Kubernetes.
+ * One acceptor hands each connection to the least loaded of N identical loops (a thread with an
+ * epoll each), where it stays. A connection moves bytes between its socket and its exchanges; an
+ * exchange is one request with its answer. Requests see no socket; connections know nothing of
+ * Kubernetes.
  *
  * Threads: any for these functions. Upstream: net/http and apiserver/pkg/server/secure_serving.go.
  */
@@ -27,6 +28,7 @@ struct http_config {
 /* Listens and serves. ERR_SYSTEM when the port is taken or a file can't be used. */
 int http_new(const struct http_config *config, struct http **ret, struct error *err);
 int http_port(const struct http *h);
-/* No new connections; HTTP/2 clients get GOAWAY, what is under way is finished, watches end; 5 s at most. */
+/* No new connections; HTTP/2 clients get GOAWAY, what is under way is finished, watches end; 5 s at
+ * most. */
 void http_drain(struct http *h);
 void http_free(struct http *h); /* NULL is fine */

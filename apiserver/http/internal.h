@@ -1,8 +1,9 @@
 /*
  * Inside of http/: loops, connections, exchanges.
  *
- * A loop's turn: events of sockets, then exchanges that were woken (or are new), then connections with output ("dirty").
- * Connections are closed at the end of a turn only, so callbacks never see freed memory: they set `broken`.
+ * A loop's turn: events of sockets, then exchanges that were woken (or are new), then connections
+ * with output ("dirty"). Connections are closed at the end of a turn only, so callbacks never see
+ * freed memory: they set `broken`.
  */
 #pragma once
 
@@ -35,23 +36,23 @@ struct exchange {
     struct exchange *run_prev, *run_next; /* in loop->woken (its lock) or loop->runnable */
     enum { RUN_NONE, RUN_WOKEN, RUN_QUEUED } run_state;
 
-    struct strbuf body;    /* of the request */
+    struct strbuf body; /* of the request */
     bool body_done;
-    bool is_head;          /* HEAD: no body is sent */
-    bool head_sent;        /* the response's head is on its way */
-    bool ended;            /* the generator has nothing more */
-    bool dozing;           /* the generator waits for a wake */
-    int64_t progress_ns;   /* bytes of the body came, or of the answer went */
+    bool is_head;        /* HEAD: no body is sent */
+    bool head_sent;      /* the response's head is on its way */
+    bool ended;          /* the generator has nothing more */
+    bool dozing;         /* the generator waits for a wake */
+    int64_t progress_ns; /* bytes of the body came, or of the answer went */
 
     /* HTTP/2 */
     int32_t stream_id;
-    struct strbuf out;     /* body bytes that wait for the flow-control window */
+    struct strbuf out; /* body bytes that wait for the flow-control window */
     size_t out_start;
-    size_t body_held;      /* request body bytes not given back to the connection's window */
+    size_t body_held; /* request body bytes not given back to the connection's window */
     struct http1_header *headers;
     size_t header_count, header_capacity, header_bytes;
-    size_t body_wasted;    /* bytes thrown away after the refusal */
-    bool too_large;        /* its body is thrown away */
+    size_t body_wasted; /* bytes thrown away after the refusal */
+    bool too_large;     /* its body is thrown away */
     bool deferred;
 };
 
@@ -63,16 +64,16 @@ struct connection {
     struct connection *prev, *next; /* of the loop */
     struct connection *dirty_next;
     bool dirty, broken;
-    bool closing;                   /* close once the output is sent */
-    bool said_goodbye;              /* HTTP/2: GOAWAY for idleness */
+    bool closing;      /* close once the output is sent */
+    bool said_goodbye; /* HTTP/2: GOAWAY for idleness */
     uint32_t epoll_events;
     bool tls_wants_write, tls_wants_read;
     bool reading_stopped;
     struct strbuf out;
     size_t out_start;
-    int64_t deadline_ns;            /* of the state; 0: none */
+    int64_t deadline_ns; /* of the state; 0: none */
     int64_t write_progress_ns;
-    int64_t read_ns;                /* the last bytes came */
+    int64_t read_ns; /* the last bytes came */
     struct exchange *exchanges;
     size_t exchange_count;
 
@@ -81,7 +82,7 @@ struct connection {
     const char **peer_organizations;
     bool peer_certificate_bad;
 
-    struct strbuf in;               /* HTTP/1: not yet parsed */
+    struct strbuf in; /* HTTP/1: not yet parsed */
     struct h1 *h1;
     nghttp2_session *h2;
 };
@@ -94,8 +95,8 @@ struct loop {
     size_t load; /* atomic: connections */
 
     pthread_mutex_t lock;
-    struct exchange *woken;         /* circular-free list, newest first */
-    struct connection *incoming;    /* from the acceptor, by next */
+    struct exchange *woken;      /* circular-free list, newest first */
+    struct connection *incoming; /* from the acceptor, by next */
     bool signalled, stop, drain;
 
     /* the loop's own */
@@ -131,7 +132,7 @@ bool tls_is_h2(const struct connection *c);
 int loop_start(struct loop *loop, struct http *http, struct error *err);
 void loop_add(struct loop *loop, struct connection *take); /* any thread */
 void loop_ask_drain(struct loop *loop);
-void loop_stop(struct loop *loop); /* and join */
+void loop_stop(struct loop *loop);                          /* and join */
 void loop_run_later(struct loop *loop, struct exchange *x); /* own thread */
 void loop_forget(struct loop *loop, struct exchange *x);
 void loop_wake(struct request *q); /* a request's wake */
@@ -168,9 +169,9 @@ void exchange_refuse(struct exchange *x, enum err code, const char *text);
 /* h1.c */
 void h1_start(struct connection *c);
 void h1_free(struct connection *c);
-void h1_input(struct connection *c);             /* c->in has grown */
+void h1_input(struct connection *c); /* c->in has grown */
 void h1_send_head(struct exchange *x);
-void h1_produce(struct connection *c);           /* body bytes into c->out */
+void h1_produce(struct connection *c); /* body bytes into c->out */
 int64_t h1_deadline(const struct connection *c);
 
 /* h2.c */

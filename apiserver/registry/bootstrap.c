@@ -1,9 +1,10 @@
 /*
  * The objects every cluster starts with, written through the pipeline like anybody's.
  *
- * Missing ones are made; roles and bindings of the bootstrap policy get back the rules and subjects they lack (unless
- * annotated autoupdate: "false"), and keep what was added, as upstream's reconciliation does. The Service "kubernetes" always has the
- * first address of the service range, and its Endpoints and EndpointSlice this server's advertised address.
+ * Missing ones are made; roles and bindings of the bootstrap policy get back the rules and subjects
+ * they lack (unless annotated autoupdate: "false"), and keep what was added, as upstream's
+ * reconciliation does. The Service "kubernetes" always has the first address of the service range,
+ * and its Endpoints and EndpointSlice this server's advertised address.
  */
 #include "apiserver/registry/bootstrap.h"
 
@@ -15,7 +16,8 @@
 #include "apiserver/request/request.h"
 #include "common/file.h"
 
-/* What is missing, gathered and then made at once: a start from nothing is a few commits, not a hundred. */
+/* What is missing, gathered and then made at once: a start from nothing is a few commits, not a
+ * hundred. */
 struct making {
     struct server *server;
     struct own_request *list; /* targets and bodies are ours */
@@ -36,23 +38,26 @@ static int place_of(struct server *s, const cJSON *object, struct place *ret, st
     if (!r)
         return error_set(err, ERR_INTERNAL, "no resource for %s %s", version, kind);
     ret->resource = r;
-    snprintf(ret->collection, sizeof(ret->collection), "/%s/%s%s%s/%s", *r->group ? "apis" : "api", version,
-        namespace_ ? "/namespaces/" : "", namespace_ ? namespace_ : "", r->plural);
-    snprintf(ret->object, sizeof(ret->object), "%s/%s", ret->collection, json_string_at(object, "metadata.name"));
+    snprintf(ret->collection, sizeof(ret->collection), "/%s/%s%s%s/%s", *r->group ? "apis" : "api",
+        version, namespace_ ? "/namespaces/" : "", namespace_ ? namespace_ : "", r->plural);
+    snprintf(ret->object, sizeof(ret->object), "%s/%s", ret->collection,
+        json_string_at(object, "metadata.name"));
     return 0;
 }
 
 static struct object *current(struct server *s, const struct place *place, const cJSON *object)
 {
     const char *namespace_ = json_string_at(object, "metadata.namespace");
-    return cache_get(s->cache, place->resource, str_of(namespace_), str_of(json_string_at(object, "metadata.name")));
+    return cache_get(s->cache, place->resource, str_of(namespace_),
+        str_of(json_string_at(object, "metadata.name")));
 }
 
 static int create(struct making *m, const struct place *place, const cJSON *object)
 {
     m->list = xrealloc(m->list, (m->count + 1) * sizeof(*m->list));
-    m->list[m->count++] = (struct own_request){
-        .method = "POST", .target = xstrdup(place->collection), .body = cJSON_Duplicate(object, true)};
+    m->list[m->count++] = (struct own_request){.method = "POST",
+        .target = xstrdup(place->collection),
+        .body = cJSON_Duplicate(object, true)};
     return 0;
 }
 
@@ -76,7 +81,8 @@ static int make_all(struct making *m, struct error *err)
         if (made->result == 0 || made->err.code == ERR_ALREADY_EXISTS)
             continue;
         *err = made->err;
-        result = error_wrap(err, "%s %s", made->target, json_string_at(made->body, "metadata.name"));
+        result =
+            error_wrap(err, "%s %s", made->target, json_string_at(made->body, "metadata.name"));
     }
     making_done(m);
     return result;
@@ -148,8 +154,10 @@ static int reconcile_policy(void *arg, const cJSON *wanted, struct error *err)
         return create(m, &place, wanted);
     autojson cJSON *have = object_tree(o);
     object_unref(o);
-    const char *automatic = json_string(json_path(have, "metadata.annotations"), "rbac.authorization.kubernetes.io/autoupdate");
-    bool is_aggregated = json_get(wanted, "aggregationRule"); /* its rules are the aggregation controller's */
+    const char *automatic = json_string(
+        json_path(have, "metadata.annotations"), "rbac.authorization.kubernetes.io/autoupdate");
+    bool is_aggregated =
+        json_get(wanted, "aggregationRule"); /* its rules are the aggregation controller's */
     if (c_eq(automatic, "false") || is_aggregated)
         return 0;
     bool changed = add_missing(have, wanted, "rules");
@@ -169,14 +177,16 @@ static int first_address(const char *cidr, char *out, size_t n, struct error *er
     const char *slash = strchr(cidr, '/');
     snprintf(text, sizeof(text), "%.*s", slash ? (int)(slash - cidr) : (int)strlen(cidr), cidr);
     if (inet_pton(AF_INET, text, &address) != 1)
-        return error_set(err, ERR_BAD_REQUEST, "--service-cluster-ip-range: \"%s\" is no IPv4 range", cidr);
+        return error_set(
+            err, ERR_BAD_REQUEST, "--service-cluster-ip-range: \"%s\" is no IPv4 range", cidr);
     address.s_addr = htonl(ntohl(address.s_addr) + 1);
     inet_ntop(AF_INET, &address, out, (socklen_t)n);
     return 0;
 }
 
 /* Makes the object, or puts what is at `member` right in the one that is there. */
-static int ensure_member(struct making *m, const cJSON *wanted, const char *member, struct error *err)
+static int ensure_member(
+    struct making *m, const cJSON *wanted, const char *member, struct error *err)
 {
     struct server *s = m->server;
     struct place place;
@@ -190,8 +200,9 @@ static int ensure_member(struct making *m, const cJSON *wanted, const char *memb
     if (json_equal(json_get(have, member), json_get(wanted, member)))
         return 0;
     json_set(have, member, cJSON_Duplicate(json_get(wanted, member), true));
-    return request_call(s, "PUT", place.object, have, NULL, err) < 0 && err->code != ERR_CONFLICT ?
-               error_wrap(err, "%s", place.object) : 0;
+    return request_call(s, "PUT", place.object, have, NULL, err) < 0 && err->code != ERR_CONFLICT
+               ? error_wrap(err, "%s", place.object)
+               : 0;
 }
 
 static int ensure_kubernetes_service(struct making *m, struct error *err)
@@ -203,22 +214,33 @@ static int ensure_kubernetes_service(struct making *m, struct error *err)
     if (first_address(config->service_cidr, address, sizeof(address), err) < 0)
         return -err->code;
     if (ensure_text(m, err,
-            "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"kubernetes\",\"namespace\":\"default\","
-            "\"labels\":{\"component\":\"apiserver\",\"provider\":\"kubernetes\"}},\"spec\":{\"clusterIP\":\"%s\","
-            "\"type\":\"ClusterIP\",\"sessionAffinity\":\"None\",\"ports\":[{\"name\":\"https\",\"protocol\":\"TCP\","
-            "\"port\":443,\"targetPort\":%d}]}}", address, port) < 0)
+            "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"kubernetes\","
+            "\"namespace\":\"default\","
+            "\"labels\":{\"component\":\"apiserver\",\"provider\":\"kubernetes\"}},\"spec\":{"
+            "\"clusterIP\":\"%s\","
+            "\"type\":\"ClusterIP\",\"sessionAffinity\":\"None\",\"ports\":[{\"name\":\"https\","
+            "\"protocol\":\"TCP\","
+            "\"port\":443,\"targetPort\":%d}]}}",
+            address, port) < 0)
         return -err->code;
     if (str_starts(str_of(own), STR("127.")))
-        return 0; /* endpoints may not be loopback addresses: nothing but this machine reaches the server */
-    autojson cJSON *endpoints = json_make(
-        "{\"apiVersion\":\"v1\",\"kind\":\"Endpoints\",\"metadata\":{\"name\":\"kubernetes\",\"namespace\":\"default\","
-        "\"labels\":{\"endpointslice.kubernetes.io/skip-mirror\":\"true\"}},\"subsets\":[{\"addresses\":[{\"ip\":\"%s\"}],"
-        "\"ports\":[{\"name\":\"https\",\"port\":%d,\"protocol\":\"TCP\"}]}]}", own, port);
-    autojson cJSON *slice = json_make(
-        "{\"apiVersion\":\"discovery.k8s.io/v1\",\"kind\":\"EndpointSlice\",\"metadata\":{\"name\":\"kubernetes\","
-        "\"namespace\":\"default\",\"labels\":{\"kubernetes.io/service-name\":\"kubernetes\"}},\"addressType\":\"IPv4\","
-        "\"endpoints\":[{\"addresses\":[\"%s\"],\"conditions\":{\"ready\":true}}],"
-        "\"ports\":[{\"name\":\"https\",\"port\":%d,\"protocol\":\"TCP\"}]}", own, port);
+        return 0; /* endpoints may not be loopback addresses: nothing but this machine reaches the
+                     server */
+    autojson cJSON *endpoints =
+        json_make("{\"apiVersion\":\"v1\",\"kind\":\"Endpoints\",\"metadata\":{\"name\":"
+                  "\"kubernetes\",\"namespace\":\"default\","
+                  "\"labels\":{\"endpointslice.kubernetes.io/"
+                  "skip-mirror\":\"true\"}},\"subsets\":[{\"addresses\":[{\"ip\":\"%s\"}],"
+                  "\"ports\":[{\"name\":\"https\",\"port\":%d,\"protocol\":\"TCP\"}]}]}",
+            own, port);
+    autojson cJSON *slice =
+        json_make("{\"apiVersion\":\"discovery.k8s.io/"
+                  "v1\",\"kind\":\"EndpointSlice\",\"metadata\":{\"name\":\"kubernetes\","
+                  "\"namespace\":\"default\",\"labels\":{\"kubernetes.io/"
+                  "service-name\":\"kubernetes\"}},\"addressType\":\"IPv4\","
+                  "\"endpoints\":[{\"addresses\":[\"%s\"],\"conditions\":{\"ready\":true}}],"
+                  "\"ports\":[{\"name\":\"https\",\"port\":%d,\"protocol\":\"TCP\"}]}",
+            own, port);
     if (ensure_member(m, endpoints, "subsets", err) < 0)
         return -err->code;
     return ensure_member(m, slice, "endpoints", err);
@@ -230,7 +252,8 @@ static int ensure_namespaces(struct making *m, struct error *err)
 {
     static const char *const names[] = {"default", "kube-system", "kube-public", "kube-node-lease"};
     for (size_t i = 0; i < ARRAY_COUNT(names); i++)
-        if (ensure_text(m, err, "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"%s\"}}",
+        if (ensure_text(m, err,
+                "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"%s\"}}",
                 names[i]) < 0)
             return -err->code;
     return 0;
@@ -242,13 +265,20 @@ static int ensure_priority_classes(struct making *m, struct error *err)
         const char *name, *help;
         int value;
     } classes[] = {
-        {"system-cluster-critical", "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.", 2000000000},
-        {"system-node-critical", "Used for system critical pods that must not be moved from their current node.", 2000001000},
+        {"system-cluster-critical",
+            "Used for system critical pods that must run in the cluster, but can be moved to "
+            "another node if necessary.",
+            2000000000},
+        {"system-node-critical",
+            "Used for system critical pods that must not be moved from their current node.",
+            2000001000},
     };
     for (size_t i = 0; i < ARRAY_COUNT(classes); i++)
         if (ensure_text(m, err,
-                "{\"apiVersion\":\"scheduling.k8s.io/v1\",\"kind\":\"PriorityClass\",\"metadata\":{\"name\":\"%s\"},"
-                "\"value\":%d,\"globalDefault\":false,\"description\":\"%s\",\"preemptionPolicy\":\"PreemptLowerPriority\"}",
+                "{\"apiVersion\":\"scheduling.k8s.io/"
+                "v1\",\"kind\":\"PriorityClass\",\"metadata\":{\"name\":\"%s\"},"
+                "\"value\":%d,\"globalDefault\":false,\"description\":\"%s\",\"preemptionPolicy\":"
+                "\"PreemptLowerPriority\"}",
                 classes[i].name, classes[i].value, classes[i].help) < 0)
             return -err->code;
     return 0;
@@ -261,8 +291,9 @@ static int ensure_authentication_config(struct making *m, struct error *err)
     const char *path = m->server->config->client_ca_file;
     if (path && file_read(path, 1 << 20, &ca, err) < 0)
         return error_wrap(err, "--client-ca-file %s", path);
-    autojson cJSON *map = json_make("{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":"
-                                    "\"extension-apiserver-authentication\",\"namespace\":\"kube-system\"},\"data\":{}}");
+    autojson cJSON *map = json_make(
+        "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":"
+        "\"extension-apiserver-authentication\",\"namespace\":\"kube-system\"},\"data\":{}}");
     if (ca.n)
         json_set_string(json_get(map, "data"), "client-ca-file", ca.data);
     return ensure_member(m, map, "data", err);
@@ -271,9 +302,10 @@ static int ensure_authentication_config(struct making *m, struct error *err)
 int bootstrap_run(struct server *server, struct error *err)
 {
     struct making m = {.server = server};
-    if (ensure_namespaces(&m, err) == 0 && make_all(&m, err) == 0 && policy_walk(reconcile_policy, &m, err) == 0 &&
-        ensure_priority_classes(&m, err) == 0 && ensure_kubernetes_service(&m, err) == 0 &&
-        ensure_authentication_config(&m, err) == 0 && make_all(&m, err) == 0)
+    if (ensure_namespaces(&m, err) == 0 && make_all(&m, err) == 0 &&
+        policy_walk(reconcile_policy, &m, err) == 0 && ensure_priority_classes(&m, err) == 0 &&
+        ensure_kubernetes_service(&m, err) == 0 && ensure_authentication_config(&m, err) == 0 &&
+        make_all(&m, err) == 0)
         return 0;
     making_done(&m);
     return error_wrap(err, "objects every cluster starts with");

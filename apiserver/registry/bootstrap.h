@@ -3,6 +3,7 @@
 
 #include "apiserver/server.h"
 
-/* Namespaces, roles and bindings, priority classes, the Service "kubernetes" and its endpoints, the authentication
- * ConfigMap. Safe with several API servers starting at once. Runs on the caller's task, before the server is ready. */
+/* Namespaces, roles and bindings, priority classes, the Service "kubernetes" and its endpoints, the
+ * authentication ConfigMap. Safe with several API servers starting at once. Runs on the caller's
+ * task, before the server is ready. */
 int bootstrap_run(struct server *server, struct error *err);

@@ -1,5 +1,6 @@
 /*
- * CertificateSigningRequests: who asks is written by the server; approval and status are their own subresources.
+ * CertificateSigningRequests: who asks is written by the server; approval and status are their own
+ * subresources.
  *
  * Upstream: registry/certificates/certificates/strategy.go, apis/certificates/validation.
  */
@@ -12,7 +13,8 @@
 static void write_requestor(struct write_context *w)
 {
     const struct identity *who = &w->request->identity;
-    cJSON *spec = json_get(w->tree, "spec"), *groups = cJSON_CreateArray(), *extra = cJSON_CreateObject();
+    cJSON *spec = json_get(w->tree, "spec"), *groups = cJSON_CreateArray(),
+          *extra = cJSON_CreateObject();
     for (const char **g = who->groups; g && *g; g++)
         cJSON_AddItemToArray(groups, cJSON_CreateString(*g));
     for (size_t i = 0; i < who->extra_count; i++) {
@@ -39,20 +41,24 @@ static void request_prepare(struct write_context *w)
 
 static void request_validate(const struct write_context *w, struct field_errors *errors)
 {
-    const char *text = json_string_at(w->tree, "spec.request"), *signer = json_string_at(w->tree, "spec.signerName");
+    const char *text = json_string_at(w->tree, "spec.request"),
+               *signer = json_string_at(w->tree, "spec.signerName");
     autostrbuf struct strbuf pem = STRBUF_EMPTY;
     struct pki_request request;
     struct error err;
     if (w->kind != WRITE_CREATE)
         return;
     strbuf_init(&pem, 1 << 16);
-    if (!text || base64_decode(str_of(text), &pem, &err) < 0 || pki_parse_request(pem.data, &request, &err) < 0)
-        field_error_add(errors, FIELD_INVALID, "spec.request", "[]byte{}", "%s", text ? err.text : "PEM block type must be CERTIFICATE REQUEST");
+    if (!text || base64_decode(str_of(text), &pem, &err) < 0 ||
+        pki_parse_request(pem.data, &request, &err) < 0)
+        field_error_add(errors, FIELD_INVALID, "spec.request", "[]byte{}", "%s",
+            text ? err.text : "PEM block type must be CERTIFICATE REQUEST");
     else
         pki_request_done(&request);
     if (signer && !strchr(signer, '/')) {
         autofree char *value = str_format("\"%s\"", signer);
-        field_error_add(errors, FIELD_INVALID, "spec.signerName", value, "should be a domain-prefixed path (such as \"example.io/signer-name\")");
+        field_error_add(errors, FIELD_INVALID, "spec.signerName", value,
+            "should be a domain-prefixed path (such as \"example.io/signer-name\")");
     }
 }
 
@@ -63,7 +69,8 @@ static int set_approval(struct write_context *w, void *arg, struct error *err)
     char now[TIME_TEXT_BYTES];
     cJSON *conditions = json_path(o->body, "status.conditions"), *item;
     if (!w->old)
-        return error_set(err, ERR_NOT_FOUND, "certificatesigningrequests.certificates.k8s.io \"%s\" not found", o->name);
+        return error_set(err, ERR_NOT_FOUND,
+            "certificatesigningrequests.certificates.k8s.io \"%s\" not found", o->name);
     if (!conditions)
         return 0;
     json_set_at(w->tree, "status.conditions", cJSON_Duplicate(conditions, true));

@@ -1,22 +1,27 @@
 /*
- * ConfigMaps: a key is in data or in binaryData, a megabyte in all, and immutable ones keep their content.
+ * ConfigMaps: a key is in data or in binaryData, a megabyte in all, and immutable ones keep their
+ * content.
  *
  * Upstream: registry/core/configmap, apis/core/validation (ValidateConfigMap).
  */
 #include "apiserver/registry/immutable.h"
 #include "apiserver/registry/registry.h"
 
-void immutable_validate(const struct write_context *w, const char *const *content, struct field_errors *errors)
+void immutable_validate(
+    const struct write_context *w, const char *const *content, struct field_errors *errors)
 {
     if (!json_bool(w->old, "immutable", false))
         return;
     if (!json_bool(w->tree, "immutable", false))
-        field_error_add(errors, FIELD_FORBIDDEN, "immutable", NULL, "field is immutable when `immutable` is set");
+        field_error_add(errors, FIELD_FORBIDDEN, "immutable", NULL,
+            "field is immutable when `immutable` is set");
     for (; *content; content++) {
         const cJSON *old = json_get(w->old, *content), *now = json_get(w->tree, *content);
-        bool same = (cJSON_GetArraySize(old) == 0 && cJSON_GetArraySize(now) == 0) || json_equal(old, now);
+        bool same =
+            (cJSON_GetArraySize(old) == 0 && cJSON_GetArraySize(now) == 0) || json_equal(old, now);
         if (!same)
-            field_error_add(errors, FIELD_FORBIDDEN, *content, NULL, "field is immutable when `immutable` is set");
+            field_error_add(errors, FIELD_FORBIDDEN, *content, NULL,
+                "field is immutable when `immutable` is set");
     }
 }
 
@@ -33,8 +38,7 @@ static void config_map_validate(const struct write_context *w, struct field_erro
             field_error_add(errors, FIELD_INVALID, path, "", "duplicate of key present in data");
         total += cJSON_IsString(item) ? strlen(item->valuestring) / 4 * 3 : 0;
     }
-    cJSON_ArrayForEach(item, data)
-        total += cJSON_IsString(item) ? strlen(item->valuestring) : 0;
+    cJSON_ArrayForEach(item, data) total += cJSON_IsString(item) ? strlen(item->valuestring) : 0;
     if (total > 1 << 20)
         field_error_add(errors, FIELD_TOO_LONG, "", NULL, "may not be more than %d bytes", 1 << 20);
     if (w->kind == WRITE_UPDATE)

@@ -1,5 +1,6 @@
 /*
- * Jobs: a selector and labels made from the uid, unless manualSelector is set. Upstream: registry/batch/job/strategy.go.
+ * Jobs: a selector and labels made from the uid, unless manualSelector is set. Upstream:
+ * registry/batch/job/strategy.go.
  */
 #include "apiserver/registry/registry.h"
 
@@ -12,8 +13,10 @@ static void add_label(cJSON *metadata, const char *key, const char *value)
 
 static void job_prepare(struct write_context *w)
 {
-    const char *uid = json_string_at(w->tree, "metadata.uid"), *name = json_string_at(w->tree, "metadata.name");
-    if (w->kind != WRITE_CREATE || json_bool(json_get(w->tree, "spec"), "manualSelector", false) || !uid)
+    const char *uid = json_string_at(w->tree, "metadata.uid"),
+               *name = json_string_at(w->tree, "metadata.name");
+    if (w->kind != WRITE_CREATE || json_bool(json_get(w->tree, "spec"), "manualSelector", false) ||
+        !uid)
         return;
     cJSON *template = json_path(w->tree, "spec.template");
     if (!json_get(template, "metadata"))

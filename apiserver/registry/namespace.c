@@ -1,8 +1,10 @@
 /*
- * Namespaces: the finalizer "kubernetes", the label with their own name, and the subresource finalize.
+ * Namespaces: the finalizer "kubernetes", the label with their own name, and the subresource
+ * finalize.
  *
- * Deletion marks and waits for spec.finalizers, which the namespace controller empties through finalize when the content is
- * gone; the generic half does the waiting. Upstream: registry/core/namespace.
+ * Deletion marks and waits for spec.finalizers, which the namespace controller empties through
+ * finalize when the content is gone; the generic half does the waiting. Upstream:
+ * registry/core/namespace.
  */
 #include "apiserver/registry/generic/generic.h"
 
@@ -12,15 +14,16 @@ static void namespace_prepare(struct write_context *w)
     if (w->kind == WRITE_CREATE) {
         cJSON *finalizers = json_path(w->tree, "spec.finalizers"), *item;
         bool there = false;
-        cJSON_ArrayForEach(item, finalizers)
-            there = there || (cJSON_IsString(item) && c_eq(item->valuestring, "kubernetes"));
+        cJSON_ArrayForEach(item, finalizers) there =
+            there || (cJSON_IsString(item) && c_eq(item->valuestring, "kubernetes"));
         if (!finalizers)
             json_set_at(w->tree, "spec.finalizers", finalizers = cJSON_CreateArray());
         if (!there)
             cJSON_AddItemToArray(finalizers, cJSON_CreateString("kubernetes"));
         json_set_at(w->tree, "status", json_make("{\"phase\":\"Active\"}"));
     } else if (w->kind == WRITE_UPDATE && json_path(w->old, "spec.finalizers")) {
-        json_set_at(w->tree, "spec.finalizers", cJSON_Duplicate(json_path(w->old, "spec.finalizers"), true));
+        json_set_at(w->tree, "spec.finalizers",
+            cJSON_Duplicate(json_path(w->old, "spec.finalizers"), true));
     }
     if (name && w->kind != WRITE_DELETE) { /* not json_set_at: the label's key has dots */
         cJSON *metadata = json_get(w->tree, "metadata");

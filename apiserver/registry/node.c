@@ -1,5 +1,6 @@
 /*
- * Nodes: podCIDR and providerID stay once they are set. Upstream: apis/core/validation (ValidateNodeUpdate).
+ * Nodes: podCIDR and providerID stay once they are set. Upstream: apis/core/validation
+ * (ValidateNodeUpdate).
  */
 #include "apiserver/registry/registry.h"
 
@@ -17,7 +18,8 @@ static void node_prepare(struct write_context *w)
         json_set_at(w->tree, "spec.podCIDRs", one_text(cidr));
 }
 
-static void keep(const struct write_context *w, const char *path, const char *text, struct field_errors *errors)
+static void keep(
+    const struct write_context *w, const char *path, const char *text, struct field_errors *errors)
 {
     const char *old = json_string_at(w->old, path), *now = json_string_at(w->tree, path);
     if (old && *old && !c_eq(old, now))
@@ -28,8 +30,10 @@ static void node_validate(const struct write_context *w, struct field_errors *er
 {
     if (w->kind != WRITE_UPDATE)
         return;
-    keep(w, "spec.podCIDR", "node updates may not change podCIDR except from \"\" to valid", errors);
-    keep(w, "spec.providerID", "node updates may not change providerID except from \"\" to valid", errors);
+    keep(
+        w, "spec.podCIDR", "node updates may not change podCIDR except from \"\" to valid", errors);
+    keep(w, "spec.providerID", "node updates may not change providerID except from \"\" to valid",
+        errors);
 }
 
 const struct strategy strategy_node = {

@@ -1,7 +1,9 @@
 /*
- * Pods: what the server fills in, what may change after creation, how long a deletion waits, and binding to a node.
+ * Pods: what the server fills in, what may change after creation, how long a deletion waits, and
+ * binding to a node.
  *
- * Upstream: registry/core/pod/strategy.go, apis/core/validation (ValidatePodUpdate), registry/core/pod/storage (BindingREST).
+ * Upstream: registry/core/pod/strategy.go, apis/core/validation (ValidatePodUpdate),
+ * registry/core/pod/storage (BindingREST).
  */
 #include "apiserver/registry/pod.h"
 
@@ -11,14 +13,16 @@
 
 /* --- quality of service --- */
 
-static bool quantity_at(const cJSON *resources, const char *list, const char *name, struct quantity *ret)
+static bool quantity_at(
+    const cJSON *resources, const char *list, const char *name, struct quantity *ret)
 {
     const char *text = json_string(json_get(resources, list), name);
     struct error err;
     return text && quantity_parse(str_of(text), ret, &err) == 0 && ret->nano != 0;
 }
 
-/* BestEffort: nothing asked for; Guaranteed: every container has cpu and memory limits equal to its requests. */
+/* BestEffort: nothing asked for; Guaranteed: every container has cpu and memory limits equal to its
+ * requests. */
 static void look_at(const cJSON *containers, bool *any, bool *guaranteed)
 {
     static const char *const names[] = {"cpu", "memory"};
@@ -56,7 +60,8 @@ static void pod_prepare(struct write_context *w)
         json_set(w->tree, "status", status);
         if (cJSON_GetArraySize(json_path(w->tree, "spec.schedulingGates")) > 0)
             json_set(status, "conditions",
-                json_make("[{\"type\":\"PodScheduled\",\"status\":\"False\",\"reason\":\"SchedulingGated\",\"message\":"
+                json_make("[{\"type\":\"PodScheduled\",\"status\":\"False\",\"reason\":"
+                          "\"SchedulingGated\",\"message\":"
                           "\"Scheduling is blocked due to non-empty scheduling gates\"}]"));
     } else if (w->kind == WRITE_STATUS && w->old) {
         const cJSON *qos = json_path(w->old, "status.qosClass"); /* of the server, for ever */
@@ -69,12 +74,11 @@ static void pod_prepare(struct write_context *w)
 static cJSON *fixed_part(const cJSON *spec, bool gated)
 {
     static const char *const lists[] = {"containers", "initContainers"};
-    static const char *const free_fields[] = {"activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds",
-        "schedulingGates", "ephemeralContainers"};
+    static const char *const free_fields[] = {"activeDeadlineSeconds", "tolerations",
+        "terminationGracePeriodSeconds", "schedulingGates", "ephemeralContainers"};
     cJSON *copy = cJSON_Duplicate(spec, true), *container;
     for (size_t i = 0; i < ARRAY_COUNT(lists); i++) {
-        cJSON_ArrayForEach(container, json_get(copy, lists[i]))
-            json_remove(container, "image");
+        cJSON_ArrayForEach(container, json_get(copy, lists[i])) json_remove(container, "image");
     }
     for (size_t i = 0; i < ARRAY_COUNT(free_fields); i++)
         json_remove(copy, free_fields[i]);
@@ -93,8 +97,7 @@ static bool only_added(const cJSON *old_list, const cJSON *new_list)
     cJSON_ArrayForEach(before, old_list)
     {
         bool found = false;
-        cJSON_ArrayForEach(now, new_list)
-            found = found || json_equal(before, now);
+        cJSON_ArrayForEach(now, new_list) found = found || json_equal(before, now);
         if (!found)
             return false;
     }
@@ -118,15 +121,20 @@ static bool may_update(const struct write_context *w)
 static void pod_validate(const struct write_context *w, struct field_errors *errors)
 {
     int64_t old_deadline, new_deadline;
-    if (w->kind == WRITE_CREATE && cJSON_GetArraySize(json_path(w->tree, "spec.ephemeralContainers")) > 0)
-        field_error_add(errors, FIELD_FORBIDDEN, "spec.ephemeralContainers", NULL, "cannot be set on create");
+    if (w->kind == WRITE_CREATE &&
+        cJSON_GetArraySize(json_path(w->tree, "spec.ephemeralContainers")) > 0)
+        field_error_add(
+            errors, FIELD_FORBIDDEN, "spec.ephemeralContainers", NULL, "cannot be set on create");
     if (w->kind != WRITE_UPDATE)
         return;
     if (!may_update(w))
         field_error_add(errors, FIELD_FORBIDDEN, "spec", NULL,
-            "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
-            "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
-            "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)");
+            "pod updates may not change fields other than "
+            "`spec.containers[*].image`,`spec.initContainers[*].image`,"
+            "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing "
+            "tolerations),"
+            "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously "
+            "negative)");
     bool had = json_int64(json_path(w->old, "spec.activeDeadlineSeconds"), &old_deadline);
     bool has = json_int64(json_path(w->tree, "spec.activeDeadlineSeconds"), &new_deadline);
     if (had && (!has || new_deadline > old_deadline))
@@ -138,7 +146,8 @@ static int64_t pod_grace_seconds(const struct write_context *w, int64_t asked)
 {
     const char *phase = json_string_at(w->old, "status.phase");
     const char *node = json_string_at(w->old, "spec.nodeName");
-    int64_t grace = asked >= 0 ? asked : json_int64_at(w->old, "spec.terminationGracePeriodSeconds", 30);
+    int64_t grace =
+        asked >= 0 ? asked : json_int64_at(w->old, "spec.terminationGracePeriodSeconds", 30);
     if (!node || !*node || c_eq(phase, "Succeeded") || c_eq(phase, "Failed"))
         return 0;
     return grace < 0 ? 1 : grace;
@@ -146,27 +155,35 @@ static int64_t pod_grace_seconds(const struct write_context *w, int64_t asked)
 
 /* --- binding --- */
 
-static int check_binding(const struct write_context *w, const cJSON *binding, const char *name, struct error *err)
+static int check_binding(
+    const struct write_context *w, const cJSON *binding, const char *name, struct error *err)
 {
-    const char *uid = json_string_at(binding, "metadata.uid"), *own = json_string_at(w->old, "metadata.uid");
+    const char *uid = json_string_at(binding, "metadata.uid"),
+               *own = json_string_at(w->old, "metadata.uid");
     const char *node = json_string_at(w->old, "spec.nodeName");
     if (!w->old)
         return error_set(err, ERR_NOT_FOUND, "pods \"%s\" not found", name);
     if (uid && *uid && !c_eq(uid, own))
         return error_set(err, ERR_CONFLICT,
-            "Operation cannot be fulfilled on pods/binding \"%s\": the UID in the bound object reference (%s) does not "
-            "match the UID in record. The object might have been deleted and then recreated", name, uid);
+            "Operation cannot be fulfilled on pods/binding \"%s\": the UID in the bound object "
+            "reference (%s) does not "
+            "match the UID in record. The object might have been deleted and then recreated",
+            name, uid);
     if (json_path(w->old, "metadata.deletionTimestamp"))
         return error_set(err, ERR_CONFLICT,
-            "Operation cannot be fulfilled on pods/binding \"%s\": pod %s is being deleted, cannot be assigned to a host",
+            "Operation cannot be fulfilled on pods/binding \"%s\": pod %s is being deleted, cannot "
+            "be assigned to a host",
             name, name);
     if (node && *node)
         return error_set(err, ERR_CONFLICT,
-            "Operation cannot be fulfilled on pods/binding \"%s\": pod %s is already assigned to node \"%s\"", name, name,
-            node);
+            "Operation cannot be fulfilled on pods/binding \"%s\": pod %s is already assigned to "
+            "node \"%s\"",
+            name, name, node);
     if (cJSON_GetArraySize(json_path(w->old, "spec.schedulingGates")) > 0)
         return error_set(err, ERR_CONFLICT,
-            "Operation cannot be fulfilled on pods/binding \"%s\": pod %s has non-empty .spec.schedulingGates", name, name);
+            "Operation cannot be fulfilled on pods/binding \"%s\": pod %s has non-empty "
+            ".spec.schedulingGates",
+            name, name);
     return 0;
 }
 
@@ -174,9 +191,12 @@ static void set_scheduled(struct write_context *w)
 {
     char now[TIME_TEXT_BYTES];
     cJSON *conditions = json_path(w->tree, "status.conditions"), *item;
-    autojson cJSON *fresh = json_make("{\"type\":\"PodScheduled\",\"status\":\"True\",\"lastProbeTime\":null,"
-                                      "\"lastTransitionTime\":\"%s\"}", time_print_s(w->now_ns, now));
-    json_set(fresh, "observedGeneration", json_new_int64(json_int64_at(w->tree, "metadata.generation", 0)));
+    autojson cJSON *fresh =
+        json_make("{\"type\":\"PodScheduled\",\"status\":\"True\",\"lastProbeTime\":null,"
+                  "\"lastTransitionTime\":\"%s\"}",
+            time_print_s(w->now_ns, now));
+    json_set(fresh, "observedGeneration",
+        json_new_int64(json_int64_at(w->tree, "metadata.generation", 0)));
     if (!conditions)
         json_set_at(w->tree, "status.conditions", conditions = cJSON_CreateArray());
     int index = 0;
@@ -218,7 +238,8 @@ static int bind(struct write_context *w, void *arg, struct error *err)
 enum stage_result pod_binding_run(struct request *q)
 {
     struct object_write *o = q->write;
-    const char *kind = json_string_at(o->body, "target.kind"), *node = json_string_at(o->body, "target.name");
+    const char *kind = json_string_at(o->body, "target.kind"),
+               *node = json_string_at(o->body, "target.name");
     struct field_errors *errors = field_errors_new(q->arena);
     static const char *const kinds[] = {"Node", "<empty>", NULL};
     if (kind && *kind && !c_eq(kind, "Node"))
@@ -226,7 +247,8 @@ enum stage_result pod_binding_run(struct request *q)
     if (!node || !*node)
         field_error_add(errors, FIELD_REQUIRED, "target.name", NULL, "%s", "");
     if (field_errors_count(errors))
-        return request_fail_fields(q, errors, api_find_plural(q->server->api, "", "bindings"), o->name);
+        return request_fail_fields(
+            q, errors, api_find_plural(q->server->api, "", "bindings"), o->name);
     o->kind = WRITE_SUBRESOURCE;
     o->resource = api_find_plural(q->server->api, "", "pods");
     o->change = bind;

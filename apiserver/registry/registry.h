@@ -1,9 +1,11 @@
 /*
- * Strategies: the rules of a kind that data (the .api files) can't express. One file and one const descriptor a kind.
+ * Strategies: the rules of a kind that data (the .api files) can't express. One file and one const
+ * descriptor a kind.
  *
- * Hooks are called in this order on create and update, on the decoded and defaulted tree; each may be NULL:
- *   prepare (clear what clients may not set, compute what the server sets) -> admission -> validate -> begin (extra store writes)
- * A hook reads other objects only through the cache. It never blocks.
+ * Hooks are called in this order on create and update, on the decoded and defaulted tree; each may
+ * be NULL: prepare (clear what clients may not set, compute what the server sets) -> admission ->
+ * validate -> begin (extra store writes) A hook reads other objects only through the cache. It
+ * never blocks.
  */
 #pragma once
 
@@ -13,15 +15,15 @@
 enum write_kind { WRITE_CREATE, WRITE_UPDATE, WRITE_STATUS, WRITE_SUBRESOURCE, WRITE_DELETE };
 
 struct write_context {
-    struct request *request;        /* NULL for the server's own writes */
+    struct request *request; /* NULL for the server's own writes */
     struct server *server;
     struct cache *cache;
     const struct resource *resource;
     enum write_kind kind;
-    cJSON *tree;                    /* being written (NULL for deletes) */
-    const cJSON *old;               /* stored version, or NULL */
+    cJSON *tree;      /* being written (NULL for deletes) */
+    const cJSON *old; /* stored version, or NULL */
     struct arena *arena;
-    int64_t now_ns;                 /* wall clock */
+    int64_t now_ns; /* wall clock */
     bool dry_run;
 };
 
@@ -34,13 +36,16 @@ struct extra_writes {
 struct strategy {
     const char *group, *plural;
     void (*prepare)(struct write_context *w);
-    int (*admit)(struct write_context *w, struct error *err); /* kind-specific refusals that are no 422 */
+    int (*admit)(
+        struct write_context *w, struct error *err); /* kind-specific refusals that are no 422 */
     void (*validate)(const struct write_context *w, struct field_errors *errors);
-    /* Called right before submitting, again on each conflict; may still change the tree (allocations). */
+    /* Called right before submitting, again on each conflict; may still change the tree
+     * (allocations). */
     int (*begin)(struct write_context *w, struct extra_writes *extra, struct error *err);
     /* How long a deletion waits: seconds for graceful kinds (pods), -1 for at once. */
     int64_t (*grace_seconds)(const struct write_context *w, int64_t asked /* -1: not given */);
-    /* A subresource that is no plain object write (binding, eviction, scale, token, log...); NULL: generic ones only. */
+    /* A subresource that is no plain object write (binding, eviction, scale, token, log...); NULL:
+     * generic ones only. */
     const struct subresource_handler *subresources;
     size_t subresource_count;
     /* create of a kind that is answered, not stored (TokenReview...). */

@@ -1,5 +1,6 @@
 /*
- * Reviews: questions that are answered and never stored. TokenReview, the SubjectAccessReview family, SelfSubjectReview.
+ * Reviews: questions that are answered and never stored. TokenReview, the SubjectAccessReview
+ * family, SelfSubjectReview.
  *
  * Upstream: registry/authentication, registry/authorization.
  */
@@ -57,10 +58,11 @@ static enum stage_result token_review(struct request *q)
     cJSON *status = cJSON_CreateObject();
     if (!token || !*token) {
         cJSON_Delete(status);
-        return request_fail(q, ERR_BAD_REQUEST, "token is required for TokenReview in authentication");
+        return request_fail(
+            q, ERR_BAD_REQUEST, "token is required for TokenReview in authentication");
     }
-    if (auth_token(q->server->auth, q->arena, str_of(token), (const char *const *)audiences, &who, &good_for,
-            &err) < 0) {
+    if (auth_token(q->server->auth, q->arena, str_of(token), (const char *const *)audiences, &who,
+            &good_for, &err) < 0) {
         json_set(status, "user", cJSON_CreateObject());
         json_set_string(status, "error", "invalid bearer token");
     } else {
@@ -81,12 +83,17 @@ static const char *text_or_empty(const cJSON *object, const char *name)
 static void decide(struct request *q, const struct identity *who)
 {
     cJSON *body = q->write->body;
-    const cJSON *r = json_path(body, "spec.resourceAttributes"), *n = json_path(body, "spec.nonResourceAttributes");
+    const cJSON *r = json_path(body, "spec.resourceAttributes"),
+                *n = json_path(body, "spec.nonResourceAttributes");
     const cJSON *from = r ? r : n;
-    struct access_attributes what = {.verb = text_or_empty(from, "verb"), .group = text_or_empty(r, "group"),
-        .version = text_or_empty(r, "version"), .resource = text_or_empty(r, "resource"),
-        .subresource = text_or_empty(r, "subresource"), .namespace_ = text_or_empty(r, "namespace"),
-        .name = text_or_empty(r, "name"), .path = r ? NULL : text_or_empty(n, "path")};
+    struct access_attributes what = {.verb = text_or_empty(from, "verb"),
+        .group = text_or_empty(r, "group"),
+        .version = text_or_empty(r, "version"),
+        .resource = text_or_empty(r, "resource"),
+        .subresource = text_or_empty(r, "subresource"),
+        .namespace_ = text_or_empty(r, "namespace"),
+        .name = text_or_empty(r, "name"),
+        .path = r ? NULL : text_or_empty(n, "path")};
     autostrbuf struct strbuf reason = STRBUF_EMPTY;
     strbuf_init(&reason, 4096);
     bool allowed = auth_allowed(q->server->auth, who, &what, &reason);
@@ -104,23 +111,28 @@ static enum stage_result check_attributes(struct request *q)
     const cJSON *r = json_path(q->write->body, "spec.resourceAttributes");
     const cJSON *n = json_path(q->write->body, "spec.nonResourceAttributes");
     if (r && n)
-        field_error_add(errors, FIELD_INVALID, "spec.nonResourceAttributes", "", "cannot be specified in combination with resourceAttributes");
+        field_error_add(errors, FIELD_INVALID, "spec.nonResourceAttributes", "",
+            "cannot be specified in combination with resourceAttributes");
     if (!r && !n)
-        field_error_add(errors, FIELD_INVALID, "spec.resourceAttributes", "null", "exactly one of nonResourceAttributes or resourceAttributes must be specified");
-    return field_errors_count(errors) ? request_fail_fields(q, errors, q->resource, "") : STAGE_DONE;
+        field_error_add(errors, FIELD_INVALID, "spec.resourceAttributes", "null",
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified");
+    return field_errors_count(errors) ? request_fail_fields(q, errors, q->resource, "")
+                                      : STAGE_DONE;
 }
 
 static enum stage_result subject_access_review(struct request *q)
 {
     const cJSON *spec = json_get(q->write->body, "spec");
     struct field_errors *errors = field_errors_new(q->arena);
-    struct identity who = {.name = text_or_empty(spec, "user"), .uid = text_or_empty(spec, "uid"),
+    struct identity who = {.name = text_or_empty(spec, "user"),
+        .uid = text_or_empty(spec, "uid"),
         .groups = arena_strings(q->arena, json_get(spec, "groups"))};
     enum stage_result result = check_attributes(q);
     if (result != STAGE_DONE)
         return result;
     if (!*who.name && !*who.groups) {
-        field_error_add(errors, FIELD_INVALID, "spec.user", "\"\"", "at least one of user or group must be specified");
+        field_error_add(errors, FIELD_INVALID, "spec.user", "\"\"",
+            "at least one of user or group must be specified");
         return request_fail_fields(q, errors, q->resource, "");
     }
     for (const char **g = who.groups; *g; g++)
@@ -135,7 +147,8 @@ static enum stage_result local_subject_access_review(struct request *q)
 {
     const char *namespace_ = json_string_at(q->write->body, "spec.resourceAttributes.namespace");
     if (!c_eq(namespace_, q->namespace_))
-        return request_fail(q, ERR_BAD_REQUEST, "spec.resourceAttributes.namespace must match namespace: %s", q->namespace_);
+        return request_fail(q, ERR_BAD_REQUEST,
+            "spec.resourceAttributes.namespace must match namespace: %s", q->namespace_);
     return subject_access_review(q);
 }
 
@@ -163,12 +176,17 @@ static enum stage_result self_subject_review(struct request *q)
     return reply_body_object(q);
 }
 
-#define REVIEW(variable, api_group, name, function)                                              \
-    const struct strategy strategy_##variable = {.group = (api_group), .plural = (name), .answer = (function)}
+#define REVIEW(variable, api_group, name, function) \
+    const struct strategy strategy_##variable = {   \
+        .group = (api_group), .plural = (name), .answer = (function)}
 
 REVIEW(token_review, "authentication.k8s.io", "tokenreviews", token_review);
 REVIEW(self_subject_review, "authentication.k8s.io", "selfsubjectreviews", self_subject_review);
-REVIEW(subject_access_review, "authorization.k8s.io", "subjectaccessreviews", subject_access_review);
-REVIEW(local_subject_access_review, "authorization.k8s.io", "localsubjectaccessreviews", local_subject_access_review);
-REVIEW(self_subject_access_review, "authorization.k8s.io", "selfsubjectaccessreviews", self_subject_access_review);
-REVIEW(self_subject_rules_review, "authorization.k8s.io", "selfsubjectrulesreviews", self_subject_rules_review);
+REVIEW(
+    subject_access_review, "authorization.k8s.io", "subjectaccessreviews", subject_access_review);
+REVIEW(local_subject_access_review, "authorization.k8s.io", "localsubjectaccessreviews",
+    local_subject_access_review);
+REVIEW(self_subject_access_review, "authorization.k8s.io", "selfsubjectaccessreviews",
+    self_subject_access_review);
+REVIEW(self_subject_rules_review, "authorization.k8s.io", "selfsubjectrulesreviews",
+    self_subject_rules_review);

@@ -1,5 +1,6 @@
 /*
- * Secrets: stringData becomes data, each type needs its keys, and immutable ones keep their content.
+ * Secrets: stringData becomes data, each type needs its keys, and immutable ones keep their
+ * content.
  *
  * Upstream: registry/core/secret, apis/core/validation (ValidateSecret).
  */
@@ -58,10 +59,10 @@ static void check_size(const cJSON *data, const char *path, struct field_errors 
 {
     const cJSON *item;
     size_t total = 0;
-    cJSON_ArrayForEach(item, data)
-        total += cJSON_IsString(item) ? strlen(item->valuestring) : 0;
+    cJSON_ArrayForEach(item, data) total += cJSON_IsString(item) ? strlen(item->valuestring) : 0;
     if (total / 4 * 3 > 1 << 20)
-        field_error_add(errors, FIELD_TOO_LONG, path, NULL, "may not be more than %d bytes", 1 << 20);
+        field_error_add(
+            errors, FIELD_TOO_LONG, path, NULL, "may not be more than %d bytes", 1 << 20);
 }
 
 static void secret_validate(const struct write_context *w, struct field_errors *errors)
@@ -72,8 +73,10 @@ static void secret_validate(const struct write_context *w, struct field_errors *
         if (c_eq(type, types[i].type))
             check_keys(w, i, errors);
     if (c_eq(type, "kubernetes.io/service-account-token") &&
-        !json_string(json_path(w->tree, "metadata.annotations"), "kubernetes.io/service-account.name"))
-        field_error_add(errors, FIELD_REQUIRED, "metadata.annotations[kubernetes.io/service-account.name]", NULL, "%s", "");
+        !json_string(
+            json_path(w->tree, "metadata.annotations"), "kubernetes.io/service-account.name"))
+        field_error_add(errors, FIELD_REQUIRED,
+            "metadata.annotations[kubernetes.io/service-account.name]", NULL, "%s", "");
     check_size(json_get(w->tree, "data"), "data", errors);
     if (w->kind != WRITE_UPDATE)
         return;

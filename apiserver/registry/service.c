@@ -1,10 +1,12 @@
 /*
- * Services: addresses and ports given by the server, unique under concurrency and over several API servers.
+ * Services: addresses and ports given by the server, unique under concurrency and over several API
+ * servers.
  *
- * A ClusterIP is an IPAddress object of that name, a NodePort an (internal) NodePortClaim; both are written in the same
- * group as the Service, with "must not exist" as their compare, so two Services never get the same one, and a crash
- * leaves no half. A lost race for one is a conflict of the group: the write starts again and chooses another.
- * Upstream: registry/core/service (there bitmaps with a repair loop).
+ * A ClusterIP is an IPAddress object of that name, a NodePort an (internal) NodePortClaim; both are
+ * written in the same group as the Service, with "must not exist" as their compare, so two Services
+ * never get the same one, and a crash leaves no half. A lost race for one is a conflict of the
+ * group: the write starts again and chooses another. Upstream: registry/core/service (there bitmaps
+ * with a repair loop).
  */
 
 #include <arpa/inet.h>
@@ -15,7 +17,8 @@
 #include "common/time.h"
 #include "common/uid.h"
 
-/* Free addresses are looked for at random, then from there on; below this offset they are left to those who choose. */
+/* Free addresses are looked for at random, then from there on; below this offset they are left to
+ * those who choose. */
 #define STATIC_BAND_MAX 256
 #define TRIES_RANDOM 64
 
@@ -110,16 +113,15 @@ static void drop_fields(cJSON *service)
 {
     cJSON *spec = json_get(service, "spec"), *port;
     if (is_type(service, "ExternalName")) {
-        static const char *const fields[] = {"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy",
-            "internalTrafficPolicy", "allocateLoadBalancerNodePorts"};
+        static const char *const fields[] = {"clusterIP", "clusterIPs", "ipFamilies",
+            "ipFamilyPolicy", "internalTrafficPolicy", "allocateLoadBalancerNodePorts"};
         for (size_t i = 0; i < ARRAY_COUNT(fields); i++)
             json_remove(spec, fields[i]);
     }
     if (!wants_node_ports(service)) {
         json_remove(spec, "externalTrafficPolicy");
         json_remove(spec, "healthCheckNodePort");
-        cJSON_ArrayForEach(port, json_get(spec, "ports"))
-            json_remove(port, "nodePort");
+        cJSON_ArrayForEach(port, json_get(spec, "ports")) json_remove(port, "nodePort");
     }
 }
 
@@ -130,7 +132,8 @@ static void service_prepare(struct write_context *w)
     if (w->kind == WRITE_UPDATE && w->old) {
         inherit(w->tree, w->old);
         inherit_node_ports(w->tree, w->old);
-        bool changed = !c_eq(json_string_at(w->old, "spec.type"), json_string_at(w->tree, "spec.type"));
+        bool changed =
+            !c_eq(json_string_at(w->old, "spec.type"), json_string_at(w->tree, "spec.type"));
         if (changed) /* a change of type takes away what the client just read and sent back */
             drop_fields(w->tree);
     }
@@ -140,8 +143,9 @@ static void service_prepare(struct write_context *w)
     if (!wants_cluster_ip(w->tree))
         return;
     const char *ip = cluster_ip(w->tree);
-    const char *first = cJSON_IsString(cJSON_GetArrayItem(json_get(spec, "clusterIPs"), 0)) ?
-        cJSON_GetArrayItem(json_get(spec, "clusterIPs"), 0)->valuestring : "";
+    const char *first = cJSON_IsString(cJSON_GetArrayItem(json_get(spec, "clusterIPs"), 0))
+                            ? cJSON_GetArrayItem(json_get(spec, "clusterIPs"), 0)->valuestring
+                            : "";
     if (*ip && !*first)
         json_set(spec, "clusterIPs", array_of(ip));
     else if (!*ip && *first)
@@ -172,7 +176,8 @@ static void service_validate(const struct write_context *w, struct field_errors 
             "may not be set to 'None' for %s services", json_string_at(w->tree, "spec.type"));
     if (*ip && !is_headless(w->tree) && inet_pton(AF_INET, ip, &address) != 1) {
         snprintf(value, sizeof(value), "\"%s\"", ip);
-        field_error_add(errors, FIELD_INVALID, "spec.clusterIPs[0]", value, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+        field_error_add(errors, FIELD_INVALID, "spec.clusterIPs[0]", value,
+            "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
     }
     const cJSON *ips = json_path(w->tree, "spec.clusterIPs");
     if (*ip && cJSON_GetArraySize(ips) > 0 &&
@@ -192,7 +197,8 @@ static void service_validate(const struct write_context *w, struct field_errors 
     }
     if (w->kind == WRITE_UPDATE && wants_cluster_ip(w->old) && *old_ip && !c_eq(ip, old_ip)) {
         snprintf(value, sizeof(value), "[\"%s\"]", ip);
-        field_error_add(errors, FIELD_INVALID, "spec.clusterIPs[0]", value, "may not change once set");
+        field_error_add(
+            errors, FIELD_INVALID, "spec.clusterIPs[0]", value, "may not change once set");
     }
 }
 
@@ -216,11 +222,11 @@ static struct range service_range(const struct server *s)
     return range;
 }
 
-static int refuse(struct write_context *w, const char *path, const char *value, struct error *err, const char *format,
-    ...) __attribute__((format(printf, 5, 6)));
+static int refuse(struct write_context *w, const char *path, const char *value, struct error *err,
+    const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-static int refuse(struct write_context *w, const char *path, const char *value, struct error *err, const char *format,
-    ...)
+static int refuse(struct write_context *w, const char *path, const char *value, struct error *err,
+    const char *format, ...)
 {
     char text[512];
     va_list args;
@@ -245,23 +251,24 @@ static bool is_free(const struct allocation *a, const struct resource *r, const 
 }
 
 /* Adds the object that holds an address or a port to the group. */
-static int hold(struct allocation *a, const struct resource *r, const char *name, cJSON *take_tree, struct error *err)
+static int hold(struct allocation *a, const struct resource *r, const char *name, cJSON *take_tree,
+    struct error *err)
 {
     char uid[UID_BYTES];
     struct object *next;
     char now[40];
     autojson cJSON *tree = take_tree;
     if (a->extra->count == ARRAY_COUNT(a->extra->ops))
-        return error_set(err, ERR_TOO_LARGE, "a Service may have at most %zu addresses and node ports",
-            ARRAY_COUNT(a->extra->ops));
+        return error_set(err, ERR_TOO_LARGE,
+            "a Service may have at most %zu addresses and node ports", ARRAY_COUNT(a->extra->ops));
     json_set_string_at(tree, "metadata.name", name);
     json_set_string_at(tree, "metadata.uid", uid_random(a->w->server->env, uid));
     json_set_string_at(tree, "metadata.creationTimestamp", time_print_s(a->w->now_ns, now));
     schema_normalise(r->schema, tree);
     if (object_new(r, tree, &next, err) < 0)
         return -err->code;
-    a->extra->ops[a->extra->count++] =
-        (struct write_op){.resource = r, .name = str_of(arena_strdup(a->w->arena, str_of(name))), .next = next};
+    a->extra->ops[a->extra->count++] = (struct write_op){
+        .resource = r, .name = str_of(arena_strdup(a->w->arena, str_of(name))), .next = next};
     return 0;
 }
 
@@ -274,17 +281,18 @@ static int release(struct allocation *a, const struct resource *r, const char *n
         object_unref(base);
         return 0; /* more than one write holds; the repair controller collects it */
     }
-    a->extra->ops[a->extra->count++] =
-        (struct write_op){.resource = r, .name = str_of(arena_strdup(a->w->arena, str_of(name))), .base = base};
+    a->extra->ops[a->extra->count++] = (struct write_op){
+        .resource = r, .name = str_of(arena_strdup(a->w->arena, str_of(name))), .base = base};
     return 0;
 }
 
 static cJSON *address_tree(const struct allocation *a)
 {
     const cJSON *metadata = json_get(a->w->tree, "metadata");
-    return json_make("{\"metadata\":{\"labels\":{\"ipaddress.kubernetes.io/ip-family\":\"IPv4\","
-                     "\"ipaddress.kubernetes.io/managed-by\":\"ipallocator.k8s.io\"}},\"spec\":{\"parentRef\":{"
-                     "\"group\":\"\",\"resource\":\"services\",\"namespace\":\"%s\",\"name\":\"%s\"}}}",
+    return json_make(
+        "{\"metadata\":{\"labels\":{\"ipaddress.kubernetes.io/ip-family\":\"IPv4\","
+        "\"ipaddress.kubernetes.io/managed-by\":\"ipallocator.k8s.io\"}},\"spec\":{\"parentRef\":{"
+        "\"group\":\"\",\"resource\":\"services\",\"namespace\":\"%s\",\"name\":\"%s\"}}}",
         json_string(metadata, "namespace"), json_string(metadata, "name"));
 }
 
@@ -294,8 +302,9 @@ static int choose_address(struct allocation *a, char *text, struct error *err)
     uint32_t band = range.count / 16;
     band = band > STATIC_BAND_MAX ? STATIC_BAND_MAX : band < 16 ? 0 : band;
     for (uint32_t i = 0, at = 0; range.count && i < range.count + TRIES_RANDOM; i++) {
-        at = i < TRIES_RANDOM ? band + (uint32_t)(env_random(a->w->server->env) % (range.count - band)) :
-                                (at + 1) % range.count;
+        at = i < TRIES_RANDOM
+                 ? band + (uint32_t)(env_random(a->w->server->env) % (range.count - band))
+                 : (at + 1) % range.count;
         struct in_addr address = {htonl(range.first + at)};
         inet_ntop(AF_INET, &address, text, INET_ADDRSTRLEN);
         if (is_free(a, a->addresses, text))
@@ -317,11 +326,12 @@ static int allocate_address(struct allocation *a, struct error *err)
         snprintf(value, sizeof(value), "[\"%s\"]", asked);
         if (host < range.first || host - range.first >= range.count)
             return refuse(w, "spec.clusterIPs", value, err,
-                "failed to allocate IP %s: the provided IP (%s) is not in the valid range. The range of valid IPs is %s",
+                "failed to allocate IP %s: the provided IP (%s) is not in the valid range. The "
+                "range of valid IPs is %s",
                 asked, asked, range.text);
         if (!is_free(a, a->addresses, asked))
-            return refuse(w, "spec.clusterIPs", value, err, "failed to allocate IP %s: provided IP is already allocated",
-                asked);
+            return refuse(w, "spec.clusterIPs", value, err,
+                "failed to allocate IP %s: provided IP is already allocated", asked);
         snprintf(text, sizeof(text), "%s", asked);
     } else if (choose_address(a, text, err) < 0) {
         return -err->code;
@@ -347,8 +357,10 @@ static int hold_port(struct allocation *a, int64_t number, struct error *err)
     char name[16];
     const cJSON *metadata = json_get(a->w->tree, "metadata");
     snprintf(name, sizeof(name), "%lld", (long long)number);
-    return hold(a, a->claims, name, json_make("{\"service\":\"%s/%s\"}", json_string(metadata, "namespace"),
-        json_string(metadata, "name")), err);
+    return hold(a, a->claims, name,
+        json_make("{\"service\":\"%s/%s\"}", json_string(metadata, "namespace"),
+            json_string(metadata, "name")),
+        err);
 }
 
 static bool port_is_free(const struct allocation *a, int64_t number)
@@ -363,7 +375,8 @@ static int choose_port(struct allocation *a, int64_t *ret, struct error *err)
     const struct server_config *c = a->w->server->config;
     int64_t count = c->node_port_last - c->node_port_first + 1, at = 0;
     for (int64_t i = 0; i < count + TRIES_RANDOM; i++) {
-        at = i < TRIES_RANDOM ? (int64_t)(env_random(a->w->server->env) % (uint64_t)count) : (at + 1) % count;
+        at = i < TRIES_RANDOM ? (int64_t)(env_random(a->w->server->env) % (uint64_t)count)
+                              : (at + 1) % count;
         if (!port_is_free(a, c->node_port_first + at))
             continue;
         *ret = c->node_port_first + at;
@@ -372,7 +385,8 @@ static int choose_port(struct allocation *a, int64_t *ret, struct error *err)
     return error_set(err, ERR_INTERNAL, "failed to allocate a nodePort: range is full");
 }
 
-/* One port of the list: kept, checked and held, or chosen. TCP and UDP of one number share the claim. */
+/* One port of the list: kept, checked and held, or chosen. TCP and UDP of one number share the
+ * claim. */
 static int allocate_port(struct allocation *a, cJSON *port, int index, struct error *err)
 {
     struct write_context *w = a->w;
@@ -390,7 +404,8 @@ static int allocate_port(struct allocation *a, cJSON *port, int index, struct er
         return hold_port(a, number, err);
     }
     if (number < c->node_port_first || number > c->node_port_last)
-        return refuse(w, path, value, err, "provided port is not in the valid range. The range of valid ports is %d-%d",
+        return refuse(w, path, value, err,
+            "provided port is not in the valid range. The range of valid ports is %d-%d",
             c->node_port_first, c->node_port_last);
     for (size_t i = 0; i < a->extra->count; i++)
         if (a->extra->ops[i].resource == a->claims && str_eqc(a->extra->ops[i].name, value))
@@ -417,7 +432,8 @@ static void release_ports(struct allocation *a, const cJSON *old, const cJSON *n
 
 static int service_begin(struct write_context *w, struct extra_writes *extra, struct error *err)
 {
-    struct allocation a = {w, extra, api_find_plural(w->server->api, "networking.k8s.io", "ipaddresses"),
+    struct allocation a = {w, extra,
+        api_find_plural(w->server->api, "networking.k8s.io", "ipaddresses"),
         api_find_plural(w->server->api, "", "nodeportclaims")};
     const struct object_write *o = container_of(w, struct object_write, context);
     const cJSON *old = w->kind == WRITE_CREATE ? NULL : w->old;

@@ -1,8 +1,9 @@
 /*
  * ServiceAccounts: the subresource token (TokenRequest).
  *
- * The token is a JWT bound to the account's uid and, when asked, to a pod, secret or node, all of which must exist with that
- * uid. Upstream: registry/core/serviceaccount/storage/token.go, pkg/serviceaccount/claims.go.
+ * The token is a JWT bound to the account's uid and, when asked, to a pod, secret or node, all of
+ * which must exist with that uid. Upstream: registry/core/serviceaccount/storage/token.go,
+ * pkg/serviceaccount/claims.go.
  */
 #include "apiserver/admission/node_restriction.h"
 #include "apiserver/auth/auth.h"
@@ -14,7 +15,8 @@
 #define SECONDS_MIN 600
 #define SECONDS_DEFAULT 3600
 #define SECONDS_MAX (1ll << 32)
-/* Tokens of pods live longer than asked, for clients that don't read them again; the asked time is a warning mark. */
+/* Tokens of pods live longer than asked, for clients that don't read them again; the asked time is
+ * a warning mark. */
 #define SECONDS_OF_PODS 3607
 #define SECONDS_EXTENDED (365ll * 24 * 3600)
 
@@ -31,7 +33,8 @@ static void add_node(struct request *q, cJSON *claims, const struct object *pod)
     struct str node;
     if (!object_field_get(pod, "spec.nodeName", &node) || node.n == 0)
         return;
-    struct object *o = cache_get(q->server->cache, api_find_plural(q->server->api, "", "nodes"), (struct str){0}, node);
+    struct object *o = cache_get(
+        q->server->cache, api_find_plural(q->server->api, "", "nodes"), (struct str){0}, node);
     if (o)
         add_reference(claims, "node", o);
     object_unref(o);
@@ -42,7 +45,8 @@ static enum stage_result bind_to(struct request *q, const cJSON *reference, cJSO
     static const struct {
         const char *kind, *plural, *claim;
         bool namespaced;
-    } kinds[] = {{"Pod", "pods", "pod", true}, {"Secret", "secrets", "secret", true}, {"Node", "nodes", "node", false}};
+    } kinds[] = {{"Pod", "pods", "pod", true}, {"Secret", "secrets", "secret", true},
+        {"Node", "nodes", "node", false}};
     const char *kind = json_string(reference, "kind"), *name = json_string(reference, "name");
     const char *uid = json_string(reference, "uid");
     struct str account;
@@ -51,19 +55,25 @@ static enum stage_result bind_to(struct request *q, const cJSON *reference, cJSO
         if (!c_eq(kind, kinds[i].kind))
             continue;
         const struct resource *r = api_find_plural(q->server->api, "", kinds[i].plural);
-        struct object *o = cache_get(q->server->cache, r, str_of(kinds[i].namespaced ? q->namespace_ : ""), str_of(name));
+        struct object *o = cache_get(
+            q->server->cache, r, str_of(kinds[i].namespaced ? q->namespace_ : ""), str_of(name));
         if (!o)
             return request_not_found(q, r, name);
         if (uid && *uid && !str_eqc(o->uid, uid)) {
             object_unref(o);
             return request_fail_object(q, ERR_CONFLICT,
-                "Operation cannot be fulfilled on %s \"%s\": the UID in the bound object reference (%s) does not match the "
-                "UID in record. The object might have been deleted and then recreated", r->plural, name, uid);
+                "Operation cannot be fulfilled on %s \"%s\": the UID in the bound object reference "
+                "(%s) does not match the "
+                "UID in record. The object might have been deleted and then recreated",
+                r->plural, name, uid);
         }
-        if (c_eq(kind, "Pod") && !(object_field_get(o, "spec.serviceAccountName", &account) && str_eqc(account, q->name))) {
+        if (c_eq(kind, "Pod") && !(object_field_get(o, "spec.serviceAccountName", &account) &&
+                                     str_eqc(account, q->name))) {
             object_unref(o);
             return request_fail(q, ERR_BAD_REQUEST,
-                "cannot bind token for serviceaccount \"%s\" to pod running with different serviceaccount name.", q->name);
+                "cannot bind token for serviceaccount \"%s\" to pod running with different "
+                "serviceaccount name.",
+                q->name);
         }
         add_reference(claims, kinds[i].claim, o);
         if (c_eq(kind, "Pod"))
@@ -71,8 +81,8 @@ static enum stage_result bind_to(struct request *q, const cJSON *reference, cJSO
         object_unref(o);
         return STAGE_DONE;
     }
-    return request_fail(q, ERR_BAD_REQUEST, "cannot bind token for serviceaccount \"%s\" to type %s", q->name,
-        kind ? kind : "");
+    return request_fail(q, ERR_BAD_REQUEST,
+        "cannot bind token for serviceaccount \"%s\" to type %s", q->name, kind ? kind : "");
 }
 
 static enum stage_result check_seconds(struct request *q, int64_t seconds)
@@ -86,8 +96,10 @@ static enum stage_result check_seconds(struct request *q, int64_t seconds)
     if (seconds > SECONDS_MAX)
         field_error_add(errors, FIELD_INVALID, "spec.expirationSeconds", value,
             "may not specify a duration larger than 2^32 seconds");
-    return field_errors_count(errors) ?
-               request_fail_fields(q, errors, api_find_plural(q->server->api, "", "serviceaccounts"), q->name) : STAGE_DONE;
+    return field_errors_count(errors)
+               ? request_fail_fields(
+                     q, errors, api_find_plural(q->server->api, "", "serviceaccounts"), q->name)
+               : STAGE_DONE;
 }
 
 static enum stage_result sign(struct request *q, const struct object *account)
@@ -96,13 +108,14 @@ static enum stage_result sign(struct request *q, const struct object *account)
     const cJSON *reference = json_path(body, "spec.boundObjectRef");
     const char *issuer = q->server->config->issuer;
     int64_t now_ns = env_wall_ns(q->server->env), now_s = now_ns / NS_PER_S;
-    int64_t seconds = json_int64_at(body, "spec.expirationSeconds", SECONDS_DEFAULT), lives = seconds;
+    int64_t seconds = json_int64_at(body, "spec.expirationSeconds", SECONDS_DEFAULT),
+            lives = seconds;
     char id[UID_BYTES], expires[TIME_TEXT_BYTES];
     enum stage_result result = check_seconds(q, seconds);
     if (result != STAGE_DONE)
         return result;
-    autojson cJSON *claims = json_make("{\"iss\":\"%s\",\"sub\":\"system:serviceaccount:%s:%s\"}", issuer,
-        q->namespace_, q->name);
+    autojson cJSON *claims = json_make(
+        "{\"iss\":\"%s\",\"sub\":\"system:serviceaccount:%s:%s\"}", issuer, q->namespace_, q->name);
     autojson cJSON *k8s = json_make("{\"namespace\":\"%s\"}", q->namespace_);
     if (cJSON_GetArraySize(audiences) == 0) {
         json_set_at(body, "spec.audiences", json_make("[\"%s\"]", issuer));
@@ -129,7 +142,8 @@ static enum stage_result sign(struct request *q, const struct object *account)
         return request_fail_error(q, &err);
     json_set_at(body, "spec.expirationSeconds", json_new_int64(seconds));
     json_set_string_at(body, "status.token", token);
-    json_set_string_at(body, "status.expirationTimestamp", time_print_s(now_ns + lives * NS_PER_S, expires));
+    json_set_string_at(
+        body, "status.expirationTimestamp", time_print_s(now_ns + lives * NS_PER_S, expires));
     json_set_string_at(body, "metadata.name", q->name);
     json_set_string_at(body, "metadata.namespace", q->namespace_);
     json_set_string_at(body, "metadata.creationTimestamp", time_print_s(now_ns, expires));

@@ -1,5 +1,6 @@
 /*
- * PersistentVolumes and claims: they start Pending; a claim's spec is fixed but for a growing request.
+ * PersistentVolumes and claims: they start Pending; a claim's spec is fixed but for a growing
+ * request.
  *
  * Upstream: registry/core/persistentvolume*, apis/core/validation.
  */
@@ -33,10 +34,12 @@ static void claim_validate(const struct write_context *w, struct field_errors *e
         json_remove(old, "volumeName");
     }
     bool shrinks = old_text && new_text && quantity_parse(str_of(old_text), &before, &err) == 0 &&
-                   quantity_parse(str_of(new_text), &after, &err) == 0 && quantity_cmp(after, before) < 0;
+                   quantity_parse(str_of(new_text), &after, &err) == 0 &&
+                   quantity_cmp(after, before) < 0;
     if (!json_equal(old, now) || (!bound && !c_eq(old_text, new_text)))
         field_error_add(errors, FIELD_FORBIDDEN, "spec", NULL,
-            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims");
+            "spec is immutable after creation except resources.requests and "
+            "volumeAttributesClassName for bound claims");
     else if (shrinks)
         field_error_add(errors, FIELD_FORBIDDEN, "spec.resources.requests.storage", NULL,
             "field can not be less than status.capacity");
@@ -44,7 +47,8 @@ static void claim_validate(const struct write_context *w, struct field_errors *e
 
 static void volume_validate(const struct write_context *w, struct field_errors *errors)
 {
-    static const char *const fixed[] = {"spec.hostPath", "spec.local", "spec.nfs", "spec.csi", "spec.volumeMode"};
+    static const char *const fixed[] = {
+        "spec.hostPath", "spec.local", "spec.nfs", "spec.csi", "spec.volumeMode"};
     for (size_t i = 0; w->kind == WRITE_UPDATE && i < ARRAY_COUNT(fixed); i++)
         if (!json_equal(json_path(w->old, fixed[i]), json_path(w->tree, fixed[i])))
             field_error_add(errors, FIELD_FORBIDDEN, "spec.persistentvolumesource", NULL,

@@ -1,8 +1,9 @@
 /*
  * Non-resource paths: discovery, OpenAPI, version, health, metrics, OpenID.
  *
- * Documents that depend on nothing but the API are made once, on first use, kept with their ETag and compressed form. OpenAPI
- * takes longer than a turn of the loop, so a task of its own makes it while the request waits.
+ * Documents that depend on nothing but the API are made once, on first use, kept with their ETag
+ * and compressed form. OpenAPI takes longer than a turn of the loop, so a task of its own makes it
+ * while the request waits.
  */
 #pragma once
 

@@ -8,7 +8,7 @@
 struct accept_clause {
     struct str type; /* "application/json", or with wildcards */
     struct str as, group, version, profile;
-    int q;           /* thousandths */
+    int q; /* thousandths */
 };
 #define ACCEPT_CLAUSES_MAX 16
 
@@ -21,6 +21,15 @@ bool accepts_gzip(const struct request *q);
 /* Stage: sets q->media, q->form; 406 when nothing fits. Resource requests only. */
 stage_fn negotiate_stage;
 
-enum body_type { BODY_JSON, BODY_YAML, BODY_PROTOBUF, BODY_JSON_PATCH, BODY_MERGE_PATCH, BODY_STRATEGIC_PATCH, BODY_APPLY_PATCH, BODY_OTHER };
+enum body_type {
+    BODY_JSON,
+    BODY_YAML,
+    BODY_PROTOBUF,
+    BODY_JSON_PATCH,
+    BODY_MERGE_PATCH,
+    BODY_STRATEGIC_PATCH,
+    BODY_APPLY_PATCH,
+    BODY_OTHER
+};
 /* Of the Content-Type header; JSON when there is none and otherwise_json. */
 enum body_type body_type_of(const struct request *q, bool otherwise_json);

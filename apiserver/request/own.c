@@ -1,8 +1,10 @@
 /*
- * The server's own requests: through the same pipeline as anybody's, with no socket and no authentication.
+ * The server's own requests: through the same pipeline as anybody's, with no socket and no
+ * authentication.
  *
- * The caller's task runs the request and sleeps while it waits. Several may be under way at once: all are started before
- * the first is waited for, so that their writes reach the store as one batch.
+ * The caller's task runs the request and sleeps while it waits. Several may be under way at once:
+ * all are started before the first is waited for, so that their writes reach the store as one
+ * batch.
  */
 #include "apiserver/request/request.h"
 
@@ -99,7 +101,8 @@ static int own_result(const struct request *q, struct str body, cJSON **ret, str
     if (q->status >= 400) {
         const char *message = tree ? json_string(tree, "message") : NULL;
         const char *reason = tree ? json_string(tree, "reason") : NULL;
-        return error_set(err, error_from_reason(reason, q->status), "%s", message ? message : "no message");
+        return error_set(
+            err, error_from_reason(reason, q->status), "%s", message ? message : "no message");
     }
     if (ret)
         *ret = steal(&tree);

@@ -9,7 +9,8 @@
 cJSON *status_details(const struct resource *r, const char *name);
 cJSON *status_new(enum err code, const char *message);
 cJSON *status_success(void);
-/* The whole Status of q->err, q->reason, q->status_details..., or q->error_status. Owned by the caller. */
+/* The whole Status of q->err, q->reason, q->status_details..., or q->error_status. Owned by the
+ * caller. */
 cJSON *status_of_request(struct request *q);
 /* The code of a Status. */
 int status_code(const cJSON *status);

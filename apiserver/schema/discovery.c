@@ -262,8 +262,8 @@ static cJSON *aggregated_version(const struct api *api, const struct resource *o
     add_string(o, "version", of->version);
     cJSON *list = cJSON_AddArrayToObject(o, "resources");
     for (size_t i = 0; i < api->resource_count; i++)
-        if (!strcmp(api->resources[i].group_version, of->group_version) && api->resources[i].verbs &&
-            !api->resources[i].internal)
+        if (!strcmp(api->resources[i].group_version, of->group_version) &&
+            api->resources[i].verbs && !api->resources[i].internal)
             cJSON_AddItemToArray(list, aggregated_resource(&api->resources[i]));
     add_string(o, "freshness", "Current");
     return o;

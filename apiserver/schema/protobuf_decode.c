@@ -1,12 +1,15 @@
 /*
- * Bodies in protobuf: the form that typed Go clients send, read into the tree that the JSON form would give.
+ * Bodies in protobuf: the form that typed Go clients send, read into the tree that the JSON form
+ * would give.
  *
- * A body is "k8s\0" and a runtime.Unknown {1: {1: apiVersion, 2: kind}, 2: raw}; raw is the kind's message. Field numbers are
- * the schema's. Go writes every field that is no pointer, empty or not, so an empty one is left out where JSON would omit it;
- * a pointer's zero stays. Unknown fields are passed over, as protobuf wants.
+ * A body is "k8s\0" and a runtime.Unknown {1: {1: apiVersion, 2: kind}, 2: raw}; raw is the kind's
+ * message. Field numbers are the schema's. Go writes every field that is no pointer, empty or not,
+ * so an empty one is left out where JSON would omit it; a pointer's zero stays. Unknown fields are
+ * passed over, as protobuf wants.
  *
- * Some types have messages of their own: Quantity {1: text}, Time {1: seconds, 2: nanos}, IntOrString {1: type, 2: int, 3: text},
- * RawExtension {1: JSON}, and a list as a map's value {1: elements}.
+ * Some types have messages of their own: Quantity {1: text}, Time {1: seconds, 2: nanos},
+ * IntOrString {1: type, 2: int, 3: text}, RawExtension {1: JSON}, and a list as a map's value {1:
+ * elements}.
  */
 #include "apiserver/schema/model.h"
 
@@ -109,9 +112,10 @@ static struct reader reader_of(struct reader *up, struct str bytes)
 
 /* --- values --- */
 
-static int read_message(struct reader *r, const struct schema *s, const uint8_t *prefix, size_t depth, int nesting,
-    cJSON *object);
-static int read_value(struct reader *r, const struct field *f, const struct wire *w, int nesting, cJSON **ret);
+static int read_message(struct reader *r, const struct schema *s, const uint8_t *prefix,
+    size_t depth, int nesting, cJSON *object);
+static int read_value(
+    struct reader *r, const struct field *f, const struct wire *w, int nesting, cJSON **ret);
 
 /* Numbered fields of a small message; missing ones stay as they are. */
 static int read_small(struct reader *up, struct str bytes, struct wire *fields, size_t count)
@@ -158,7 +162,8 @@ static int read_int_or_string(struct reader *r, struct str bytes, cJSON **ret)
 
     if (read_small(r, bytes, parts, 3) < 0)
         return -(int)r->err->code;
-    *ret = parts[0].integer == 1 ? new_string(parts[2].bytes) : json_new_int64((int32_t)parts[1].integer);
+    *ret = parts[0].integer == 1 ? new_string(parts[2].bytes)
+                                 : json_new_int64((int32_t)parts[1].integer);
     return 0;
 }
 
@@ -171,7 +176,8 @@ static int read_any(struct reader *r, const struct field *f, struct str bytes, c
     return raw.bytes.n > 0 ? json_parse(raw.bytes, ret, r->err) : 0;
 }
 
-static int read_list_message(struct reader *up, const struct field *items, struct str bytes, int nesting, cJSON **ret)
+static int read_list_message(
+    struct reader *up, const struct field *items, struct str bytes, int nesting, cJSON **ret)
 {
     struct reader r = reader_of(up, bytes);
     cJSON *list = cJSON_CreateArray();
@@ -192,7 +198,8 @@ static int read_list_message(struct reader *up, const struct field *items, struc
     return 0;
 }
 
-static int read_bytes_value(struct reader *r, const struct field *f, struct str bytes, int nesting, cJSON **ret)
+static int read_bytes_value(
+    struct reader *r, const struct field *f, struct str bytes, int nesting, cJSON **ret)
 {
     static const uint8_t none[1];
     autostrbuf struct strbuf text = STRBUF_EMPTY;
@@ -230,7 +237,8 @@ static int read_bytes_value(struct reader *r, const struct field *f, struct str 
     }
 }
 
-static int read_value(struct reader *r, const struct field *f, const struct wire *w, int nesting, cJSON **ret)
+static int read_value(
+    struct reader *r, const struct field *f, const struct wire *w, int nesting, cJSON **ret)
 {
     double d;
 
@@ -255,7 +263,8 @@ static int read_value(struct reader *r, const struct field *f, const struct wire
     }
 }
 
-static int read_map_entry(struct reader *r, const struct field *f, const struct wire *w, int nesting, cJSON *map)
+static int read_map_entry(
+    struct reader *r, const struct field *f, const struct wire *w, int nesting, cJSON *map)
 {
     struct wire parts[2] = {0};
     cJSON *value = NULL;
@@ -263,7 +272,9 @@ static int read_map_entry(struct reader *r, const struct field *f, const struct 
     if (w->type != 2 || read_small(r, w->bytes, parts, 2) < 0)
         return malformed(r, "illegal map entry");
     if (parts[1].number == 0)
-        parts[1].type = f->items->type == V_BOOL || f->items->type == V_INT32 || f->items->type == V_INT64 ? 0 : 2;
+        parts[1].type =
+            f->items->type == V_BOOL || f->items->type == V_INT32 || f->items->type == V_INT64 ? 0
+                                                                                               : 2;
     if (read_value(r, f->items, &parts[1], nesting, &value) < 0) {
         cJSON_Delete(value);
         return -(int)r->err->code;
@@ -274,7 +285,8 @@ static int read_map_entry(struct reader *r, const struct field *f, const struct 
 }
 
 /* A message may hold any of these fields several times: the last wins, lists and maps grow. */
-static int put_field(struct reader *r, const struct field *f, const struct wire *w, int nesting, cJSON *object)
+static int put_field(
+    struct reader *r, const struct field *f, const struct wire *w, int nesting, cJSON *object)
 {
     cJSON *value = NULL, *there = json_get(object, f->name);
 
@@ -295,7 +307,8 @@ static int put_field(struct reader *r, const struct field *f, const struct wire 
         return 0;
     }
     bool scalar = f->type != V_OBJECT && f->type != V_ANY;
-    if (!value || (scalar && !(f->flags & F_PTR) && f->flags & F_OMITEMPTY && value_is_empty(value)))
+    if (!value ||
+        (scalar && !(f->flags & F_PTR) && f->flags & F_OMITEMPTY && value_is_empty(value)))
         cJSON_Delete(value);
     else
         json_set(object, f->name, value);
@@ -303,7 +316,8 @@ static int put_field(struct reader *r, const struct field *f, const struct wire 
 }
 
 /* The field with these numbers, or one inside the embedded message that they name. */
-static const struct field *find_field(const struct schema *s, const uint8_t *prefix, size_t depth, uint32_t number)
+static const struct field *find_field(
+    const struct schema *s, const uint8_t *prefix, size_t depth, uint32_t number)
 {
     for (size_t i = 0; i < s->field_count; i++) {
         const struct field *f = &s->fields[i];
@@ -313,8 +327,8 @@ static const struct field *find_field(const struct schema *s, const uint8_t *pre
     return NULL;
 }
 
-static int read_message(struct reader *r, const struct schema *s, const uint8_t *prefix, size_t depth, int nesting,
-    cJSON *object)
+static int read_message(struct reader *r, const struct schema *s, const uint8_t *prefix,
+    size_t depth, int nesting, cJSON *object)
 {
     struct wire w;
 
@@ -352,7 +366,8 @@ int schema_from_protobuf(const struct schema *s, struct str body, cJSON **ret, s
 
     if (body.n < 4 || memcmp(body.p, "k8s\0", 4) != 0)
         return error_set(err, ERR_BAD_REQUEST,
-            "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]");
+            "provided data does not appear to be a protobuf message, expected prefix [107 56 115 "
+            "0]");
     if (read_small(&outer, str_range(body.p + 4, body.n - 4), unknown, 4) < 0 ||
         read_small(&outer, unknown[0].bytes, type, 2) < 0)
         return -(int)err->code;

@@ -1,7 +1,8 @@
 /* links: skiff-apiserver-lib */
 /*
- * Bearer tokens from anybody: nothing that was not signed here is accepted, and what is signed here reads back. The input is
- * a token; as claims (when it is JSON) it is signed and must verify, unless it is no object.
+ * Bearer tokens from anybody: nothing that was not signed here is accepted, and what is signed here
+ * reads back. The input is a token; as claims (when it is JSON) it is signed and must verify,
+ * unless it is no object.
  */
 #include "apiserver/auth/jwt.h"
 
@@ -12,10 +13,10 @@
 #include "common/file.h"
 
 static const char pem[] = "-----BEGIN PRIVATE KEY-----\n"
-    "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQguoLnR49o+upQIgrT\n"
-    "0kzmt7IXTpxQ4Vi8XR12x3Y5kqGhRANCAAQ19N9QpBu8t69rd6gZLYmuzN68VCjx\n"
-    "Xqa3xB6DB3Wjo1FgT80EBkqAgZdJaVNYYIuITuksyBBJBDVkZJnc17us\n"
-    "-----END PRIVATE KEY-----\n";
+                          "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQguoLnR49o+upQIgrT\n"
+                          "0kzmt7IXTpxQ4Vi8XR12x3Y5kqGhRANCAAQ19N9QpBu8t69rd6gZLYmuzN68VCjx\n"
+                          "Xqa3xB6DB3Wjo1FgT80EBkqAgZdJaVNYYIuITuksyBBJBDVkZJnc17us\n"
+                          "-----END PRIVATE KEY-----\n";
 
 static struct jwt_keys *keys_of_test(void)
 {

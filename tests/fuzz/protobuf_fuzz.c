@@ -1,6 +1,7 @@
 /* links: skiff-apiserver-lib */
 /*
- * Bodies in protobuf: read, then through all that a body of a kind goes through. The first two bytes choose the kind.
+ * Bodies in protobuf: read, then through all that a body of a kind goes through. The first two
+ * bytes choose the kind.
  */
 #include "apiserver/schema/schema.h"
 

@@ -1,7 +1,7 @@
 /* links: skiff-apiserver-lib */
 /*
- * What a client writes around a body: path, query, Accept, continue tokens. The first line is the target, each other one an
- * Accept header or a token.
+ * What a client writes around a body: path, query, Accept, continue tokens. The first line is the
+ * target, each other one an Accept header or a token.
  */
 #include "apiserver/registry/generic/token.h"
 #include "apiserver/request/negotiate.h"

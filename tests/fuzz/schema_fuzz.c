@@ -1,6 +1,7 @@
 /*
- * Fuzzes the schema engine: an object, a zero byte, a patch. The object goes through decoding, defaults, validation,
- * normalising and Table cells; the patch is applied to it in all three ways. What was normalised must stay as it is.
+ * Fuzzes the schema engine: an object, a zero byte, a patch. The object goes through decoding,
+ * defaults, validation, normalising and Table cells; the patch is applied to it in all three ways.
+ * What was normalised must stay as it is.
  */
 /* links: skiff-apiserver-lib */
 #include <assert.h>
@@ -19,9 +20,9 @@ static void try_patches(const struct schema *s, const cJSON *tree, struct str te
         return;
     for (int how = 0; how < 3; how++) {
         autojson cJSON *copy = cJSON_Duplicate(tree, true);
-        int r = how == 0 ? patch_json(&copy, patch, &err)
-            : how == 1   ? patch_merge(&copy, patch, &err)
-                         : patch_strategic(s, &copy, patch, &err);
+        int r = how == 0   ? patch_json(&copy, patch, &err)
+                : how == 1 ? patch_merge(&copy, patch, &err)
+                           : patch_strategic(s, &copy, patch, &err);
         autostrbuf struct strbuf out = STRBUF_EMPTY;
         json_print(copy, &out);
         assert(r == 0 || json_equal(copy, tree));

@@ -15,7 +15,8 @@
 /* About how many steps lie between two kills. */
 #define KILL_EVERY 700
 
-static struct api_client *client_of(struct cluster *c, struct sim_process *p, const char *name, const char *group)
+static struct api_client *client_of(
+    struct cluster *c, struct sim_process *p, const char *name, const char *group)
 {
     return api_client_new(&p->env, network_client(&c->net, &p->env, name, group));
 }
@@ -50,14 +51,15 @@ static void start_apiserver(struct cluster *c, struct sim_process *p)
 
 static void start_controllers(struct cluster *c, struct sim_process *p)
 {
-    static const char *const names[] = {"deployment-controller", "replicaset-controller", "serviceaccount-controller",
-        "node-lifecycle-controller"};
+    static const char *const names[] = {"deployment-controller", "replicaset-controller",
+        "serviceaccount-controller", "node-lifecycle-controller"};
     struct manager_config *config = xcalloc(1, sizeof(*config));
     struct manager *m;
     struct error err;
     config->controllers = names;
     config->controllers_count = ARRAY_COUNT(names);
-    if (manager_new(client_of(c, p, "system:kube-controller-manager", "system:masters"), config, &m, &err) < 0 ||
+    if (manager_new(client_of(c, p, "system:kube-controller-manager", "system:masters"), config, &m,
+            &err) < 0 ||
         manager_start(m, &err) < 0) {
         fprintf(stderr, "sim: the controller manager does not start: %s\n", err.text);
         abort();
@@ -76,10 +78,15 @@ static void start_kubelet(struct cluster *c, struct sim_process *p)
     struct kubelet_config *config = xcalloc(1, sizeof(*config));
     struct agent *agent;
     struct error err;
-    *config = (struct kubelet_config){.root_dir = "/sim-kubelet", .cluster_id = "sim", .runtime = "hollow",
-        .cluster_domain = "cluster.local", .max_pods = 110, .node_status_frequency_ns = 300 * NS_PER_S};
+    *config = (struct kubelet_config){.root_dir = "/sim-kubelet",
+        .cluster_id = "sim",
+        .runtime = "hollow",
+        .cluster_domain = "cluster.local",
+        .max_pods = 110,
+        .node_status_frequency_ns = 300 * NS_PER_S};
     struct runtime *runtime = hollow_runtime_new(&p->env);
-    if (agent_new(&p->env, config, client_of(c, p, "hollow", "system:masters"), runtime, &agent, &err) < 0) {
+    if (agent_new(&p->env, config, client_of(c, p, "hollow", "system:masters"), runtime, &agent,
+            &err) < 0) {
         fprintf(stderr, "sim: the kubelet does not start: %s\n", err.text);
         abort();
     }
@@ -121,7 +128,8 @@ static void kill_component(struct cluster *c, struct component *component)
     sim_kill(component->process);
     component->process = NULL;
     component->kills++;
-    component->restart_ns = sim_now_ns(c->sim) + (int64_t)(50 + sim_below(c->sim, 3000)) * NS_PER_MS;
+    component->restart_ns =
+        sim_now_ns(c->sim) + (int64_t)(50 + sim_below(c->sim, 3000)) * NS_PER_MS;
     if (component == &c->components[0]) {
         c->net.server = NULL;
         if (is_server)
@@ -130,7 +138,8 @@ static void kill_component(struct cluster *c, struct component *component)
     }
 }
 
-/* The fault injector: at a step that the seed chose, a component that the seed chose dies, whatever it is doing. */
+/* The fault injector: at a step that the seed chose, a component that the seed chose dies, whatever
+ * it is doing. */
 static void on_step(void *arg, uint64_t step)
 {
     struct cluster *c = arg;
@@ -164,7 +173,10 @@ struct api_client *cluster_client(struct cluster *c, const char *name)
 
 void cluster_start(struct cluster *c, struct sim *sim, int kills)
 {
-    *c = (struct cluster){.sim = sim, .net = {.sim = sim}, .disk = disk_new(sim), .kills_left = kills,
+    *c = (struct cluster){.sim = sim,
+        .net = {.sim = sim},
+        .disk = disk_new(sim),
+        .kills_left = kills,
         .components = {{"apiserver", start_apiserver}, {"controllers", start_controllers},
             {"scheduler", start_scheduler}, {"kubelet", start_kubelet}}};
     c->next_kill = 500 + sim_below(sim, KILL_EVERY);

@@ -1,8 +1,9 @@
 /*
  * A simulated cluster: the components, each in a process of its own, and their restarts.
  *
- * Components are the production code with a simulated env, network and disk. A component that was killed is started again after 50 ms
- * to 3 s, as a supervisor would; with the API server the disk loses what was not synced.
+ * Components are the production code with a simulated env, network and disk. A component that was
+ * killed is started again after 50 ms to 3 s, as a supervisor would; with the API server the disk
+ * loses what was not synced.
  */
 #pragma once
 

@@ -1,8 +1,9 @@
 /*
  * A SQLite VFS in memory that can lose what was not synced; see disk.h.
  *
- * A file has its current content and the list of writes since the last sync. A crash starts from the synced content and applies
- * each of those writes with a chance of one half. Locks and shared memory are per run of the machine: a crash voids them
+ * A file has its current content and the list of writes since the last sync. A crash starts from
+ * the synced content and applies each of those writes with a chance of one half. Locks and shared
+ * memory are per run of the machine: a crash voids them
  * (`generation`), and handles of dead processes are never used again.
  */
 #include "tests/sim/disk.h"
@@ -133,7 +134,8 @@ static void crash_file(struct disk *d, struct disk_file *f)
     if (!f->exists)
         content_truncate(&f->now, 0);
     f->shared = f->reserved = f->pending = f->exclusive = 0;
-    memset(f->shm, 0, sizeof(f->shm)); /* not freed: a task of the dead process may still point there */
+    memset(f->shm, 0,
+        sizeof(f->shm)); /* not freed: a task of the dead process may still point there */
     memset(f->shm_shared, 0, sizeof(f->shm_shared));
     memset(f->shm_exclusive, 0, sizeof(f->shm_exclusive));
 }
@@ -159,7 +161,8 @@ static struct disk_file *find(struct disk *d, const char *name, bool make)
     return f;
 }
 
-static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *out_flags)
+static int vfs_open(
+    sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *out_flags)
 {
     struct disk *d = (struct disk *)vfs;
     struct handle *h = (struct handle *)file;
@@ -168,7 +171,9 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int 
     if (!f || (!f->exists && !(flags & SQLITE_OPEN_CREATE)))
         return SQLITE_CANTOPEN;
     f->exists = true;
-    *h = (struct handle){.base.pMethods = &io_methods, .disk = d, .file = f,
+    *h = (struct handle){.base.pMethods = &io_methods,
+        .disk = d,
+        .file = f,
         .delete_on_close = flags & SQLITE_OPEN_DELETEONCLOSE};
     if (out_flags)
         *out_flags = flags;
@@ -177,7 +182,8 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int 
 
 static void remove_file(struct disk_file *f)
 {
-    f->exists = f->synced_exists = false; /* a removal that a crash undoes would only bring old bytes back */
+    f->exists = f->synced_exists =
+        false; /* a removal that a crash undoes would only bring old bytes back */
     content_truncate(&f->now, 0);
     content_truncate(&f->synced, 0);
     forget_writes(f);

@@ -3,7 +3,8 @@
  *
  *   skiff-sim [--seed N] [--seeds COUNT] [--kills N] [--verbose]
  *
- * Each seed runs twice, each time in a child process of its own: the two trace hashes must be equal. Prints `ok` or `not ok` a seed.
+ * Each seed runs twice, each time in a child process of its own: the two trace hashes must be
+ * equal. Prints `ok` or `not ok` a seed.
  */
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,8 +28,10 @@ struct result {
 static const struct flag flags[] = {
     {"seed", FLAG_INT, offsetof(struct options, seed), "1", "N", "the first seed"},
     {"seeds", FLAG_INT, offsetof(struct options, seeds), "1", "N", "how many"},
-    {"kills", FLAG_INT, offsetof(struct options, kills), "6", "N", "how many times a component dies"},
-    {"once", FLAG_BOOL, offsetof(struct options, once), NULL, NULL, "do not run each seed again to compare"},
+    {"kills", FLAG_INT, offsetof(struct options, kills), "6", "N",
+        "how many times a component dies"},
+    {"once", FLAG_BOOL, offsetof(struct options, once), NULL, NULL,
+        "do not run each seed again to compare"},
     {"verbose", FLAG_BOOL, offsetof(struct options, verbose), NULL, NULL, "print the trace"},
 };
 
@@ -73,9 +76,10 @@ static bool check_seed(const struct options *o, uint64_t seed)
     }
     bool same = o->once || (run_child(o, seed, &second) && first.hash == second.hash);
     bool good = same && first.failures == 0;
-    printf("%s seed %llu: hash %016llx, %llu steps, %.0f simulated seconds, %d kills%s%s\n", good ? "ok" : "not ok",
-        (unsigned long long)seed, (unsigned long long)first.hash, (unsigned long long)first.steps,
-        (double)first.simulated_ns / NS_PER_S, first.kills, first.failures ? ", invariants broken" : "",
+    printf("%s seed %llu: hash %016llx, %llu steps, %.0f simulated seconds, %d kills%s%s\n",
+        good ? "ok" : "not ok", (unsigned long long)seed, (unsigned long long)first.hash,
+        (unsigned long long)first.steps, (double)first.simulated_ns / NS_PER_S, first.kills,
+        first.failures ? ", invariants broken" : "",
         same ? "" : ", the second run was another one");
     fflush(stdout);
     return good;

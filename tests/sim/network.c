@@ -1,8 +1,9 @@
 /*
  * HTTP between simulated processes; see network.h.
  *
- * struct wire is shared by the two ends and never freed (a run is a process of its own): the client waits on it, the server's task
- * fills it. Exactly one task runs at a time, so it needs no lock; waiting is by predicates over it.
+ * struct wire is shared by the two ends and never freed (a run is a process of its own): the client
+ * waits on it, the server's task fills it. Exactly one task runs at a time, so it needs no lock;
+ * waiting is by predicates over it.
  */
 #include "tests/sim/network.h"
 
@@ -102,8 +103,10 @@ static void send_head(struct wire *w)
     if (q->content_type)
         strbuf_addf(&w->head, "content-type: %s\n", q->content_type);
     for (size_t i = 0; i < q->response_header_count; i++)
-        strbuf_addf(&w->head, "%s: %s\n", q->response_headers[i].name, q->response_headers[i].value);
-    for (size_t i = 0; i < w->head.n; i++) /* names in lower case; values here have no capitals that matter */
+        strbuf_addf(
+            &w->head, "%s: %s\n", q->response_headers[i].name, q->response_headers[i].value);
+    for (size_t i = 0; i < w->head.n;
+         i++) /* names in lower case; values here have no capitals that matter */
         if (w->head.data[i] >= 'A' && w->head.data[i] <= 'Z')
             w->head.data[i] = (char)(w->head.data[i] + 32);
     w->has_head = true;
@@ -151,7 +154,8 @@ static void serve(void *arg)
 
 static bool client_may_go_on(const struct wire *w, bool enough)
 {
-    return enough || w->ended || w->broken || w->server_process->dead || (w->canceller && w->canceller->cancelled);
+    return enough || w->ended || w->broken || w->server_process->dead ||
+           (w->canceller && w->canceller->cancelled);
 }
 
 static bool answer_is_there(void *arg)
@@ -166,7 +170,8 @@ static bool head_is_there(void *arg)
     return client_may_go_on(w, w->has_head);
 }
 
-static struct wire *dial(struct http_client *client, const struct http_request *r, struct error *err)
+static struct wire *dial(
+    struct http_client *client, const struct http_request *r, struct error *err)
 {
     struct sim_client *c = (struct sim_client *)client;
     struct network *net = c->net;
@@ -188,15 +193,16 @@ static struct wire *dial(struct http_client *client, const struct http_request *
     w->body = str_dup(r->body);
     w->body_bytes = r->body.n;
     for (size_t i = 0; i < r->header_count && i < ARRAY_COUNT(w->headers); i++)
-        w->headers[w->header_count++] = (struct http1_header){str_of(xstrdup(r->headers[i].name)),
-            str_of(xstrdup(r->headers[i].value))};
+        w->headers[w->header_count++] = (struct http1_header){
+            str_of(xstrdup(r->headers[i].name)), str_of(xstrdup(r->headers[i].value))};
     strbuf_init(&w->head, 0);
     strbuf_init(&w->data, 0);
     net->server_process->env.ops->spawn(&net->server_process->env, "conn", serve, w);
     return w;
 }
 
-static int check_end(const struct wire *w, const struct http_request *r, bool complete, struct error *err)
+static int check_end(
+    const struct wire *w, const struct http_request *r, bool complete, struct error *err)
 {
     if (w->canceller && w->canceller->cancelled)
         return error_set(err, ERR_CANCELLED, "%s %s: cancelled", r->method, r->path);
@@ -205,8 +211,8 @@ static int check_end(const struct wire *w, const struct http_request *r, bool co
     return 0;
 }
 
-static int sim_exchange(struct http_client *client, const struct http_request *r, struct http_response *response,
-    struct error *err)
+static int sim_exchange(struct http_client *client, const struct http_request *r,
+    struct http_response *response, struct error *err)
 {
     struct network *net = ((struct sim_client *)client)->net;
     struct wire *w = dial(client, r, err);
@@ -222,12 +228,13 @@ static int sim_exchange(struct http_client *client, const struct http_request *r
     response->status = w->status;
     strbuf_add(&response->body, strbuf_str(&w->data));
     strbuf_add(&response->head, strbuf_str(&w->head));
-    sim_trace(net->sim, "%s %s %.60s -> %d", w->common_name ? w->common_name : "-", w->method, w->target, w->status);
+    sim_trace(net->sim, "%s %s %.60s -> %d", w->common_name ? w->common_name : "-", w->method,
+        w->target, w->status);
     return 0;
 }
 
-static int sim_open(struct http_client *client, const struct http_request *r, struct http_stream **ret,
-    struct http_response *head, struct error *err)
+static int sim_open(struct http_client *client, const struct http_request *r,
+    struct http_stream **ret, struct http_response *head, struct error *err)
 {
     struct network *net = ((struct sim_client *)client)->net;
     struct wire *w = dial(client, r, err);
@@ -262,7 +269,8 @@ static bool stream_has_news(void *arg)
     return s->cancelled || client_may_go_on(s->wire, s->wire->data.n > 0);
 }
 
-static int sim_next(struct http_stream *stream, int64_t deadline_ns, struct strbuf *out, struct error *err)
+static int sim_next(
+    struct http_stream *stream, int64_t deadline_ns, struct strbuf *out, struct error *err)
 {
     struct sim_stream *s = (struct sim_stream *)stream;
     struct wire *w = s->wire;
@@ -309,8 +317,8 @@ static const struct http_client_ops client_ops = {
     .free = sim_free,
 };
 
-struct http_client *network_client(struct network *net, struct env *env, const char *common_name,
-    const char *organization)
+struct http_client *network_client(
+    struct network *net, struct env *env, const char *common_name, const char *organization)
 {
     struct sim_client *c = xcalloc(1, sizeof(*c));
     c->base.ops = &client_ops;

@@ -1,8 +1,9 @@
 /*
  * The simulated network: HTTP clients of components, and the one API server they reach.
  *
- * A message or stream is a task in the server's process that drives the pipeline, as a connection would. When the server dies, or
- * is not there, clients get ERR_CLOSED; when a client dies its requests are cancelled. A reply takes 0.1 to 2 ms.
+ * A message or stream is a task in the server's process that drives the pipeline, as a connection
+ * would. When the server dies, or is not there, clients get ERR_CLOSED; when a client dies its
+ * requests are cancelled. A reply takes 0.1 to 2 ms.
  */
 #pragma once
 
@@ -13,10 +14,10 @@ struct server;
 
 struct network {
     struct sim *sim;
-    struct server *server;              /* NULL: nobody listens */
+    struct server *server; /* NULL: nobody listens */
     struct sim_process *server_process;
 };
 
 /* identity: the client certificate's CN and O (NULL: none). */
-struct http_client *network_client(struct network *net, struct env *env, const char *common_name,
-    const char *organization);
+struct http_client *network_client(
+    struct network *net, struct env *env, const char *common_name, const char *organization);

@@ -1,8 +1,9 @@
 /*
  * The simulator's kernel; see sim.h.
  *
- * Every task is a thread that waits for its turn on a condition of its own. The turn is passed under one real mutex; a task that runs
- * holds the turn, not the mutex. Predicates of waiting tasks are evaluated by whoever gives up its turn, so they only read.
+ * Every task is a thread that waits for its turn on a condition of its own. The turn is passed
+ * under one real mutex; a task that runs holds the turn, not the mutex. Predicates of waiting tasks
+ * are evaluated by whoever gives up its turn, so they only read.
  */
 #include "tests/sim/sim.h"
 
@@ -13,7 +14,8 @@
 
 #define STACK_BYTES (2u << 20)
 #define START_WALL_NS (1767225600ll * NS_PER_S) /* 2026-01-01T00:00:00Z */
-/* A task that takes a free lock goes on at once with this chance, so that runs don't drown in switches. */
+/* A task that takes a free lock goes on at once with this chance, so that runs don't drown in
+ * switches. */
 #define STEP_EVERY 6
 
 bool sim_verbose;
@@ -102,8 +104,8 @@ void sim_trace(struct sim *sim, const char *format, ...)
     for (int i = 0; i < n && i < (int)sizeof(text) - 1; i++)
         sim->hash = (sim->hash ^ (unsigned char)text[i]) * 0x100000001b3ull;
     if (sim_verbose)
-        fprintf(stderr, "%10.3f #%-7llu %-20s %s\n", (double)sim->now_ns / NS_PER_S, (unsigned long long)sim->steps,
-            sim->current ? sim->current->name : "-", text);
+        fprintf(stderr, "%10.3f #%-7llu %-20s %s\n", (double)sim->now_ns / NS_PER_S,
+            (unsigned long long)sim->steps, sim->current ? sim->current->name : "-", text);
 }
 
 /* --- turns --- */
@@ -370,7 +372,8 @@ static bool is_signalled(void *arg)
     return ((struct task *)arg)->signalled;
 }
 
-static bool op_wait_until(struct env *env, struct cond *cond, struct lock *lock, int64_t deadline_ns)
+static bool op_wait_until(
+    struct env *env, struct cond *cond, struct lock *lock, int64_t deadline_ns)
 {
     struct sim *sim = process_of(env)->sim;
     struct task *self = sim->current;
@@ -393,7 +396,8 @@ static void op_signal(struct env *env, struct cond *cond, bool all)
         waiting += t->waits_for == cond && !t->signalled && t->state == TASK_WAITING;
     size_t chosen = waiting ? sim_below(sim, waiting) : 0;
     for (struct task *t = sim->tasks; t; t = t->next)
-        if (t->waits_for == cond && !t->signalled && t->state == TASK_WAITING && (all || chosen-- == 0)) {
+        if (t->waits_for == cond && !t->signalled && t->state == TASK_WAITING &&
+            (all || chosen-- == 0)) {
             t->signalled = true;
             if (!all)
                 break;

@@ -1,9 +1,11 @@
 /*
- * The simulator's kernel: a clock, tasks of which exactly one runs at a time, and processes made of tasks.
+ * The simulator's kernel: a clock, tasks of which exactly one runs at a time, and processes made of
+ * tasks.
  *
- * A task gives up its turn in sim_wait() (or at a point where the seed says so, sim_step()); the next one is drawn among those whose
- * predicate holds. When none can run the clock jumps to the earliest deadline. `sim->hash` mixes every choice and
- * everything passed to sim_trace(), so equal hashes mean equal runs.
+ * A task gives up its turn in sim_wait() (or at a point where the seed says so, sim_step()); the
+ * next one is drawn among those whose predicate holds. When none can run the clock jumps to the
+ * earliest deadline. `sim->hash` mixes every choice and everything passed to sim_trace(), so equal
+ * hashes mean equal runs.
  *
  * Threads: all functions are called by the task that has the turn.
  */
@@ -14,7 +16,8 @@
 
 struct sim;
 
-/* One simulated operating-system process: what dies together. Its env is what the component inside is made with. */
+/* One simulated operating-system process: what dies together. Its env is what the component inside
+ * is made with. */
 struct sim_process {
     struct env env; /* first: struct env * and struct sim_process * are the same address */
     struct sim *sim;
@@ -27,7 +30,8 @@ struct sim_process {
     bool timer_task_started;
 };
 
-struct sim *sim_new(uint64_t seed); /* the calling thread becomes a task of the process sim_root() */
+struct sim *sim_new(
+    uint64_t seed); /* the calling thread becomes a task of the process sim_root() */
 struct sim_process *sim_root(struct sim *sim);
 struct sim_process *sim_process_new(struct sim *sim, const char *name);
 /* Nothing of it runs any more, once the calling task has given up its turn. */

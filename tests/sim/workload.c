@@ -21,8 +21,8 @@ struct workload {
     struct sim *sim;
     struct env *env;
     int failures;
-    int64_t acknowledged;   /* the counter's highest value that a write or read returned */
-    int64_t last_seen;      /* by the watch */
+    int64_t acknowledged; /* the counter's highest value that a write or read returned */
+    int64_t last_seen;    /* by the watch */
     bool counter_done, deployment_done;
     struct bound_pod *bound;
 };
@@ -48,13 +48,15 @@ static void pause_ms(struct workload *w, uint64_t most)
 
 static bool is_passing(const struct error *err)
 {
-    return err->code == ERR_SYSTEM || err->code == ERR_CLOSED || err->code == ERR_TIMEOUT || err->code == ERR_UNAVAILABLE ||
-           err->code == ERR_CONFLICT || err->code == ERR_TOO_MANY_REQUESTS || err->code == ERR_INTERNAL;
+    return err->code == ERR_SYSTEM || err->code == ERR_CLOSED || err->code == ERR_TIMEOUT ||
+           err->code == ERR_UNAVAILABLE || err->code == ERR_CONFLICT ||
+           err->code == ERR_TOO_MANY_REQUESTS || err->code == ERR_INTERNAL;
 }
 
 /* --- the counter --- */
 
-static const struct api_ref counter_ref = {.group_version = "v1", .plural = "configmaps", .namespace_ = "default", .name = "counter"};
+static const struct api_ref counter_ref = {
+    .group_version = "v1", .plural = "configmaps", .namespace_ = "default", .name = "counter"};
 
 /* The stored value, however long it takes to read; 0 when there is none. */
 static int64_t read_counter(struct workload *w, struct api_client *api)
@@ -71,7 +73,8 @@ static int64_t read_counter(struct workload *w, struct api_client *api)
             if (text)
                 str_parse_int64(str_of(text), &n, &err);
             if (n < w->acknowledged)
-                fail(w, "the counter is %lld after %lld was acknowledged", (long long)n, (long long)w->acknowledged);
+                fail(w, "the counter is %lld after %lld was acknowledged", (long long)n,
+                    (long long)w->acknowledged);
             if (n > w->acknowledged)
                 w->acknowledged = n;
             return n;
@@ -82,11 +85,14 @@ static int64_t read_counter(struct workload *w, struct api_client *api)
 
 static int write_counter(struct api_client *api, int64_t n, struct error *err)
 {
-    autojson cJSON *o = json_make("{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"counter\"},"
-                                  "\"data\":{\"n\":\"%lld\"}}", (long long)n);
+    autojson cJSON *o = json_make(
+        "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"counter\"},"
+        "\"data\":{\"n\":\"%lld\"}}",
+        (long long)n);
     struct api_ref collection = counter_ref;
     collection.name = NULL;
-    return n == 1 ? api_create(api, &collection, o, NULL, err) : api_patch(api, &counter_ref, PATCH_MERGE, o, NULL, err);
+    return n == 1 ? api_create(api, &collection, o, NULL, err)
+                  : api_patch(api, &counter_ref, PATCH_MERGE, o, NULL, err);
 }
 
 static void run_counter(void *arg)
@@ -126,7 +132,8 @@ static void see(struct workload *w, const cJSON *event, int64_t *version)
     w->last_seen = n;
 }
 
-static void read_watch(struct workload *w, struct http_stream *stream, int64_t *version, bool *expired)
+static void read_watch(
+    struct workload *w, struct http_stream *stream, int64_t *version, bool *expired)
 {
     autostrbuf struct strbuf data = STRBUF_EMPTY;
     struct error err;
@@ -163,7 +170,8 @@ static bool start_watch(struct workload *w, struct api_client *api, int64_t *ver
         int64_t n = 0;
         str_parse_int64(str_of(json_string_at(item, "data.n")), &n, &err);
         if (n < w->last_seen)
-            fail(w, "a list shows %lld after the watch saw %lld", (long long)n, (long long)w->last_seen);
+            fail(w, "a list shows %lld after the watch saw %lld", (long long)n,
+                (long long)w->last_seen);
         w->last_seen = n;
     }
     return true;
@@ -181,8 +189,9 @@ static void run_watch(void *arg)
             continue;
         }
         expired = false;
-        autofree char *path = str_format("/api/v1/namespaces/default/configmaps?watch=1&allowWatchBookmarks=true&"
-                                         "fieldSelector=metadata.name%%3Dcounter&resourceVersion=%lld&timeoutSeconds=%llu",
+        autofree char *path = str_format(
+            "/api/v1/namespaces/default/configmaps?watch=1&allowWatchBookmarks=true&"
+            "fieldSelector=metadata.name%%3Dcounter&resourceVersion=%lld&timeoutSeconds=%llu",
             (long long)version, (unsigned long long)(1 + sim_below(w->sim, 8)));
         struct http_request request = {.method = "GET", .path = path};
         struct http_response head;
@@ -207,7 +216,8 @@ static void look_at_pods(struct workload *w, const cJSON *list)
     const cJSON *pod;
     cJSON_ArrayForEach(pod, json_get(list, "items"))
     {
-        const char *uid = json_string_at(pod, "metadata.uid"), *node = json_string_at(pod, "spec.nodeName");
+        const char *uid = json_string_at(pod, "metadata.uid"),
+                   *node = json_string_at(pod, "spec.nodeName");
         struct bound_pod *b;
         if (!node || !*node)
             continue;
@@ -236,7 +246,8 @@ static int running_pods(struct workload *w, struct api_client *api, const char *
     cJSON_ArrayForEach(pod, json_get(list, "items"))
     {
         const cJSON *container = cJSON_GetArrayItem(json_path(pod, "spec.containers"), 0);
-        bool good = c_eq(json_string_at(pod, "status.phase"), "Running") && c_eq(json_string(container, "image"), image) &&
+        bool good = c_eq(json_string_at(pod, "status.phase"), "Running") &&
+                    c_eq(json_string(container, "image"), image) &&
                     !json_string_at(pod, "metadata.deletionTimestamp");
         if (!good)
             return -1; /* something old or unfinished is still there */
@@ -249,11 +260,15 @@ static int running_pods(struct workload *w, struct api_client *api, const char *
 
 static void must(struct workload *w, struct api_client *api, bool create, const char *text)
 {
-    struct api_ref ref = {.group_version = "apps/v1", .plural = "deployments", .namespace_ = "default", .name = create ? NULL : "web"};
+    struct api_ref ref = {.group_version = "apps/v1",
+        .plural = "deployments",
+        .namespace_ = "default",
+        .name = create ? NULL : "web"};
     struct error err;
     for (;;) {
         autojson cJSON *body = json_make("%s", text);
-        int r = create ? api_create(api, &ref, body, NULL, &err) : api_patch(api, &ref, PATCH_STRATEGIC, body, NULL, &err);
+        int r = create ? api_create(api, &ref, body, NULL, &err)
+                       : api_patch(api, &ref, PATCH_STRATEGIC, body, NULL, &err);
         if (r == 0 || (create && r == -ERR_ALREADY_EXISTS))
             return;
         if (!is_passing(&err)) {
@@ -282,13 +297,18 @@ static void run_deployment(void *arg)
     struct workload *w = arg;
     struct api_client *api = cluster_client(w->cluster, "user");
     must(w, api, true,
-        "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"replicas\":3,"
-        "\"selector\":{\"matchLabels\":{\"app\":\"web\"}},\"template\":{\"metadata\":{\"labels\":{\"app\":\"web\"}},"
-        "\"spec\":{\"terminationGracePeriodSeconds\":1,\"containers\":[{\"name\":\"web\",\"image\":\"web:1\"}]}}}}");
+        "{\"apiVersion\":\"apps/"
+        "v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"web\"},\"spec\":{\"replicas\":3,"
+        "\"selector\":{\"matchLabels\":{\"app\":\"web\"}},\"template\":{\"metadata\":{\"labels\":{"
+        "\"app\":\"web\"}},"
+        "\"spec\":{\"terminationGracePeriodSeconds\":1,\"containers\":[{\"name\":\"web\",\"image\":"
+        "\"web:1\"}]}}}}");
     settle(w, api, 3, "web:1");
     must(w, api, false, "{\"spec\":{\"replicas\":5}}");
     settle(w, api, 5, "web:1");
-    must(w, api, false, "{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"web\",\"image\":\"web:2\"}]}}}}");
+    must(w, api, false,
+        "{\"spec\":{\"template\":{\"spec\":{\"containers\":[{\"name\":\"web\",\"image\":\"web:2\"}]"
+        "}}}}");
     settle(w, api, 5, "web:2");
     must(w, api, false, "{\"spec\":{\"replicas\":1}}");
     settle(w, api, 1, "web:2");

@@ -13,7 +13,8 @@ struct object_write *write_new(struct request *q);
 /* Forgets base, trees and next of the last round. */
 void write_release_round(struct object_write *o);
 /* Puts the patch of o on *tree; the errors are upstream's, some as q->error_status. */
-int patch_tree(struct object_write *o, const struct schema *schema, cJSON **tree, struct error *err);
+int patch_tree(
+    struct object_write *o, const struct schema *schema, cJSON **tree, struct error *err);
 /* "Operation cannot be fulfilled on pods "x": ..." as q's error, 409. */
 int conflict_error(struct request *q, const struct resource *r, const char *name, struct error *err,
     const char *format, ...) __attribute__((format(printf, 5, 6)));

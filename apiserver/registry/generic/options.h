@@ -1,5 +1,6 @@
 /*
- * The options of meta/v1 in a query string or a body: CreateOptions, UpdateOptions, PatchOptions, DeleteOptions, ListOptions.
+ * The options of meta/v1 in a query string or a body: CreateOptions, UpdateOptions, PatchOptions,
+ * DeleteOptions, ListOptions.
  */
 #pragma once
 
@@ -13,18 +14,19 @@ struct delete_options {
 };
 
 struct list_options {
-    struct watch_filter filter;         /* selectors are freed with the request */
-    bool selective;                     /* a selector is there: no remainingItemCount */
-    int64_t limit;                      /* 0: none */
-    const char *token;                  /* continue, or "" */
-    const char *match;                  /* resourceVersionMatch, or "" */
-    int64_t version;                    /* -1: not given */
-    int send_initial_events;            /* -1 not given, 0, 1 */
+    struct watch_filter filter; /* selectors are freed with the request */
+    bool selective;             /* a selector is there: no remainingItemCount */
+    int64_t limit;              /* 0: none */
+    const char *token;          /* continue, or "" */
+    const char *match;          /* resourceVersionMatch, or "" */
+    int64_t version;            /* -1: not given */
+    int send_initial_events;    /* -1 not given, 0, 1 */
     bool bookmarks;
-    int64_t timeout_s;                  /* 0: not given */
+    int64_t timeout_s; /* 0: not given */
 };
 
-/* dryRun, fieldManager, fieldValidation into o. kind: "CreateOptions". STAGE_DONE or STAGE_ERROR. */
+/* dryRun, fieldManager, fieldValidation into o. kind: "CreateOptions". STAGE_DONE or STAGE_ERROR.
+ */
 enum stage_result options_parse_write(struct request *q, struct object_write *o, const char *kind);
 enum stage_result options_parse_delete(struct request *q, struct object_write *o);
 /* For list, watch and deletecollection. */

@@ -8,44 +8,45 @@
 
 /* Made for these tests; used nowhere else. */
 static const char ec_key[] = "-----BEGIN PRIVATE KEY-----\n"
-    "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgxYNC2ZA5mkhXhA1+\n"
-    "dba9AA8r2SKevLFl29T8r91h5FihRANCAAQT2rKr9u4TNISNWTn2QMfFJkQAcExx\n"
-    "vnOwn1uZQKcybdIVlGUb+cLRQ2C1xzzjCSSXtNVAYE776Qfe2x/oNNuq\n"
-    "-----END PRIVATE KEY-----\n";
+                             "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgxYNC2ZA5mkhXhA1+\n"
+                             "dba9AA8r2SKevLFl29T8r91h5FihRANCAAQT2rKr9u4TNISNWTn2QMfFJkQAcExx\n"
+                             "vnOwn1uZQKcybdIVlGUb+cLRQ2C1xzzjCSSXtNVAYE776Qfe2x/oNNuq\n"
+                             "-----END PRIVATE KEY-----\n";
 static const char other_key[] = "-----BEGIN PRIVATE KEY-----\n"
-    "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgLt8sdiLt94ll4GFn\n"
-    "cr6+9NC5f52DFSnweTL4V3tixH2hRANCAATazD10ucrlMQBD54781WQFCtwuIYZX\n"
-    "QrMesnyDs0nyetM2O9YkplFJ2N2AI+cujANlQLgz1sya7NW9laveiSW9\n"
-    "-----END PRIVATE KEY-----\n";
+                                "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgLt8sdiLt94ll4GFn\n"
+                                "cr6+9NC5f52DFSnweTL4V3tixH2hRANCAATazD10ucrlMQBD54781WQFCtwuIYZX\n"
+                                "QrMesnyDs0nyetM2O9YkplFJ2N2AI+cujANlQLgz1sya7NW9laveiSW9\n"
+                                "-----END PRIVATE KEY-----\n";
 static const char rsa_key[] = "-----BEGIN PRIVATE KEY-----\n"
-    "MIIEvAIBADANBgkqhkiG9w0BAQEFAASCBKYwggSiAgEAAoIBAQDC3YFsCg2speo1\n"
-    "bogzeYIY3p+seQLuEv1e/7J0scerWtFVvomkppXOymMKHnuetUcHTMoaoOrFSHpv\n"
-    "I0TPeqIBMSImBJN+sivw+BUn1EtmxECPlqiEyDzZ0V40K02uwIxVszd9NojkXJ5k\n"
-    "m+QMIJg6ZB08GVfm/UzJ/YA2mozv6IZiZGgjAqdbQQa+eRq3cuOW6iXv5n+bZGHa\n"
-    "Oox5pNJaYsFGQQQse014/j4fLKE2Ug0E3HubWWpEo3SMdcHhMXGABkfAbe7TfemU\n"
-    "0F4mfcrIyektVmMEvPKi1stoG20+PQlta84t7kQ5odCuRqLkx4OSTPnsa8LEjv5z\n"
-    "djUQ/W7ZAgMBAAECggEAMIPOb5QXMHdEVtY0kcA8PC3dCic8rAJNU6QMjZIfeJGN\n"
-    "UbA0+6m/3XK08rWBKJPQYchj/vo2STTQyq+4t4E8KVjOvDFieWYpm35gYgCwXx8Y\n"
-    "RceIIDrsL3y5W/q2Bf6JUeLjO0jjDxviEYFgZwaMb+kyAB79LBS/VADJtY6H7UiD\n"
-    "AKE4wju8OoK+PKGuxtO1IMMlC+I88TaiNUID64P0OFrIjdUe5LR4REkEaQXfQO/V\n"
-    "ooH3jPSGojldANweC5fqCZoKecMZlC1404aw8kZO5qmI6pET7rIMl9MO8wcXSEzi\n"
-    "bdP1/7h9YN7Ixoj1PK02L6dkOHFPCTAglUZF0sdBSQKBgQDv6znYwbG60P/5u7hs\n"
-    "l/y+R/HgOFVNC2cmRoavCroRqKqhGObvtIK11jN0klR3/YjBslcKBeBEZjSoPOHP\n"
-    "4hpZCn8HxdDPVW9PJSWYihsEYE3elzL6K9Upk22hOJwa98sE1E3UREDCm9dubzi6\n"
-    "CXKInGQ5jD4Weat1Xuhvue8mpQKBgQDP7TQn8mf5AGnI+4FbtH9lPoXVyWbenaVV\n"
-    "LyTp8/+dwaLmJ7FprIiTm4X8NBtxE1Vw2LqVZY5N05Nb9jEwN98k7JyIHXuYxNsS\n"
-    "EdnBRfKXYwKGHAKgRkU0bymL/k9IXm6mIKFXJ0qI1fb6spDN0kejcCNar5dPy1hd\n"
-    "Nq5XTMslJQKBgFgQh9NAhfSE8vDALxntUCCoV+htxSHapaovCREHZvVEbB1l/p7O\n"
-    "K4yDa6/GZqsErUYsKDbNoVx6B6oZbunXnMRCTg6UVelE+u6aPAqZ5wDcOLkT1upt\n"
-    "XHk+XGdpWCOuAR9sroTT6NGGUrV+rdvby+bJQSC+kau+TWlvxPH91gLhAoGAbRUW\n"
-    "fbaQkXOEC+rWbJP/GdB5SjVFAJlX+Z6oEQzvF4ZUvcYpLzVS2Y2H904m72WjN3ac\n"
-    "PHBw/ad38ZDxMUi+ipKPdGFzTCxKeepfgSP/JyjMVCsxvX/gIqgG9ejPEzpndkQ8\n"
-    "IIr+cVc/ITq4+SHOb5IPGi5whW46x3w+bpJdKPkCgYB6GwJO6tT3J7TP42EYXXlE\n"
-    "ifASGbj11UrLECC5UAPnjNdNDnSMDFwVddKtPMNAYYd8zW3pWcMP6+yx4kexmsoY\n"
-    "1qPZUECxG5LlA8087AD5TjNIqU9BFzhHR44m9dE+BCn/7E5mJe+1orL8KikFma9S\n"
-    "czSZ1Gw29Fyqcmof9PArbg==\n"
-    "-----END PRIVATE KEY-----\n";
-static const char small_rsa_key[] = "-----BEGIN PRIVATE KEY-----\n"
+                              "MIIEvAIBADANBgkqhkiG9w0BAQEFAASCBKYwggSiAgEAAoIBAQDC3YFsCg2speo1\n"
+                              "bogzeYIY3p+seQLuEv1e/7J0scerWtFVvomkppXOymMKHnuetUcHTMoaoOrFSHpv\n"
+                              "I0TPeqIBMSImBJN+sivw+BUn1EtmxECPlqiEyDzZ0V40K02uwIxVszd9NojkXJ5k\n"
+                              "m+QMIJg6ZB08GVfm/UzJ/YA2mozv6IZiZGgjAqdbQQa+eRq3cuOW6iXv5n+bZGHa\n"
+                              "Oox5pNJaYsFGQQQse014/j4fLKE2Ug0E3HubWWpEo3SMdcHhMXGABkfAbe7TfemU\n"
+                              "0F4mfcrIyektVmMEvPKi1stoG20+PQlta84t7kQ5odCuRqLkx4OSTPnsa8LEjv5z\n"
+                              "djUQ/W7ZAgMBAAECggEAMIPOb5QXMHdEVtY0kcA8PC3dCic8rAJNU6QMjZIfeJGN\n"
+                              "UbA0+6m/3XK08rWBKJPQYchj/vo2STTQyq+4t4E8KVjOvDFieWYpm35gYgCwXx8Y\n"
+                              "RceIIDrsL3y5W/q2Bf6JUeLjO0jjDxviEYFgZwaMb+kyAB79LBS/VADJtY6H7UiD\n"
+                              "AKE4wju8OoK+PKGuxtO1IMMlC+I88TaiNUID64P0OFrIjdUe5LR4REkEaQXfQO/V\n"
+                              "ooH3jPSGojldANweC5fqCZoKecMZlC1404aw8kZO5qmI6pET7rIMl9MO8wcXSEzi\n"
+                              "bdP1/7h9YN7Ixoj1PK02L6dkOHFPCTAglUZF0sdBSQKBgQDv6znYwbG60P/5u7hs\n"
+                              "l/y+R/HgOFVNC2cmRoavCroRqKqhGObvtIK11jN0klR3/YjBslcKBeBEZjSoPOHP\n"
+                              "4hpZCn8HxdDPVW9PJSWYihsEYE3elzL6K9Upk22hOJwa98sE1E3UREDCm9dubzi6\n"
+                              "CXKInGQ5jD4Weat1Xuhvue8mpQKBgQDP7TQn8mf5AGnI+4FbtH9lPoXVyWbenaVV\n"
+                              "LyTp8/+dwaLmJ7FprIiTm4X8NBtxE1Vw2LqVZY5N05Nb9jEwN98k7JyIHXuYxNsS\n"
+                              "EdnBRfKXYwKGHAKgRkU0bymL/k9IXm6mIKFXJ0qI1fb6spDN0kejcCNar5dPy1hd\n"
+                              "Nq5XTMslJQKBgFgQh9NAhfSE8vDALxntUCCoV+htxSHapaovCREHZvVEbB1l/p7O\n"
+                              "K4yDa6/GZqsErUYsKDbNoVx6B6oZbunXnMRCTg6UVelE+u6aPAqZ5wDcOLkT1upt\n"
+                              "XHk+XGdpWCOuAR9sroTT6NGGUrV+rdvby+bJQSC+kau+TWlvxPH91gLhAoGAbRUW\n"
+                              "fbaQkXOEC+rWbJP/GdB5SjVFAJlX+Z6oEQzvF4ZUvcYpLzVS2Y2H904m72WjN3ac\n"
+                              "PHBw/ad38ZDxMUi+ipKPdGFzTCxKeepfgSP/JyjMVCsxvX/gIqgG9ejPEzpndkQ8\n"
+                              "IIr+cVc/ITq4+SHOb5IPGi5whW46x3w+bpJdKPkCgYB6GwJO6tT3J7TP42EYXXlE\n"
+                              "ifASGbj11UrLECC5UAPnjNdNDnSMDFwVddKtPMNAYYd8zW3pWcMP6+yx4kexmsoY\n"
+                              "1qPZUECxG5LlA8087AD5TjNIqU9BFzhHR44m9dE+BCn/7E5mJe+1orL8KikFma9S\n"
+                              "czSZ1Gw29Fyqcmof9PArbg==\n"
+                              "-----END PRIVATE KEY-----\n";
+static const char small_rsa_key[] =
+    "-----BEGIN PRIVATE KEY-----\n"
     "MIICeAIBADANBgkqhkiG9w0BAQEFAASCAmIwggJeAgEAAoGBAKeC75bf1PJYAC5c\n"
     "Ik6IaRfmIrzx7QpDGfsf6F7iQwXJOyFFED91xCiaDLBMhBWNwtOaotnxO9OJp4Jm\n"
     "a562tBGn6oC8LBf1bGgLPEQi5QxhMXcHLxYHEXq4rk2l/keCPOkysPztv5C51W26\n"
@@ -160,8 +161,9 @@ static void test_malformed(void)
     autofree char *longest = xcalloc(1, 20001);
     memset(longest, 'a', 20000);
     longest[5000] = longest[9000] = '.';
-    const char *const bad[] = {"", ".", "..", "...", "a", "a.b", "a.b.c", "a..c", ".e30.", "e30.e30.!!!!", "e30.e30.AAAA",
-        "eyJhbGciOiJub25lIn0.e30.", "eyJhbGciOiJub25lIn0.e30", dot, fourth, before, zeros, longest};
+    const char *const bad[] = {"", ".", "..", "...", "a", "a.b", "a.b.c", "a..c", ".e30.",
+        "e30.e30.!!!!", "e30.e30.AAAA", "eyJhbGciOiJub25lIn0.e30.", "eyJhbGciOiJub25lIn0.e30", dot,
+        fourth, before, zeros, longest};
 
     for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
         CU_ASSERT_EQUAL(verify(keys, str_of(bad[i])), -ERR_UNAUTHORIZED);
@@ -185,7 +187,8 @@ static void test_no_object(void)
 
 static void test_bad_keys(void)
 {
-    static const char *const bad[] = {"", "nonsense", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", small_rsa_key};
+    static const char *const bad[] = {"", "nonsense",
+        "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", small_rsa_key};
     struct error err;
 
     for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {

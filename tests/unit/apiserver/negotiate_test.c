@@ -20,14 +20,21 @@ static const struct {
     {"get", "application/json;q=0.2, application/yaml;q=0.9", MEDIA_YAML, FORM_OBJECT, "v1"},
     {"get", "application/vnd.kubernetes.protobuf,application/json", MEDIA_JSON, FORM_OBJECT, "v1"},
     {"get", "application/vnd.kubernetes.protobuf", -1, 0, ""},
-    {"list", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
+    {"list",
+        "application/json;as=Table;v=v1;g=meta.k8s.io,application/"
+        "json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
         MEDIA_JSON, FORM_TABLE, "v1"},
-    {"list", "application/json;as=Table;v=v1beta1;g=meta.k8s.io", MEDIA_JSON, FORM_TABLE, "v1beta1"},
+    {"list", "application/json;as=Table;v=v1beta1;g=meta.k8s.io", MEDIA_JSON, FORM_TABLE,
+        "v1beta1"},
     {"list", "application/json;as=Table;v=v2;g=meta.k8s.io", -1, 0, ""},
-    {"list", "application/json;as=Table;v=v1;g=other,application/json", MEDIA_JSON, FORM_OBJECT, "v1"},
-    {"create", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json", MEDIA_JSON, FORM_OBJECT, "v1"},
-    {"list", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", MEDIA_JSON, FORM_METADATA, "v1"},
-    {"watch", "application/json;as=\"PartialObjectMetadata\" ; g=meta.k8s.io ;v=v1", MEDIA_JSON, FORM_METADATA, "v1"},
+    {"list", "application/json;as=Table;v=v1;g=other,application/json", MEDIA_JSON, FORM_OBJECT,
+        "v1"},
+    {"create", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json", MEDIA_JSON,
+        FORM_OBJECT, "v1"},
+    {"list", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", MEDIA_JSON,
+        FORM_METADATA, "v1"},
+    {"watch", "application/json;as=\"PartialObjectMetadata\" ; g=meta.k8s.io ;v=v1", MEDIA_JSON,
+        FORM_METADATA, "v1"},
 };
 
 static void test_accept(void)
@@ -102,7 +109,8 @@ static void test_gzip(void)
     static const struct {
         const char *header;
         bool accepts;
-    } headers[] = {{"", false}, {"gzip", true}, {"br, gzip", true}, {"gzip;q=0", false}, {"gzip; q=0.5", true}, {"identity", false}};
+    } headers[] = {{"", false}, {"gzip", true}, {"br, gzip", true}, {"gzip;q=0", false},
+        {"gzip; q=0.5", true}, {"identity", false}};
     struct server server = {.env = env_new_real()};
 
     for (size_t i = 0; i < ARRAY_COUNT(headers); i++) {

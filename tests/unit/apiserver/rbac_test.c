@@ -1,4 +1,5 @@
-/* The index of roles and bindings (apiserver/auth/rbac.c) over a cache, and who holds what (escalation.c). */
+/* The index of roles and bindings (apiserver/auth/rbac.c) over a cache, and who holds what
+ * (escalation.c). */
 #include <CUnit/CUnit.h>
 
 #include <unistd.h>
@@ -38,7 +39,8 @@ static void teardown(struct fixture *f)
 }
 
 /* Writes an object; text NULL removes it. */
-static void put(struct fixture *f, const char *plural, const char *namespace_, const char *name, const char *text)
+static void put(struct fixture *f, const char *plural, const char *namespace_, const char *name,
+    const char *text)
 {
     const struct resource *r = api_find_plural(f->api, RBAC, plural);
     struct object *base = cache_newest(f->cache, r, str_of(namespace_), str_of(name)), *next = NULL;
@@ -56,7 +58,8 @@ static void put(struct fixture *f, const char *plural, const char *namespace_, c
     object_unref(next);
 }
 
-static bool asks(struct fixture *f, const char *user, const char *group, struct access_attributes what)
+static bool asks(
+    struct fixture *f, const char *user, const char *group, struct access_attributes what)
 {
     const char *groups[] = {group, NULL};
     struct identity who = {.name = user, .uid = "", .groups = group ? groups : NULL};
@@ -70,20 +73,26 @@ static bool asks(struct fixture *f, const char *user, const char *group, struct 
 }
 
 /* The index follows the cache within a second. */
-#define EVENTUALLY(condition)                              \
-    do {                                                   \
-        for (int i_ = 0; i_ < 1000 && !(condition); i_++)  \
-            usleep(1000);                                  \
-        CU_ASSERT(condition);                              \
+#define EVENTUALLY(condition)                             \
+    do {                                                  \
+        for (int i_ = 0; i_ < 1000 && !(condition); i_++) \
+            usleep(1000);                                 \
+        CU_ASSERT(condition);                             \
     } while (0)
 
-#define WHAT(...) (struct access_attributes){__VA_ARGS__}
+#define WHAT(...)              \
+    (struct access_attributes) \
+    {                          \
+        __VA_ARGS__            \
+    }
 
-static const char pod_reader[] = "{\"rules\":[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\",\"*/scale\"]}]}";
-#define BINDING "{\"roleRef\":{\"apiGroup\":\"" RBAC "\",\"kind\":\"%s\",\"name\":\"%s\"},\"subjects\":[%s]}"
+static const char pod_reader[] =
+    "{\"rules\":[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\",\"*/scale\"]}]}";
+#define BINDING \
+    "{\"roleRef\":{\"apiGroup\":\"" RBAC "\",\"kind\":\"%s\",\"name\":\"%s\"},\"subjects\":[%s]}"
 
-static void bind(struct fixture *f, const char *namespace_, const char *name, const char *kind, const char *role,
-    const char *subject)
+static void bind(struct fixture *f, const char *namespace_, const char *name, const char *kind,
+    const char *role, const char *subject)
 {
     autofree char *text = str_format(BINDING, kind, role, subject);
     put(f, *namespace_ ? "rolebindings" : "clusterrolebindings", namespace_, name, text);
@@ -92,17 +101,21 @@ static void bind(struct fixture *f, const char *namespace_, const char *name, co
 static void test_decisions(void)
 {
     struct fixture f;
-    struct access_attributes get = WHAT(.verb = "get", .resource = "pods", .namespace_ = "a", .name = "x");
+    struct access_attributes get =
+        WHAT(.verb = "get", .resource = "pods", .namespace_ = "a", .name = "x");
 
     setup(&f);
     CU_ASSERT(!asks(&f, "jane", NULL, get));
     bind(&f, "a", "b", "Role", "r", "{\"kind\":\"User\",\"name\":\"jane\"}");
     put(&f, "roles", "a", "r", pod_reader); /* behind its binding */
     EVENTUALLY(asks(&f, "jane", NULL, get));
-    CU_ASSERT(asks(&f, "jane", NULL, WHAT(.verb = "get", .resource = "deployments", .subresource = "scale", .namespace_ = "a")));
-    CU_ASSERT(!asks(&f, "jane", NULL, WHAT(.verb = "get", .resource = "pods", .subresource = "log", .namespace_ = "a")));
+    CU_ASSERT(asks(&f, "jane", NULL,
+        WHAT(.verb = "get", .resource = "deployments", .subresource = "scale", .namespace_ = "a")));
+    CU_ASSERT(!asks(&f, "jane", NULL,
+        WHAT(.verb = "get", .resource = "pods", .subresource = "log", .namespace_ = "a")));
     CU_ASSERT(!asks(&f, "jane", NULL, WHAT(.verb = "list", .resource = "pods", .namespace_ = "a")));
-    CU_ASSERT(!asks(&f, "jane", NULL, WHAT(.verb = "get", .group = "x", .resource = "pods", .namespace_ = "a")));
+    CU_ASSERT(!asks(&f, "jane", NULL,
+        WHAT(.verb = "get", .group = "x", .resource = "pods", .namespace_ = "a")));
     CU_ASSERT(!asks(&f, "jane", NULL, WHAT(.verb = "get", .resource = "pods", .namespace_ = "b")));
     CU_ASSERT(!asks(&f, "jane", NULL, WHAT(.verb = "get", .resource = "pods")));
     CU_ASSERT(!asks(&f, "janet", "jane", get));
@@ -110,8 +123,10 @@ static void test_decisions(void)
     EVENTUALLY(!asks(&f, "jane", NULL, get));
     put(&f, "roles", "a", "r", pod_reader);
     EVENTUALLY(asks(&f, "jane", NULL, get));
-    bind(&f, "a", "b", "Role", "r", "{\"kind\":\"Group\",\"name\":\"devs\"},{\"kind\":\"Group\",\"name\":\"devs\"},"
-        "{\"kind\":\"ServiceAccount\",\"name\":\"app\",\"namespace\":\"z\"},{\"kind\":\"Odd\",\"name\":\"odd\"}");
+    bind(&f, "a", "b", "Role", "r",
+        "{\"kind\":\"Group\",\"name\":\"devs\"},{\"kind\":\"Group\",\"name\":\"devs\"},"
+        "{\"kind\":\"ServiceAccount\",\"name\":\"app\",\"namespace\":\"z\"},{\"kind\":\"Odd\","
+        "\"name\":\"odd\"}");
     EVENTUALLY(!asks(&f, "jane", NULL, get));
     EVENTUALLY(asks(&f, "x", "devs", get));
     CU_ASSERT(asks(&f, "system:serviceaccount:z:app", NULL, get));
@@ -126,7 +141,8 @@ static void test_decisions(void)
 static void test_paths(void)
 {
     struct fixture f;
-    static const char role[] = "{\"rules\":[{\"verbs\":[\"get\"],\"nonResourceURLs\":[\"/a\",\"/b/*\"]}]}";
+    static const char role[] =
+        "{\"rules\":[{\"verbs\":[\"get\"],\"nonResourceURLs\":[\"/a\",\"/b/*\"]}]}";
 
     setup(&f);
     put(&f, "clusterroles", "", "p", role);
@@ -141,7 +157,8 @@ static void test_paths(void)
     teardown(&f);
 }
 
-/* The store's watch breaks: the index is taken anew, nobody loses a right for a moment, and what was revoked goes. */
+/* The store's watch breaks: the index is taken anew, nobody loses a right for a moment, and what
+ * was revoked goes. */
 static void test_lost_watch(void)
 {
     struct fixture f;
@@ -171,7 +188,8 @@ static void test_long_names(void)
     struct fixture f;
     autofree char *name = xcalloc(1, 3000);
     memset(name, 'a', 1021);
-    autofree char *subject = str_format("{\"kind\":\"User\",\"name\":\"%s\"},{\"kind\":\"Group\",\"name\":\"%s\"}", name, name);
+    autofree char *subject = str_format(
+        "{\"kind\":\"User\",\"name\":\"%s\"},{\"kind\":\"Group\",\"name\":\"%s\"}", name, name);
     struct access_attributes get = WHAT(.verb = "get", .resource = "pods");
 
     setup(&f);
@@ -201,37 +219,54 @@ static void test_holds(void)
     static const struct {
         bool wanted;
         const char *rules;
-    } cases[] = {
-        {true, "[]"},
-        {true, "[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]}]"},
-        {true, "[{\"verbs\":[\"get\",\"list\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]}]"}, /* two rules together */
-        {true, "[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"],\"resourceNames\":[\"x\"]}]"},
-        {true, "[{\"verbs\":[\"update\"],\"apiGroups\":[\"apps\"],\"resources\":[\"deployments/scale\"]}]"},
-        {true, "[{\"verbs\":[\"delete\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"],\"resourceNames\":[\"mine\"]}]"},
-        {true, "[{\"verbs\":[\"get\"],\"nonResourceURLs\":[\"/a/b\"]},{\"verbs\":[\"get\"],\"nonResourceURLs\":[\"/a/*\"]}]"},
-        {true, "[{\"verbs\":[\"*\"],\"apiGroups\":[\"full\"],\"resources\":[\"*\"]}]"},
-        {false, "[{\"verbs\":[\"delete\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]}]"},
-        {false, "[{\"verbs\":[\"delete\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"],\"resourceNames\":[\"mine\",\"x\"]}]"},
-        {false, "[{\"verbs\":[\"*\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]}]"},
-        {false, "[{\"verbs\":[\"get\"],\"apiGroups\":[\"*\"],\"resources\":[\"pods\"]}]"},
-        {false, "[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"*\"]}]"},
-        {false, "[{\"verbs\":[\"update\"],\"apiGroups\":[\"apps\"],\"resources\":[\"deployments\"]}]"},
-        {false, "[{\"verbs\":[\"get\"],\"nonResourceURLs\":[\"/a\"]}]"},
-        {false, "[{\"verbs\":[\"get\"],\"nonResourceURLs\":[\"*\"]}]"},
-        {false, "[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]},{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"secrets\"]}]"},
-    };
+    } cases[] =
+        {
+            {true, "[]"},
+            {true, "[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]}]"},
+            {true, "[{\"verbs\":[\"get\",\"list\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]}"
+                   "]"}, /* two
+                            rules
+                            together
+                          */
+            {true, "[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"],"
+                   "\"resourceNames\":[\"x\"]}]"},
+            {true, "[{\"verbs\":[\"update\"],\"apiGroups\":[\"apps\"],\"resources\":[\"deployments/"
+                   "scale\"]}]"},
+            {true, "[{\"verbs\":[\"delete\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"],"
+                   "\"resourceNames\":[\"mine\"]}]"},
+            {true, "[{\"verbs\":[\"get\"],\"nonResourceURLs\":[\"/a/"
+                   "b\"]},{\"verbs\":[\"get\"],\"nonResourceURLs\":[\"/a/*\"]}]"},
+            {true, "[{\"verbs\":[\"*\"],\"apiGroups\":[\"full\"],\"resources\":[\"*\"]}]"},
+            {false, "[{\"verbs\":[\"delete\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]}]"},
+            {false, "[{\"verbs\":[\"delete\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"],"
+                    "\"resourceNames\":[\"mine\",\"x\"]}]"},
+            {false, "[{\"verbs\":[\"*\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]}]"},
+            {false, "[{\"verbs\":[\"get\"],\"apiGroups\":[\"*\"],\"resources\":[\"pods\"]}]"},
+            {false, "[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"*\"]}]"},
+            {false, "[{\"verbs\":[\"update\"],\"apiGroups\":[\"apps\"],\"resources\":["
+                    "\"deployments\"]}]"},
+            {false, "[{\"verbs\":[\"get\"],\"nonResourceURLs\":[\"/a\"]}]"},
+            {false, "[{\"verbs\":[\"get\"],\"nonResourceURLs\":[\"*\"]}]"},
+            {false,
+                "[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]},{\"verbs\":["
+                "\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"secrets\"]}]"},
+        };
 
     setup(&f);
-    put(&f, "clusterroles", "", "r", "{\"rules\":[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]},"
+    put(&f, "clusterroles", "", "r",
+        "{\"rules\":[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]},"
         "{\"verbs\":[\"list\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]},"
-        "{\"verbs\":[\"delete\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"],\"resourceNames\":[\"mine\"]},"
+        "{\"verbs\":[\"delete\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"],\"resourceNames\":["
+        "\"mine\"]},"
         "{\"verbs\":[\"update\"],\"apiGroups\":[\"apps\"],\"resources\":[\"*/scale\"]},"
         "{\"verbs\":[\"*\"],\"apiGroups\":[\"full\"],\"resources\":[\"*\"]},"
         "{\"verbs\":[\"get\"],\"nonResourceURLs\":[\"/a/*\"]}]}");
     bind(&f, "", "r", "ClusterRole", "r", "{\"kind\":\"User\",\"name\":\"jane\"}");
     bind(&f, "n", "r", "ClusterRole", "only-n", "{\"kind\":\"User\",\"name\":\"jane\"}");
-    put(&f, "clusterroles", "", "only-n", "{\"rules\":[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"secrets\"]}]}");
-    EVENTUALLY(asks(&f, "jane", NULL, WHAT(.verb = "get", .resource = "secrets", .namespace_ = "n")));
+    put(&f, "clusterroles", "", "only-n",
+        "{\"rules\":[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"secrets\"]}]}");
+    EVENTUALLY(
+        asks(&f, "jane", NULL, WHAT(.verb = "get", .resource = "secrets", .namespace_ = "n")));
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++)
         CU_ASSERT_EQUAL(holds(&f, "", cases[i].rules), cases[i].wanted);
     CU_ASSERT(holds(&f, "n", cases[ARRAY_COUNT(cases) - 1].rules));

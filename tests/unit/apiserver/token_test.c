@@ -19,7 +19,8 @@ static void test_round_trip(void)
 
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         struct continue_token t = {cases[i].version, cases[i].seen, str_of(cases[i].namespace_),
-            str_of(cases[i].name)}, back;
+                                  str_of(cases[i].name)},
+                              back;
         CU_ASSERT_EQUAL_FATAL(token_parse(a, token_print(a, &t), &back, &err), 0);
         CU_ASSERT_EQUAL(back.version, t.version);
         CU_ASSERT_EQUAL(back.seen, t.seen);
@@ -32,13 +33,16 @@ static void test_round_trip(void)
 static void test_bad(void)
 {
     static const char *const bad[] = {
-        "", "{}", "{\"v\":\"meta.k8s.io/v2\",\"rv\":1,\"seen\":0,\"start\":\"a/b\"}",
+        "",
+        "{}",
+        "{\"v\":\"meta.k8s.io/v2\",\"rv\":1,\"seen\":0,\"start\":\"a/b\"}",
         "{\"v\":\"meta.k8s.io/v1\",\"rv\":0,\"seen\":0,\"start\":\"a/b\"}",
         "{\"v\":\"meta.k8s.io/v1\",\"rv\":-2,\"seen\":0,\"start\":\"a/b\"}",
         "{\"v\":\"meta.k8s.io/v1\",\"rv\":\"1\",\"seen\":0,\"start\":\"a/b\"}",
         "{\"v\":\"meta.k8s.io/v1\",\"rv\":1,\"seen\":0,\"start\":\"ab\"}",
         "{\"v\":\"meta.k8s.io/v1\",\"rv\":1,\"seen\":0}",
-        "[]", "nonsense",
+        "[]",
+        "nonsense",
     };
     struct arena *a = arena_new();
     struct continue_token t;

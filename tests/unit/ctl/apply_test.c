@@ -12,8 +12,10 @@ static cJSON *parse(const char *text)
     return tree;
 }
 
-/* `before` (NULL: never applied) is remembered in `current`; both annotations are left out of the result. */
-static void check(const char *before, const char *current, const char *manifest, bool strategic, const char *expected)
+/* `before` (NULL: never applied) is remembered in `current`; both annotations are left out of the
+ * result. */
+static void check(const char *before, const char *current, const char *manifest, bool strategic,
+    const char *expected)
 {
     static const char key[] = "kubectl.kubernetes.io/last-applied-configuration";
     autojson cJSON *now = parse(current);
@@ -25,7 +27,8 @@ static void check(const char *before, const char *current, const char *manifest,
         json_set_string_at(now, "metadata.name", "x");
         if (!json_path(now, "metadata.annotations"))
             json_set(json_get(now, "metadata"), "annotations", cJSON_CreateObject());
-        json_set_string(json_path(now, "metadata.annotations"), key, json_string(json_path(old, "metadata.annotations"), key));
+        json_set_string(json_path(now, "metadata.annotations"), key,
+            json_string(json_path(old, "metadata.annotations"), key));
     }
     apply_annotate(wanted);
     autojson cJSON *patch = apply_patch(wanted, now, strategic);
@@ -46,38 +49,43 @@ static void removed_fields(void)
 {
     check(NULL, "{" META ",\"spec\":{\"a\":1,\"b\":2}}", "{" META ",\"spec\":{\"a\":3}}", true,
         "{" META_OUT ",\"spec\":{\"a\":3}}");
-    check("{" META ",\"spec\":{\"a\":1,\"b\":{\"c\":1,\"d\":2}},\"data\":{\"k\":\"v\"}}", "{" META "}",
-        "{" META ",\"spec\":{\"a\":1,\"b\":{\"d\":2}}}", true,
+    check("{" META ",\"spec\":{\"a\":1,\"b\":{\"c\":1,\"d\":2}},\"data\":{\"k\":\"v\"}}",
+        "{" META "}", "{" META ",\"spec\":{\"a\":1,\"b\":{\"d\":2}}}", true,
         "{" META_OUT ",\"spec\":{\"a\":1,\"b\":{\"d\":2,\"c\":null}},\"data\":null}");
 }
 
 static void removed_annotations(void)
 {
     check("{\"metadata\":{\"name\":\"x\",\"annotations\":{\"mine\":\"1\",\"kept\":\"2\"}}}",
-        "{\"metadata\":{\"name\":\"x\",\"annotations\":{\"mine\":\"1\",\"kept\":\"2\",\"other\":\"3\"}}}",
+        "{\"metadata\":{\"name\":\"x\",\"annotations\":{\"mine\":\"1\",\"kept\":\"2\",\"other\":"
+        "\"3\"}}}",
         "{\"metadata\":{\"name\":\"x\",\"annotations\":{\"kept\":\"2\"}}}", true,
         "{\"metadata\":{\"annotations\":{\"kept\":\"2\",\"mine\":null}}}");
-    check("{\"metadata\":{\"name\":\"x\",\"annotations\":{\"mine\":\"1\"}}}", "{" META "}", "{" META "}", true,
-        "{\"metadata\":{\"annotations\":{\"mine\":null}}}");
+    check("{\"metadata\":{\"name\":\"x\",\"annotations\":{\"mine\":\"1\"}}}", "{" META "}",
+        "{" META "}", true, "{\"metadata\":{\"annotations\":{\"mine\":null}}}");
 }
 
 static void removed_items(void)
 {
-    check("{" META ",\"containers\":[{\"name\":\"a\",\"env\":[{\"name\":\"E\",\"value\":\"1\"},{\"name\":\"F\"}]},{\"name\":\"b\"}]}",
-        "{" META "}", "{" META ",\"containers\":[{\"name\":\"a\",\"env\":[{\"name\":\"F\"}]}]}", true,
-        "{" META_OUT ",\"containers\":[{\"name\":\"a\",\"env\":[{\"name\":\"F\"},{\"name\":\"E\",\"$patch\":\"delete\"}]},"
+    check("{" META ",\"containers\":[{\"name\":\"a\",\"env\":[{\"name\":\"E\",\"value\":\"1\"},{"
+          "\"name\":\"F\"}]},{\"name\":\"b\"}]}",
+        "{" META "}", "{" META ",\"containers\":[{\"name\":\"a\",\"env\":[{\"name\":\"F\"}]}]}",
+        true,
+        "{" META_OUT ",\"containers\":[{\"name\":\"a\",\"env\":[{\"name\":\"F\"},{\"name\":\"E\","
+        "\"$patch\":\"delete\"}]},"
         "{\"name\":\"b\",\"$patch\":\"delete\"}]}");
     check("{" META ",\"spec\":{\"ports\":[{\"port\":80},{\"port\":81}]}}", "{" META "}",
         "{" META ",\"spec\":{\"ports\":[{\"port\":80}]}}", true,
         "{" META_OUT ",\"spec\":{\"ports\":[{\"port\":80},{\"port\":81,\"$patch\":\"delete\"}]}}");
-    check("{" META ",\"ports\":[{\"containerPort\":80}]}", "{" META "}", "{" META ",\"ports\":[]}", true,
-        "{" META_OUT ",\"ports\":[{\"containerPort\":80,\"$patch\":\"delete\"}]}");
+    check("{" META ",\"ports\":[{\"containerPort\":80}]}", "{" META "}", "{" META ",\"ports\":[]}",
+        true, "{" META_OUT ",\"ports\":[{\"containerPort\":80,\"$patch\":\"delete\"}]}");
 }
 
 static void replaced_lists(void)
 {
-    check("{" META ",\"args\":[\"a\",\"b\"],\"taints\":[{\"key\":\"k\"}],\"tolerations\":[{\"key\":\"t\"}]}", "{" META "}",
-        "{" META ",\"args\":[\"a\"],\"taints\":[],\"tolerations\":[]}", true,
+    check("{" META
+          ",\"args\":[\"a\",\"b\"],\"taints\":[{\"key\":\"k\"}],\"tolerations\":[{\"key\":\"t\"}]}",
+        "{" META "}", "{" META ",\"args\":[\"a\"],\"taints\":[],\"tolerations\":[]}", true,
         "{" META_OUT ",\"args\":[\"a\"],\"taints\":[],\"tolerations\":[]}");
     check("{" META ",\"kind\":\"EndpointSlice\",\"ports\":[{\"port\":80}]}", "{" META "}",
         "{" META ",\"kind\":\"EndpointSlice\",\"ports\":[]}", true,
@@ -93,11 +101,18 @@ static void custom_kinds(void)
 
 static void strategies(void)
 {
-#define NOW "{" META ",\"kind\":\"Deployment\",\"spec\":{\"strategy\":{\"type\":\"RollingUpdate\",\"rollingUpdate\":{\"maxSurge\":1}}}}"
-    check(NULL, NOW, "{" META ",\"kind\":\"Deployment\",\"spec\":{\"strategy\":{\"type\":\"Recreate\"}}}", true,
-        "{" META_OUT ",\"kind\":\"Deployment\",\"spec\":{\"strategy\":{\"type\":\"Recreate\",\"rollingUpdate\":null}}}");
-    check(NULL, NOW, "{" META ",\"kind\":\"Deployment\",\"spec\":{\"strategy\":{\"type\":\"RollingUpdate\"}}}", true,
-        "{" META_OUT ",\"kind\":\"Deployment\",\"spec\":{\"strategy\":{\"type\":\"RollingUpdate\"}}}");
+#define NOW                                                                                 \
+    "{" META ",\"kind\":\"Deployment\",\"spec\":{\"strategy\":{\"type\":\"RollingUpdate\"," \
+    "\"rollingUpdate\":{\"maxSurge\":1}}}}"
+    check(NULL, NOW,
+        "{" META ",\"kind\":\"Deployment\",\"spec\":{\"strategy\":{\"type\":\"Recreate\"}}}", true,
+        "{" META_OUT ",\"kind\":\"Deployment\",\"spec\":{\"strategy\":{\"type\":\"Recreate\","
+        "\"rollingUpdate\":null}}}");
+    check(NULL, NOW,
+        "{" META ",\"kind\":\"Deployment\",\"spec\":{\"strategy\":{\"type\":\"RollingUpdate\"}}}",
+        true,
+        "{" META_OUT
+        ",\"kind\":\"Deployment\",\"spec\":{\"strategy\":{\"type\":\"RollingUpdate\"}}}");
 #undef NOW
 }
 

@@ -21,9 +21,17 @@ static void marker(void)
     CU_ASSERT_EQUAL(file_write(foreign, STR("dear"), 0600, &err), 0);
     CU_ASSERT_EQUAL(cluster_load(dir, &c, &err), -ERR_BAD_REQUEST);
 
-    c = (struct cluster){.dir = xstrdup(dir), .id = xstrdup("abcdefgh"), .joined = true, .bootstrapped = true, .etcd = true,
-        .etcd_servers = xstrdup("http://127.0.0.1:2379"), .server = xstrdup("https://192.0.2.2:6443"), .secure_port = 7443,
-        .node_name = xstrdup("n"), .node_ip = xstrdup("192.0.2.3"), .hollow_nodes = 5};
+    c = (struct cluster){.dir = xstrdup(dir),
+        .id = xstrdup("abcdefgh"),
+        .joined = true,
+        .bootstrapped = true,
+        .etcd = true,
+        .etcd_servers = xstrdup("http://127.0.0.1:2379"),
+        .server = xstrdup("https://192.0.2.2:6443"),
+        .secure_port = 7443,
+        .node_name = xstrdup("n"),
+        .node_ip = xstrdup("192.0.2.3"),
+        .hollow_nodes = 5};
     CU_ASSERT_EQUAL(cluster_save(&c, &err), 0);
     CU_ASSERT(stat(path, &st) == 0 && (st.st_mode & 0777) == 0600);
     CU_ASSERT_EQUAL_FATAL(cluster_load(dir, &again, &err), 0);
@@ -51,8 +59,9 @@ static void folder_names(void)
 {
     static const struct {
         const char *flag, *dir; /* NULL: refused */
-    } cases[] = {{"/var/lib/skiff", "/var/lib/skiff"}, {"/a/b//", "/a/b"}, {"/", NULL}, {"", NULL}, {"a/b", NULL},
-        {"/a b", NULL}, {"/a\"b", NULL}, {"/a%b", NULL}, {"/a\nb", NULL}, {"/a_b-c.d@e", "/a_b-c.d@e"}};
+    } cases[] = {{"/var/lib/skiff", "/var/lib/skiff"}, {"/a/b//", "/a/b"}, {"/", NULL}, {"", NULL},
+        {"a/b", NULL}, {"/a b", NULL}, {"/a\"b", NULL}, {"/a%b", NULL}, {"/a\nb", NULL},
+        {"/a_b-c.d@e", "/a_b-c.d@e"}};
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         autofree char *dir = NULL;
         struct error err;
@@ -68,8 +77,9 @@ static void node_names(void)
     static const struct {
         const char *name, *ip;
         bool good;
-    } cases[] = {{"node-1.example", "192.0.2.1", true}, {"Node", "192.0.2.1", false}, {"a_b", "192.0.2.1", false},
-        {"-a", "192.0.2.1", false}, {"a", "192.0.2", false}, {"a", "192.0.2.1/24", false}, {"a", "", false}};
+    } cases[] = {{"node-1.example", "192.0.2.1", true}, {"Node", "192.0.2.1", false},
+        {"a_b", "192.0.2.1", false}, {"-a", "192.0.2.1", false}, {"a", "192.0.2", false},
+        {"a", "192.0.2.1/24", false}, {"a", "", false}};
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         struct cluster c = {.node_name = (char *)cases[i].name, .node_ip = (char *)cases[i].ip};
         struct error err;
@@ -99,16 +109,22 @@ static char *daemons_of(const struct cluster *c)
         strbuf_addf(&out, "%s%s", out.n ? " " : "", json_string(row, "name"));
         const cJSON *item;
         cJSON_ArrayForEach(item, json_get(row, "argv"))
-            CU_ASSERT(!strstr(item->valuestring, "(null)") && !strstr(item->valuestring, "token"
-                "=")); /* whoever may list processes reads these */
+            CU_ASSERT(!strstr(item->valuestring, "(null)") &&
+                      !strstr(item->valuestring, "token"
+                                                 "=")); /* whoever may list processes reads these */
     }
     return strbuf_steal(&out);
 }
 
 static void daemons(void)
 {
-    struct cluster c = {.dir = (char *)"/x", .id = (char *)"abcdefgh", .secure_port = 6443, .node_name = (char *)"n",
-        .node_ip = (char *)"192.0.2.3", .docker_endpoint = (char *)"unix:///d", .cni_conf_dir = (char *)"/cni",
+    struct cluster c = {.dir = (char *)"/x",
+        .id = (char *)"abcdefgh",
+        .secure_port = 6443,
+        .node_name = (char *)"n",
+        .node_ip = (char *)"192.0.2.3",
+        .docker_endpoint = (char *)"unix:///d",
+        .cni_conf_dir = (char *)"/cni",
         .server = (char *)"https://127.0.0.1:6443"};
     autofree char *all = daemons_of(&c);
     CU_ASSERT_STRING_EQUAL(all, "apiserver controller-manager scheduler kubelet proxy dns");

@@ -6,8 +6,10 @@
 
 static const char tree_text[] =
     "{\"kind\":\"List\",\"items\":["
-    "{\"metadata\":{\"name\":\"a\",\"labels\":{\"app.kubernetes.io/name\":\"web\",\"x]y\":\"1\"}},\"spec\":{\"n\":1,\"ok\":true,"
-    "\"list\":[\"p\",\"q\",\"r\"]},\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"},{\"type\":\"Other\",\"status\":\"False\"}]}},"
+    "{\"metadata\":{\"name\":\"a\",\"labels\":{\"app.kubernetes.io/"
+    "name\":\"web\",\"x]y\":\"1\"}},\"spec\":{\"n\":1,\"ok\":true,"
+    "\"list\":[\"p\",\"q\",\"r\"]},\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":"
+    "\"True\"},{\"type\":\"Other\",\"status\":\"False\"}]}},"
     "{\"metadata\":{\"name\":\"b\"},\"spec\":{\"n\":20,\"list\":[]}},"
     "{\"metadata\":{\"name\":\"c}d\"},\"spec\":{\"n\":3}}]}";
 
@@ -71,19 +73,24 @@ static void prints(void)
         {"{range .items[*]}{.metadata.name}={.spec.n};{end}", "a=1;b=20;c}d=3;"},
         {"{range .items[*]}[{range .spec.list[*]}{@},{end}]{end}", "[p,q,r,][][]"},
         {"{range .nothing[*]}x{end}.", "."},
-        {"{.items[*].metadata.name", "error: jsonpath: unclosed action in \"{.items[*].metadata.name\""},
+        {"{.items[*].metadata.name",
+            "error: jsonpath: unclosed action in \"{.items[*].metadata.name\""},
         {"{.items[x]}", "error: jsonpath: [x] is no index, slice, *, 'name' or ?(filter)"},
         {"{.items[}", "error: jsonpath: unclosed action in \"{.items[}\""},
         {"{range .items[*]}x", "error: jsonpath: {range} without {end}"},
         {"{end}", "error: jsonpath: {end} without {range}"},
-        {"{.items[?(.a==1)]}", "error: jsonpath: filter \".a==1\" is not @.PATH or @.PATH==\"TEXT\""},
-        {"{.items[?(@.a==)]}", "error: jsonpath: filter \"@.a==\" is not @.PATH or @.PATH==\"TEXT\""},
-        {"{range .nothing[*]}{.a[x]}{end}", "error: jsonpath: [x] is no index, slice, *, 'name' or ?(filter)"},
+        {"{.items[?(.a==1)]}",
+            "error: jsonpath: filter \".a==1\" is not @.PATH or @.PATH==\"TEXT\""},
+        {"{.items[?(@.a==)]}",
+            "error: jsonpath: filter \"@.a==\" is not @.PATH or @.PATH==\"TEXT\""},
+        {"{range .nothing[*]}{.a[x]}{end}",
+            "error: jsonpath: [x] is no index, slice, *, 'name' or ?(filter)"},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         autofree char *text = print(cases[i].template_);
         if (!c_eq(text, cases[i].expected))
-            fprintf(stderr, "%s: \"%s\", expected \"%s\"\n", cases[i].template_, text, cases[i].expected);
+            fprintf(stderr, "%s: \"%s\", expected \"%s\"\n", cases[i].template_, text,
+                cases[i].expected);
         CU_ASSERT_STRING_EQUAL(text, cases[i].expected);
     }
 }

@@ -17,7 +17,8 @@ static char *put(const char *name, const char *text)
     return path;
 }
 
-/* The names of the objects with spaces between, or "error: TEXT" with the folder's name as DIR; heap. */
+/* The names of the objects with spaces between, or "error: TEXT" with the folder's name as DIR;
+ * heap. */
 static char *names_of(const char *path)
 {
     const char *values[] = {path};
@@ -29,8 +30,8 @@ static char *names_of(const char *path)
     strbuf_init(&out, 0);
     if (manifests_read(&files, &all, &err) < 0) {
         const char *at = strstr(err.text, dir);
-        strbuf_addf(&out, "error: %.*s%s%s", at ? (int)(at - err.text) : (int)strlen(err.text), err.text, at ? "DIR" : "",
-            at ? at + strlen(dir) : "");
+        strbuf_addf(&out, "error: %.*s%s%s", at ? (int)(at - err.text) : (int)strlen(err.text),
+            err.text, at ? "DIR" : "", at ? at + strlen(dir) : "");
         return strbuf_steal(&out);
     }
     cJSON_ArrayForEach(item, all)
@@ -52,9 +53,12 @@ static void files(void)
 {
     struct error err;
     CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(dir));
-    autofree char *two = put("20-two.yaml", "---\n" OBJECT("b") "---\n# nothing\n---\n" OBJECT("c"));
-    autofree char *one = put("10-one.json", "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"a\"}}");
-    autofree char *list = put("30-list.yml", "apiVersion: v1\nkind: List\nitems:\n- " OBJECT("d") "- " OBJECT("e"));
+    autofree char *two =
+        put("20-two.yaml", "---\n" OBJECT("b") "---\n# nothing\n---\n" OBJECT("c"));
+    autofree char *one = put(
+        "10-one.json", "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"a\"}}");
+    autofree char *list =
+        put("30-list.yml", "apiVersion: v1\nkind: List\nitems:\n- " OBJECT("d") "- " OBJECT("e"));
     free(put("README", "not: a manifest"));
     check(one, "a");
     check(two, "b c");
@@ -79,7 +83,8 @@ static void errors(void)
     autofree char *sub = str_format("%s/sub", dir);
     CU_ASSERT_EQUAL(file_make_dirs(sub, 0700, &err), 0);
     check(sub, "error: DIR/sub holds no .yaml, .yml or .json file");
-    autofree char *kind = put("kind.yaml", OBJECT("a") "---\napiVersion: v1\nmetadata: {name: b}\n");
+    autofree char *kind =
+        put("kind.yaml", OBJECT("a") "---\napiVersion: v1\nmetadata: {name: b}\n");
     check(kind, "error: DIR/kind.yaml: document 2: Object 'Kind' is missing");
     autofree char *version = put("version.yaml", "kind: Pod\n");
     check(version, "error: DIR/version.yaml: document 1: apiVersion is missing");

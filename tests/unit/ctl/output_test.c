@@ -19,18 +19,23 @@ static char *print(const char *text, bool wide, bool namespaces, const struct ct
 }
 
 static const char table[] =
-    "{\"columnDefinitions\":[{\"name\":\"Name\"},{\"name\":\"Wide\",\"priority\":1},{\"name\":\"Count\"}],\"rows\":["
+    "{\"columnDefinitions\":[{\"name\":\"Name\"},{\"name\":\"Wide\",\"priority\":1},{\"name\":"
+    "\"Count\"}],\"rows\":["
     "{\"cells\":[\"a\",\"w\",1],\"object\":{\"metadata\":{\"namespace\":\"ns\"}}},"
-    "{\"cells\":[\"b\\u001b[31m\",\"w\",null],\"object\":{\"metadata\":{}}},{\"cells\":[\"\\u00e9\\nc\"]}]}";
+    "{\"cells\":[\"b\\u001b[31m\",\"w\",null],\"object\":{\"metadata\":{}}},{\"cells\":["
+    "\"\\u00e9\\nc\"]}]}";
 
 static void tables(void)
 {
     struct ctl_resource pods = {.singular = (char *)"pod", .group = (char *)""};
     autofree char *plain = print(table, false, false, NULL);
-    CU_ASSERT_STRING_EQUAL(plain, "NAME      COUNT\na         1\nb^[[31m   <none>\n\u00e9...      <none>\n");
+    CU_ASSERT_STRING_EQUAL(
+        plain, "NAME      COUNT\na         1\nb^[[31m   <none>\n\u00e9...      <none>\n");
     autofree char *wide = print(table, true, true, &pods);
-    CU_ASSERT_STRING_EQUAL(wide, "NAMESPACE   NAME          WIDE     COUNT\nns          pod/a         w        1\n"
-                                 "            pod/b^[[31m   w        <none>\n            pod/\u00e9...      <none>   <none>\n");
+    CU_ASSERT_STRING_EQUAL(wide,
+        "NAMESPACE   NAME          WIDE     COUNT\nns          pod/a         w        1\n"
+        "            pod/b^[[31m   w        <none>\n            pod/\u00e9...      <none>   "
+        "<none>\n");
 }
 
 static void many_columns(void)
@@ -49,7 +54,8 @@ static void many_columns(void)
 static void forms(void)
 {
     static const char *const good[] = {NULL, "", "wide", "yaml", "json", "name", "jsonpath={.a}"};
-    static const char *const wrong[] = {"table", "YAML", "jsonpath", "jsonpath={.a", "jsonpath={.a[x]}"};
+    static const char *const wrong[] = {
+        "table", "YAML", "jsonpath", "jsonpath={.a", "jsonpath={.a[x]}"};
     struct error err;
     for (size_t i = 0; i < ARRAY_COUNT(good); i++)
         CU_ASSERT_EQUAL(output_check(good[i], &err), 0);

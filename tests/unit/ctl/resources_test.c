@@ -4,7 +4,8 @@
 #include "ctl/resources.h"
 
 static char *none[] = {NULL};
-static char *po[] = {(char *)"po", NULL}, *deploy[] = {(char *)"deploy", NULL}, *ev[] = {(char *)"ev", NULL};
+static char *po[] = {(char *)"po", NULL}, *deploy[] = {(char *)"deploy", NULL},
+            *ev[] = {(char *)"ev", NULL};
 static char *all_category[] = {(char *)"all", NULL};
 
 #define S(text) ((char *)(text))
@@ -12,12 +13,14 @@ static struct ctl_resource rows[] = {
     {S("v1"), S(""), S("pods"), S("pod"), S("Pod"), po, all_category, true, true},
     {S("v1"), S(""), S("events"), S("event"), S("Event"), ev, none, true, true},
     {S("v1"), S(""), S("nodes"), S("node"), S("Node"), none, none, false, true},
-    {S("apps/v1"), S("apps"), S("deployments"), S("deployment"), S("Deployment"), deploy, all_category, true, true},
-    {S("autoscaling/v2"), S("autoscaling"), S("horizontalpodautoscalers"), S("horizontalpodautoscaler"),
-        S("HorizontalPodAutoscaler"), none, all_category, true, true},
-    {S("autoscaling/v1"), S("autoscaling"), S("horizontalpodautoscalers"), S("horizontalpodautoscaler"),
-        S("HorizontalPodAutoscaler"), none, all_category, true, true},
-    {S("events.k8s.io/v1"), S("events.k8s.io"), S("events"), S("event"), S("Event"), ev, none, true, true},
+    {S("apps/v1"), S("apps"), S("deployments"), S("deployment"), S("Deployment"), deploy,
+        all_category, true, true},
+    {S("autoscaling/v2"), S("autoscaling"), S("horizontalpodautoscalers"),
+        S("horizontalpodautoscaler"), S("HorizontalPodAutoscaler"), none, all_category, true, true},
+    {S("autoscaling/v1"), S("autoscaling"), S("horizontalpodautoscalers"),
+        S("horizontalpodautoscaler"), S("HorizontalPodAutoscaler"), none, all_category, true, true},
+    {S("events.k8s.io/v1"), S("events.k8s.io"), S("events"), S("event"), S("Event"), ev, none, true,
+        true},
 };
 static const struct resource_map map = {rows, ARRAY_COUNT(rows)};
 
@@ -25,12 +28,14 @@ static void type_names(void)
 {
     static const struct {
         const char *name, *version, *plural; /* NULL: not found */
-    } cases[] = {{"pods", "v1", "pods"}, {"pod", "v1", "pods"}, {"po", "v1", "pods"}, {"Pod", "v1", "pods"},
-        {"PODS", "v1", "pods"}, {"deploy", "apps/v1", "deployments"}, {"deployments.apps", "apps/v1", "deployments"},
+    } cases[] = {{"pods", "v1", "pods"}, {"pod", "v1", "pods"}, {"po", "v1", "pods"},
+        {"Pod", "v1", "pods"}, {"PODS", "v1", "pods"}, {"deploy", "apps/v1", "deployments"},
+        {"deployments.apps", "apps/v1", "deployments"},
         {"deployment.v1.apps", "apps/v1", "deployments"}, {"deployments.v2.apps", NULL, NULL},
-        {"deployments.batch", NULL, NULL}, {"events", "v1", "events"}, {"events.events.k8s.io", "events.k8s.io/v1", "events"},
-        {"horizontalpodautoscalers.v1.autoscaling", "autoscaling/v1", "horizontalpodautoscalers"}, {"", NULL, NULL},
-        {"pods.", NULL, NULL}, {"nonsense", NULL, NULL}};
+        {"deployments.batch", NULL, NULL}, {"events", "v1", "events"},
+        {"events.events.k8s.io", "events.k8s.io/v1", "events"},
+        {"horizontalpodautoscalers.v1.autoscaling", "autoscaling/v1", "horizontalpodautoscalers"},
+        {"", NULL, NULL}, {"pods.", NULL, NULL}, {"nonsense", NULL, NULL}};
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         const struct ctl_resource *r = NULL;
         struct error err;
@@ -49,7 +54,8 @@ static void kinds(void)
     struct error err;
     CU_ASSERT_EQUAL_FATAL(resource_map_find_kind(&map, "apps/v1", "Deployment", &r, &err), 0);
     CU_ASSERT_STRING_EQUAL(r->plural, "deployments");
-    CU_ASSERT_EQUAL(resource_map_find_kind(&map, "apps/v2", "Deployment", &r, &err), -ERR_NOT_FOUND);
+    CU_ASSERT_EQUAL(
+        resource_map_find_kind(&map, "apps/v2", "Deployment", &r, &err), -ERR_NOT_FOUND);
     CU_ASSERT_STRING_EQUAL(err.text, "no matches for kind \"Deployment\" in version \"apps/v2\"");
 }
 
@@ -68,18 +74,21 @@ static char *targets_of(const char *line)
     struct strbuf out;
     strbuf_init(&out, 0);
     for (size_t i = 0; i < t.count; i++)
-        strbuf_addf(&out, "%s%s/%s", i ? " " : "", t.all[i].resource->plural, t.all[i].name ? t.all[i].name : "*");
+        strbuf_addf(&out, "%s%s/%s", i ? " " : "", t.all[i].resource->plural,
+            t.all[i].name ? t.all[i].name : "*");
     targets_done(&t);
     return strbuf_steal(&out);
 }
 
 static void targets(void)
 {
-    static const char *const cases[][2] = {{"pods", "pods/*"}, {"pods a b", "pods/a pods/b"}, {"pod/a", "pods/a"},
-        {"pod/a deploy/b", "pods/a deployments/b"}, {"pods,deploy", "pods/* deployments/*"},
-        {"pods,nodes x", "pods/x nodes/x"}, {"all", "pods/* deployments/* horizontalpodautoscalers/*"}, {"", "usage"},
-        {"EMPTY", "usage"}, {"pods EMPTY", "usage"}, {"pod/", "usage"}, {"pod/a/b", "usage"}, {"pods a/b", "usage"},
-        {"pod/a b", "usage"}, {"nonsense", "unknown"}, {"nonsense/a", "unknown"}, {"/a", "unknown"}};
+    static const char *const cases[][2] = {{"pods", "pods/*"}, {"pods a b", "pods/a pods/b"},
+        {"pod/a", "pods/a"}, {"pod/a deploy/b", "pods/a deployments/b"},
+        {"pods,deploy", "pods/* deployments/*"}, {"pods,nodes x", "pods/x nodes/x"},
+        {"all", "pods/* deployments/* horizontalpodautoscalers/*"}, {"", "usage"},
+        {"EMPTY", "usage"}, {"pods EMPTY", "usage"}, {"pod/", "usage"}, {"pod/a/b", "usage"},
+        {"pods a/b", "usage"}, {"pod/a b", "usage"}, {"nonsense", "unknown"},
+        {"nonsense/a", "unknown"}, {"/a", "unknown"}};
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         autofree char *got = targets_of(cases[i][0]);
         if (!c_eq(got, cases[i][1]))
