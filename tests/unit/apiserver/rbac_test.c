@@ -216,39 +216,29 @@ static bool holds(struct fixture *f, const char *namespace_, const char *rules)
 static void test_holds(void)
 {
     struct fixture f;
-    /* clang-format off: one case a line */
+    /* one case a line */
+    /* clang-format off */
     static const struct {
         bool wanted;
         const char *rules;
     } cases[] = {
         {true, "[]"},
         {true, "[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]}]"},
-        {true,
-            "[{\"verbs\":[\"get\",\"list\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]}]"}, /* two
-                                                                                                  rules
-                                                                                                  together
-                                                                                                */
-        {true, "[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"],"
-               "\"resourceNames\":[\"x\"]}]"},
-        {true, "[{\"verbs\":[\"update\"],\"apiGroups\":[\"apps\"],\"resources\":[\"deployments/"
-               "scale\"]}]"},
-        {true, "[{\"verbs\":[\"delete\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"],"
-               "\"resourceNames\":[\"mine\"]}]"},
-        {true, "[{\"verbs\":[\"get\"],\"nonResourceURLs\":[\"/a/"
-               "b\"]},{\"verbs\":[\"get\"],\"nonResourceURLs\":[\"/a/*\"]}]"},
+        {true, "[{\"verbs\":[\"get\",\"list\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]}]"}, /* two rules together */
+        {true, "[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"],\"resourceNames\":[\"x\"]}]"},
+        {true, "[{\"verbs\":[\"update\"],\"apiGroups\":[\"apps\"],\"resources\":[\"deployments/scale\"]}]"},
+        {true, "[{\"verbs\":[\"delete\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"],\"resourceNames\":[\"mine\"]}]"},
+        {true, "[{\"verbs\":[\"get\"],\"nonResourceURLs\":[\"/a/b\"]},{\"verbs\":[\"get\"],\"nonResourceURLs\":[\"/a/*\"]}]"},
         {true, "[{\"verbs\":[\"*\"],\"apiGroups\":[\"full\"],\"resources\":[\"*\"]}]"},
         {false, "[{\"verbs\":[\"delete\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]}]"},
-        {false, "[{\"verbs\":[\"delete\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"],"
-                "\"resourceNames\":[\"mine\",\"x\"]}]"},
+        {false, "[{\"verbs\":[\"delete\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"],\"resourceNames\":[\"mine\",\"x\"]}]"},
         {false, "[{\"verbs\":[\"*\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]}]"},
         {false, "[{\"verbs\":[\"get\"],\"apiGroups\":[\"*\"],\"resources\":[\"pods\"]}]"},
         {false, "[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"*\"]}]"},
-        {false,
-            "[{\"verbs\":[\"update\"],\"apiGroups\":[\"apps\"],\"resources\":[\"deployments\"]}]"},
+        {false, "[{\"verbs\":[\"update\"],\"apiGroups\":[\"apps\"],\"resources\":[\"deployments\"]}]"},
         {false, "[{\"verbs\":[\"get\"],\"nonResourceURLs\":[\"/a\"]}]"},
         {false, "[{\"verbs\":[\"get\"],\"nonResourceURLs\":[\"*\"]}]"},
-        {false, "[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]},{\"verbs\":["
-                "\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"secrets\"]}]"},
+        {false, "[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"pods\"]},{\"verbs\":[\"get\"],\"apiGroups\":[\"\"],\"resources\":[\"secrets\"]}]"},
     };
     /* clang-format on */
 
