@@ -88,7 +88,7 @@ check_eq "  the folder is as before" "$(ls -A "$DATA") $(cat "$DATA/file")" "fil
 DATA=$WORK/bad
 fails 2 "with an unknown flag" "--no-such-flag" up --no-such-flag
 fails 2 "with an unknown store" "--store is embedded or etcd, not \"mongo\"" up --store mongo
-fails 2 "with a relative folder" "--data-dir must be an absolute path" skiffctl up --data-dir here
+fails 2 "with a relative folder" "--data-dir must be the absolute path" skiffctl up --data-dir here
 fails 2 "with a port out of range" "--secure-port must be between" up --secure-port 70000
 printf '#!/bin/sh\necho no such luck >&2; exit 3\n' >"$WORK/bin/skiff-scheduler.new"
 chmod 755 "$WORK/bin/skiff-scheduler.new"
