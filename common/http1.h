@@ -36,6 +36,9 @@ ssize_t http1_parse_head(
 struct str http1_header(
     const struct http1_head *head, const char *name); /* case-insensitive; empty view */
 
+/* "Not Found"; "Unknown" for a status without a row. */
+const char *http1_reason(int status);
+
 struct http1_chunked {
     int state;
     uint64_t left;

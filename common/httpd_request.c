@@ -20,47 +20,6 @@
 #define DRAIN_BYTES (64u << 10)
 #define IDLE_NS (60 * NS_PER_S)
 
-static const struct {
-    int status;
-    const char *phrase;
-} phrases[] = {
-    {200, "OK"},
-    {201, "Created"},
-    {202, "Accepted"},
-    {204, "No Content"},
-    {301, "Moved Permanently"},
-    {302, "Found"},
-    {304, "Not Modified"},
-    {307, "Temporary Redirect"},
-    {400, "Bad Request"},
-    {401, "Unauthorized"},
-    {403, "Forbidden"},
-    {404, "Not Found"},
-    {405, "Method Not Allowed"},
-    {408, "Request Timeout"},
-    {409, "Conflict"},
-    {413, "Request Entity Too Large"},
-    {414, "Request URI Too Long"},
-    {415, "Unsupported Media Type"},
-    {422, "Unprocessable Entity"},
-    {429, "Too Many Requests"},
-    {431, "Request Header Fields Too Large"},
-    {500, "Internal Server Error"},
-    {501, "Not Implemented"},
-    {502, "Bad Gateway"},
-    {503, "Service Unavailable"},
-    {504, "Gateway Timeout"},
-    {505, "HTTP Version Not Supported"},
-};
-
-static const char *phrase_of(int status)
-{
-    for (size_t i = 0; i < ARRAY_COUNT(phrases); i++)
-        if (phrases[i].status == status)
-            return phrases[i].phrase;
-    return "Unknown";
-}
-
 /* ---- answers ---- */
 
 static void add_date(struct conn *c, struct strbuf *out)
@@ -77,7 +36,7 @@ static void add_date(struct conn *c, struct strbuf *out)
 /* All of a head but the length and the empty line. */
 static void add_head(struct httpd_request *r, int status, const char *type, struct strbuf *out)
 {
-    strbuf_addf(out, "HTTP/1.1 %d %s\r\n", status, phrase_of(status));
+    strbuf_addf(out, "HTTP/1.1 %d %s\r\n", status, http1_reason(status));
     if (type)
         strbuf_addf(out, "Content-Type: %s\r\n", type);
     strbuf_addc(out, "X-Content-Type-Options: nosniff\r\nCache-Control: no-cache, private\r\n");

@@ -22,45 +22,6 @@ struct h1 {
     int64_t head_since_ns; /* the first byte of a head came; 0: none yet */
 };
 
-static const struct {
-    int code;
-    const char *text;
-} reasons[] = {
-    {200, "OK"},
-    {201, "Created"},
-    {202, "Accepted"},
-    {204, "No Content"},
-    {304, "Not Modified"},
-    {400, "Bad Request"},
-    {401, "Unauthorized"},
-    {403, "Forbidden"},
-    {404, "Not Found"},
-    {405, "Method Not Allowed"},
-    {406, "Not Acceptable"},
-    {409, "Conflict"},
-    {410, "Gone"},
-    {413, "Request Entity Too Large"},
-    {414, "Request URI Too Long"},
-    {415, "Unsupported Media Type"},
-    {422, "Unprocessable Entity"},
-    {429, "Too Many Requests"},
-    {431, "Request Header Fields Too Large"},
-    {500, "Internal Server Error"},
-    {501, "Not Implemented"},
-    {502, "Bad Gateway"},
-    {503, "Service Unavailable"},
-    {504, "Gateway Timeout"},
-    {505, "HTTP Version Not Supported"},
-};
-
-static const char *reason_of(int status)
-{
-    for (size_t i = 0; i < ARRAY_COUNT(reasons); i++)
-        if (reasons[i].code == status)
-            return reasons[i].text;
-    return "Unknown";
-}
-
 static void wait_for_head(struct connection *c)
 {
     c->h1->state = H1_HEAD;
@@ -89,7 +50,7 @@ void h1_free(struct connection *c)
 /* What is no HTTP gets a plain answer and the door. */
 static void refuse_connection(struct connection *c, int status)
 {
-    autofree char *body = str_format("%d %s", status, reason_of(status));
+    autofree char *body = str_format("%d %s", status, http1_reason(status));
 
     strbuf_addf(&c->out,
         "HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: "
@@ -255,8 +216,8 @@ void h1_send_head(struct exchange *x)
     h->chunked_out = q->body_next && !h->is_old;
     if (q->body_next && h->is_old)
         h->keep_alive = false;
-    strbuf_addf(
-        out, "HTTP/1.1 %d %s\r\nDate: %s\r\n", q->status, reason_of(q->status), loop_date(c->loop));
+    strbuf_addf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\n", q->status, http1_reason(q->status),
+        loop_date(c->loop));
     if (q->content_type)
         strbuf_addf(out, "Content-Type: %s\r\n", q->content_type);
     for (size_t i = 0; i < q->response_header_count; i++)
