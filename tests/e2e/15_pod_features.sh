@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Goal: what a pod may ask of the node agent, on real Docker: every volume kind, environment, limits, probes, restarts, hooks.
+# Method: a few pods of the demo image print what they find; logs (by kubectl) and statuses are compared.
+. "$(dirname "$0")/../lib/lib.sh"
+. "$(dirname "$0")/../lib/node.sh"
+. "$(dirname "$0")/../lib/guestbook.sh"
+own_network "$@"
+start_docker --iptables=false --bridge=none
+demo_images 1
+node_up
+find_kubectls
+mkdir -p "$WORK/host"
+skiffctl apply -f - >/dev/null <<YAML
+{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, data: {k: from-config}}
+---
+{apiVersion: v1, kind: Secret, metadata: {name: s}, stringData: {p: from-secret}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: all, labels: {app: all}}
+spec:
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 1
+  initContainers:
+  - {name: init, image: "skiff/guestbook:1", command: [sh, -c, "echo init > /e/init"], volumeMounts: [{name: e, mountPath: /e}]}
+  containers:
+  - name: main
+    image: skiff/guestbook:1
+    command: [sh, -c]
+    args:
+    - |
+      echo config=\$(cat /c/k) secret=\$(cat /s/p) empty=\$(cat /e/init) labels=\$(cat /d/labels) cpu=\$CPU
+      echo expanded=$(printf '%s' '$(WHO)')-x name=\$WHO token=\$(test -s /var/run/secrets/kubernetes.io/serviceaccount/token && echo yes)
+      echo host > /h/file; echo memory=\$(cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max)
+    env:
+    - {name: WHO, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+    - {name: CPU, valueFrom: {resourceFieldRef: {resource: limits.cpu}}}
+    resources: {limits: {cpu: 200m, memory: 32Mi}}
+    volumeMounts: [{name: c, mountPath: /c}, {name: s, mountPath: /s}, {name: e, mountPath: /e}, {name: d, mountPath: /d}, {name: h, mountPath: /h}]
+  volumes:
+  - {name: c, configMap: {name: c}}
+  - {name: s, secret: {secretName: s}}
+  - {name: e, emptyDir: {}}
+  - {name: d, downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}}
+  - {name: h, hostPath: {path: $WORK/host, type: Directory}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: crash}
+spec: {terminationGracePeriodSeconds: 1, containers: [{name: main, image: "skiff/guestbook:1", command: [sh, -c, "exit 3"]}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: probed}
+spec:
+  terminationGracePeriodSeconds: 5
+  containers:
+  - name: main
+    image: skiff/guestbook:1
+    command: [sh, -c, "sleep 2; touch /tmp/up; sleep 6; rm /tmp/up; sleep 600"]
+    startupProbe: {exec: {command: [test, -e, /tmp/up]}, periodSeconds: 1, failureThreshold: 20}
+    readinessProbe: {exec: {command: [test, -e, /tmp/up]}, periodSeconds: 1}
+    livenessProbe: {exec: {command: [test, -e, /tmp/up]}, periodSeconds: 1, failureThreshold: 2}
+    lifecycle: {preStop: {exec: {command: [sh, -c, "echo stopped > /h/stopped"]}}}
+    volumeMounts: [{name: h, mountPath: /h}]
+  volumes: [{name: h, hostPath: {path: $WORK/host}}]
+YAML
+pod_is() { field_is pods "$1" "$2" "$3"; }
+wait_for 30 "the pod with everything succeeds" pod_is all '{.status.phase}' Succeeded
+logs=$("$KUBECTL" logs all)
+for wanted in config=from-config secret=from-secret empty=init 'labels=app="all"' cpu=1 expanded=all-x name=all token=yes memory=33554432; do
+    check_has "it finds $wanted" "$logs" "$wanted"
+done
+check_eq "hostPath is the host's" "$(cat "$WORK/host/file")" host
+wait_for 20 "a probed pod is ready" pod_is probed '{.status.containerStatuses[0].ready}' true
+wait_for 30 "a failing command backs off" pod_is crash '{.status.containerStatuses[0].state.waiting.reason}' CrashLoopBackOff
+check_eq "with its exit code" "$(skiffctl get pod crash -o 'jsonpath={.status.containerStatuses[0].lastState.terminated.exitCode}')" 3
+wait_for 30 "a failing liveness probe restarts it" pod_is probed '{.status.containerStatuses[0].restartCount}' 1
+check "preStop ran before the restart" test -e "$WORK/host/stopped"
+check "delete" skiffctl delete pod all crash probed --timeout 30s
+check "down --purge" skiffctl down --purge --data-dir "$DATA"
