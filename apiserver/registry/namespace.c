@@ -6,7 +6,7 @@
  * finalize when the content is gone; the generic half does the waiting. Upstream:
  * registry/core/namespace.
  */
-#include "apiserver/registry/generic/generic.h"
+#include "apiserver/registry/generic/part.h"
 
 static void namespace_prepare(struct write_context *w)
 {
@@ -33,24 +33,21 @@ static void namespace_prepare(struct write_context *w)
     }
 }
 
-static int set_finalizers(struct write_context *w, void *arg, struct error *err)
+static void take_finalizers(cJSON *tree, const cJSON *sent)
 {
-    const struct object_write *o = arg;
-    const cJSON *finalizers = json_path(o->body, "spec.finalizers");
-    if (!w->old)
-        return error_set(err, ERR_NOT_FOUND, "namespaces \"%s\" not found", o->name);
-    json_set_at(w->tree, "spec.finalizers",
+    const cJSON *finalizers = json_path(sent, "spec.finalizers");
+    json_set_at(tree, "spec.finalizers",
         finalizers ? cJSON_Duplicate(finalizers, true) : cJSON_CreateArray());
-    return 0;
+}
+
+static int change_finalizers(struct write_context *w, void *arg, struct error *err)
+{
+    return change_part(w, arg, take_finalizers, err);
 }
 
 static enum stage_result finalize_run(struct request *q)
 {
-    q->write->kind = WRITE_SUBRESOURCE;
-    q->write->change = set_finalizers;
-    q->write->fresh_tree = false;
-    q->write->change_arg = q->write;
-    return STAGE_DONE;
+    return run_part(q, change_finalizers);
 }
 
 static const struct subresource_handler subresources[] = {

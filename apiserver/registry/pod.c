@@ -74,8 +74,8 @@ static void pod_prepare(struct write_context *w)
 static cJSON *fixed_part(const cJSON *spec, bool gated)
 {
     static const char *const lists[] = {"containers", "initContainers"};
-    static const char *const free_fields[] = {"activeDeadlineSeconds", "tolerations",
-        "terminationGracePeriodSeconds", "schedulingGates", "ephemeralContainers"};
+    static const char *const free_fields[] = {
+        "activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "schedulingGates"};
     cJSON *copy = cJSON_Duplicate(spec, true), *container;
     for (size_t i = 0; i < ARRAY_COUNT(lists); i++) {
         cJSON_ArrayForEach(container, json_get(copy, lists[i])) json_remove(container, "image");
@@ -125,6 +125,8 @@ static void pod_validate(const struct write_context *w, struct field_errors *err
         cJSON_GetArraySize(json_path(w->tree, "spec.ephemeralContainers")) > 0)
         field_error_add(
             errors, FIELD_FORBIDDEN, "spec.ephemeralContainers", NULL, "cannot be set on create");
+    if (w->kind == WRITE_SUBRESOURCE)
+        pod_parts_validate(w, errors);
     if (w->kind != WRITE_UPDATE)
         return;
     if (!may_update(w))
@@ -242,6 +244,10 @@ enum stage_result pod_binding_run(struct request *q)
                *node = json_string_at(o->body, "target.name");
     struct field_errors *errors = field_errors_new(q->arena);
     static const char *const kinds[] = {"Node", "<empty>", NULL};
+    const char *name = json_string_at(o->body, "metadata.name");
+    if (*q->name && name && *name && !c_eq(name, q->name))
+        return request_fail(
+            q, ERR_BAD_REQUEST, "name in URL does not match name in Binding object");
     if (kind && *kind && !c_eq(kind, "Node"))
         field_error_not_supported(errors, "target.kind", kind, kinds);
     if (!node || !*node)
@@ -260,6 +266,9 @@ enum stage_result pod_binding_run(struct request *q)
 
 static const struct subresource_handler subresources[] = {
     {"binding", pod_binding_run},
+    {"ephemeralcontainers", pod_ephemeral_containers_run},
+    {"eviction", pod_eviction_run},
+    {"resize", pod_resize_run},
 };
 
 const struct strategy strategy_pod = {

@@ -151,9 +151,26 @@ static enum stage_result sign(struct request *q, const struct object *account)
     return reply_body_object(q);
 }
 
+/* Name and namespace may be left out of the body, but not differ from the path's. */
+static enum stage_result check_metadata(struct request *q)
+{
+    static const struct resource request = {
+        .group = "authentication.k8s.io", .kind = "TokenRequest", .plural = "tokenrequests"};
+    const char *name = json_string_at(q->write->body, "metadata.name");
+    struct field_errors *errors = field_errors_new(q->arena);
+    if (name && *name && !c_eq(name, q->name))
+        field_error_add(errors, FIELD_INVALID, "metadata.name",
+            arena_printf(q->arena, "\"%s\"", name),
+            "must match the service account name if specified");
+    return field_errors_count(errors) ? request_fail_fields(q, errors, &request, q->name)
+                                      : STAGE_DONE;
+}
+
 static enum stage_result token_run(struct request *q)
 {
     const struct resource *r = api_find_plural(q->server->api, "", "serviceaccounts");
+    if (check_metadata(q) == STAGE_ERROR)
+        return STAGE_ERROR;
     struct object *account = cache_get(q->server->cache, r, str_of(q->namespace_), str_of(q->name));
     if (!account)
         return request_not_found(q, r, q->name);

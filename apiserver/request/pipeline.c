@@ -29,11 +29,12 @@ enum {
     WATCH = 1 << 3,
     WRITE = 1 << 4,      /* create, update, patch, delete of one object or its subresource */
     COLLECTION = 1 << 5, /* deletecollection */
-    HANDLE = 1 << 6, /* answered by a handler of the kind, without a body: GET scale, log, exec */
+    HANDLE = 1 << 6,     /* answered by a handler of the kind, without a body: log, exec */
     READ = GET | LIST | WATCH,
     RESOURCE = READ | WRITE | COLLECTION | HANDLE,
     ALL = DOCUMENT | RESOURCE,
-    OUTSIDE = 1 << 7, /* left out for the server's own requests */
+    OUTSIDE = 1 << 7,     /* left out for the server's own requests */
+    HANDLE_READ = 1 << 8, /* with HANDLE: it shows an object: GET scale */
 };
 
 static stage_fn limits_stage;
@@ -50,7 +51,7 @@ static const struct stage {
     {"negotiate", negotiate_stage, RESOURCE},
     {"limits", limits_stage, ALL},
     {"document", documents_stage, DOCUMENT},
-    {"fresh", read_fresh_stage, READ},
+    {"fresh", read_fresh_stage, READ | HANDLE_READ},
     {"get", read_get_stage, GET},
     {"list", read_list_stage, LIST},
     {"watch", read_watch_stage, WATCH},
@@ -108,7 +109,7 @@ static unsigned class_of(const struct request *q)
     if (q->subresource && q->subresource->connect)
         return HANDLE;
     if (c_eq(q->verb, "get"))
-        return q->subresource && write_is_handled(q) ? HANDLE : GET;
+        return q->subresource && write_is_handled(q) ? HANDLE | HANDLE_READ : GET;
     return WRITE;
 }
 

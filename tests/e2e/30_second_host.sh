@@ -118,7 +118,7 @@ wait_for 10 "the NodePort of the first host, from the second" second_page
 # The second host leaves: cordon, drain, down, delete.
 find_kubectls
 check "cordon" "$KUBECTL" cordon host-2
-check "drain" "$KUBECTL" drain host-2 --ignore-daemonsets --delete-emptydir-data --force --disable-eviction --timeout 60s
+check "drain" "$KUBECTL" drain host-2 --ignore-daemonsets --delete-emptydir-data --force --timeout 60s
 wait_for 60 "the application is whole again" skiffctl rollout status deployment/guestbook --no-watch
 wait_for 60 "all its pods are on the first host" eval 'hosts_used 1 && pods_ready "$WEB" 4 && pods_ready app=guestbook,tier=backend 1'
 wait_for 20 "its page is served" page_has "$NODE_URL" "served by pod"

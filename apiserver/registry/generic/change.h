@@ -26,7 +26,8 @@ int check_version(struct object_write *o, const char *version, struct error *err
 void copy_member(cJSON *to, const cJSON *from, const char *name);
 
 /* --- deletions (delete.c) --- */
-/* From o->base: next (marked) or removal. 0, or the refusal. */
+/* From o->base: next (marked) or removal. What is in the context's tree, if anything, is taken and
+ * marked instead of a copy of what is stored. 0, or the refusal. */
 int delete_compute(struct object_write *o, struct error *err);
 /* An update that took the last finalizer off a deleting object removes it. */
 bool is_deletion_complete(const struct object_write *o);

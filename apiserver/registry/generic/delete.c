@@ -148,7 +148,7 @@ int delete_compute(struct object_write *o, struct error *err)
         if (check_preconditions(o, err) < 0)
             return -(int)err->code;
     }
-    tree = cJSON_Duplicate(w->old, 1);
+    tree = w->tree ? steal(&w->tree) : cJSON_Duplicate(w->old, 1);
     enum grace grace = apply_grace(o, tree);
     if (grace == GRACE_PENDING) {
         o->unchanged = true;

@@ -112,5 +112,5 @@ stage_fn read_get_stage;
 stage_fn read_list_stage;
 stage_fn read_watch_stage;
 
-/* Is the request's subresource answered by a handler (the kind's, or scale), also for GET? */
+/* Is a GET of the request's subresource no GET of the object itself (scale)? */
 bool write_is_handled(const struct request *q);

@@ -27,7 +27,7 @@ static bool is_scale(const struct request *q)
 
 bool write_is_handled(const struct request *q)
 {
-    return q->subresource && (find_handler(q) || is_scale(q));
+    return q->subresource && is_scale(q);
 }
 
 /* --- scale --- */
@@ -156,37 +156,10 @@ static enum stage_result handle_scale(struct request *q)
     return STAGE_DONE;
 }
 
-/* --- finalize: the namespace controller's way to take spec.finalizers away --- */
-
-static int change_finalize(struct write_context *w, void *arg, struct error *err)
-{
-    struct object_write *o = arg;
-    const char *version = json_string_at(o->body, "metadata.resourceVersion");
-
-    o->client_version = version && *version;
-    if (check_version(o, version, err) < 0)
-        return -(int)err->code;
-    cJSON *finalizers = json_path(o->body, "spec.finalizers");
-    if (finalizers)
-        json_set_at(w->tree, "spec.finalizers", cJSON_Duplicate(finalizers, 1));
-    else
-        json_remove_at(w->tree, "spec.finalizers");
-    return 0;
-}
-
-static enum stage_result handle_finalize(struct request *q)
-{
-    q->write->change = change_finalize;
-    q->write->fresh_tree = false;
-    return STAGE_DONE;
-}
-
 enum stage_result write_handle_stage(struct request *q)
 {
     const struct subresource_handler *handler = q->subresource ? find_handler(q) : NULL;
 
-    if (handler && q->write)
-        q->write->fresh_tree = false;
     if (handler) {
         if (q->write) /* they change a copy of what stands there */
             q->write->fresh_tree = false;
@@ -196,8 +169,6 @@ enum stage_result write_handle_stage(struct request *q)
         return handle_scale(q);
     if (c_eq(q->subresource_name, "log"))
         return pod_log_stage(q);
-    if (q->write && q->write->body && c_eq(q->subresource_name, "finalize"))
-        return handle_finalize(q);
     /* A subresource without rules of its own would replace the whole object. */
     if (q->subresource && !c_eq(q->subresource_name, "status"))
         return request_fail(q, ERR_NOT_IMPLEMENTED, "%s of %s is not served", q->subresource_name,

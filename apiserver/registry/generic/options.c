@@ -170,14 +170,31 @@ static enum stage_result check_delete(struct request *q, const struct delete_opt
     return STAGE_DONE;
 }
 
-enum stage_result options_parse_delete(struct request *q, struct object_write *o)
+static struct delete_options *new_options(struct request *q, struct object_write *o)
 {
     struct delete_options *d = arena_zalloc(q->arena, sizeof(*d));
+
+    *d = (struct delete_options){.grace_seconds = -1, .orphan_dependents = -1};
+    return o->options = d;
+}
+
+enum stage_result options_read_delete(
+    struct request *q, struct object_write *o, const cJSON *delete_options)
+{
+    struct delete_options *d = new_options(q, o);
+
+    if (delete_options && !cJSON_IsNull(delete_options) &&
+        delete_from_tree(q, o, d, delete_options) == STAGE_ERROR)
+        return STAGE_ERROR;
+    return check_delete(q, d);
+}
+
+enum stage_result options_parse_delete(struct request *q, struct object_write *o)
+{
+    struct delete_options *d = new_options(q, o);
     autojson cJSON *tree = NULL;
     struct error err;
 
-    *d = (struct delete_options){.grace_seconds = -1, .orphan_dependents = -1};
-    o->options = d;
     if (str_trim(q->body).n == 0) {
         if (delete_from_query(q, o, d) == STAGE_ERROR)
             return STAGE_ERROR;

@@ -29,6 +29,9 @@ struct list_options {
  */
 enum stage_result options_parse_write(struct request *q, struct object_write *o, const char *kind);
 enum stage_result options_parse_delete(struct request *q, struct object_write *o);
+/* o->options from a DeleteOptions inside another body (NULL: none was sent). */
+enum stage_result options_read_delete(
+    struct request *q, struct object_write *o, const cJSON *delete_options);
 /* For list, watch and deletecollection. */
 enum stage_result options_parse_list(struct request *q, struct list_options **ret);
 /* A Status Invalid of options: `KIND.meta.k8s.io "" is invalid: FIELD: DETAIL`. */

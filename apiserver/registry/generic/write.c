@@ -144,7 +144,7 @@ enum stage_result write_apply_stage(struct request *q)
     if (o->context.kind != o->kind && auth_create_stage(q) == STAGE_ERROR)
         return STAGE_ERROR;
     r = make_trees(o, &err);
-    if (r == 0 && o->kind == WRITE_DELETE)
+    if (r == 0 && o->kind == WRITE_DELETE && !o->change)
         r = delete_compute(o, &err);
     else if (r == 0)
         r = o->change(&o->context, o->change_arg ? o->change_arg : o, &err);
