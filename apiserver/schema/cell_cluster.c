@@ -400,3 +400,33 @@ cJSON *cell_parent_ref(const cJSON *o, int64_t now_ns)
         group, ns, *ns ? "/" : "", value_string(json_get(p, "name")));
     return cell_buffer(&b);
 }
+
+/* The condition that tells whether a component works. */
+static const cJSON *health_of(const cJSON *o)
+{
+    for (const cJSON *c = first_of(o, "conditions"); c; c = c->next)
+        if (!strcmp(value_string(json_get(c, "type")), "Healthy"))
+            return c;
+    return NULL;
+}
+
+cJSON *cell_component_status(const cJSON *o, int64_t now_ns)
+{
+    const char *status = value_string(json_get(health_of(o), "status"));
+    (void)now_ns;
+    return cell_text(!strcmp(status, "True")    ? "Healthy"
+                     : !strcmp(status, "False") ? "Unhealthy"
+                                                : "Unknown");
+}
+
+cJSON *cell_component_message(const cJSON *o, int64_t now_ns)
+{
+    (void)now_ns;
+    return cell_text(value_string(json_get(health_of(o), "message")));
+}
+
+cJSON *cell_component_error(const cJSON *o, int64_t now_ns)
+{
+    (void)now_ns;
+    return cell_text(value_string(json_get(health_of(o), "error")));
+}

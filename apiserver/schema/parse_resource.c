@@ -57,8 +57,6 @@ static int read_attribute(struct parser *p, struct resource *r, struct str token
         r->stored = false;
     else if (str_eqc(token, "internal"))
         r->internal = true;
-    else if (str_eqc(token, "internal"))
-        r->verbs = 0;
     else if (parser_value(token, "short", &value))
         r->short_names = parser_names(p, value, ',');
     else if (parser_value(token, "categories", &value))
