@@ -8,7 +8,7 @@
 
 #include <inttypes.h>
 
-static int64_t days_from_civil(int64_t year, int month, int day)
+int64_t time_days_from_civil(int64_t year, int month, int day)
 {
     year -= month <= 2;
     int64_t era = (year >= 0 ? year : year - 399) / 400, of_era = year - era * 400;
@@ -16,7 +16,7 @@ static int64_t days_from_civil(int64_t year, int month, int day)
     return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
 }
 
-static void civil_from_days(int64_t days, int64_t *year, int *month, int *day)
+void time_civil_from_days(int64_t days, int64_t *year, int *month, int *day)
 {
     days += 719468;
     int64_t era = (days >= 0 ? days : days - 146096) / 146097, of_era = days - era * 146097;
@@ -42,7 +42,7 @@ static const char *print_time(int64_t ns, int digits, char *buf)
         of_day += 86400;
         days--;
     }
-    civil_from_days(days, &year, &month, &day);
+    time_civil_from_days(days, &year, &month, &day);
     n = snprintf(buf, TIME_TEXT_BYTES, "%04" PRId64 "-%02d-%02dT%02d:%02d:%02d", year, month, day,
         (int)(of_day / 3600), (int)(of_day / 60 % 60), (int)(of_day % 60));
     if (digits == 6)
@@ -207,7 +207,7 @@ int time_parse(struct str text, int64_t *ret_ns, struct error *err)
     if (wrong)
         return error_set(
             err, ERR_BAD_REQUEST, "parsing time \"%.*s\": %s out of range", STR_FMT(text), wrong);
-    int64_t seconds = days_from_civil(t.year, t.month, t.day) * 86400 + t.hour * 3600 +
+    int64_t seconds = time_days_from_civil(t.year, t.month, t.day) * 86400 + t.hour * 3600 +
                       t.minute * 60 + t.second - offset;
     if (seconds <= INT64_MIN / NS_PER_S || seconds >= INT64_MAX / NS_PER_S)
         return error_set(

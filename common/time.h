@@ -28,3 +28,7 @@ int duration_parse(struct str text, int64_t *ret_ns, struct error *err);
 void duration_print(int64_t ns, struct strbuf *out); /* Go's String(): "1h30m0s" */
 void duration_print_human(
     int64_t ns, struct strbuf *out); /* kubectl's AGE: "5s", "3m12s", "7d4h" */
+
+/* The calendar: days since the epoch of a date (months and days from 1), and back. */
+int64_t time_days_from_civil(int64_t year, int month, int day);
+void time_civil_from_days(int64_t days, int64_t *year, int *month, int *day);

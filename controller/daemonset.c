@@ -28,9 +28,9 @@ struct run {
     struct daemon_plan plan;
 };
 
-static const char *selector_of(const void *object)
+static struct selector *selector_of(const void *object)
 {
-    return ((const struct daemon_set *)object)->selector;
+    return selector_of_json(((const struct daemon_set *)object)->selector);
 }
 
 static void on_pod(struct controller *c, const void *old_object, const void *new_object)

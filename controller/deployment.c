@@ -15,9 +15,9 @@
 #include "controller/pods.h"
 #include "controller/status.h"
 
-static const char *selector_of(const void *object)
+static struct selector *selector_of(const void *object)
 {
-    return ((const struct deployment *)object)->selector;
+    return selector_of_json(((const struct deployment *)object)->selector);
 }
 
 static void on_replica_set(struct controller *c, const void *old_object, const void *new_object)

@@ -41,9 +41,9 @@ static bool is_indexed(const struct job *job)
     return !strcmp(job->completion_mode, "Indexed");
 }
 
-static const char *selector_of(const void *object)
+static struct selector *selector_of(const void *object)
 {
-    return ((const struct job *)object)->selector;
+    return selector_of_json(((const struct job *)object)->selector);
 }
 
 static bool has_finalizer(const struct pod *pod)
@@ -465,30 +465,13 @@ static void fill_want(struct run *r)
         .active_deadline_ns = job->active_deadline_seconds.value * NS_PER_S};
 }
 
-/* After the end: free the pods that are left, and delete the Job when its time to live is over. */
-static int after_end(struct run *r, int64_t *again_ns, struct error *err)
+/* After the end: free the pods that are left. */
+static int after_end(struct run *r, struct error *err)
 {
     for (size_t i = 0; i < r->pods.count; i++)
         if (has_finalizer(r->pods.pods[i]))
             r->release[r->release_count++] = r->pods.pods[i];
-    if (release_all(r, err) < 0)
-        return -(int)err->code;
-    if (!r->job->ttl_seconds.set || r->job->meta.deletion_ns)
-        return 0;
-    int64_t end = 0;
-    const cJSON *item;
-    cJSON_ArrayForEach(item, json_get(r->status, "conditions"))
-    {
-        const char *type = json_string(item, "type"), *at = json_string(item, "lastTransitionTime");
-        struct error ignored;
-        if (at && (c_eq(type, "Complete") || c_eq(type, "Failed")))
-            (void)time_parse(str_of(at), &end, &ignored);
-    }
-    int64_t left = end + r->job->ttl_seconds.value * NS_PER_S - r->facts.now_ns;
-    if (left <= 0)
-        return object_delete(r->c->m, KIND_JOB, &r->job->meta, "Foreground", err);
-    *again_ns = left;
-    return 0;
+    return release_all(r, err);
 }
 
 static int sync(struct run *r, const cJSON *old, int64_t *again_ns, struct error *err)
@@ -501,7 +484,7 @@ static int sync(struct run *r, const cJSON *old, int64_t *again_ns, struct error
         return -(int)err->code;
     r->release = xcalloc(r->pods.count + 1, sizeof(*r->release));
     if (is_finished(old))
-        return after_end(r, again_ns, err);
+        return after_end(r, err);
     const char *indexes = json_string(old, "completedIndexes");
     index_set_parse(indexes ? indexes : "", r->want.completions.value, &r->done);
     count_released(r, "succeeded");

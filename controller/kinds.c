@@ -105,6 +105,19 @@ FIELDS(replica_set, PROJECT(struct replica_set, replicas, "spec.replicas", P_OPT
     PROJECT(struct replica_set, status_available, "status.availableReplicas", P_INT),
     PROJECT(struct replica_set, observed_generation, "status.observedGeneration", P_INT),
     PROJECT_OF(struct replica_set, conditions, "status.conditions", P_LIST, &condition_projection));
+static const struct projection_field replication_controller_fields[] = {
+    PROJECT(struct replica_set, replicas, "spec.replicas", P_OPT_INT),
+    PROJECT(struct replica_set, min_ready_seconds, "spec.minReadySeconds", P_INT),
+    PROJECT(struct replica_set, selector_map, "spec.selector", P_MAP),
+    PROJECT(struct replica_set, template, "spec.template", P_JSON),
+    PROJECT(struct replica_set, status_replicas, "status.replicas", P_INT),
+    PROJECT(struct replica_set, status_labelled, "status.fullyLabeledReplicas", P_INT),
+    PROJECT(struct replica_set, status_ready, "status.readyReplicas", P_INT),
+    PROJECT(struct replica_set, status_available, "status.availableReplicas", P_INT),
+    PROJECT(struct replica_set, observed_generation, "status.observedGeneration", P_INT),
+    PROJECT_OF(struct replica_set, conditions, "status.conditions", P_LIST, &condition_projection)};
+static const struct projection replication_controller_projection =
+    PROJECTION(struct replica_set, replication_controller_fields);
 FIELDS(deployment, PROJECT(struct deployment, replicas, "spec.replicas", P_OPT_INT),
     PROJECT(struct deployment, revision_history_limit, "spec.revisionHistoryLimit", P_OPT_INT),
     PROJECT(
@@ -167,6 +180,23 @@ FIELDS(job, PROJECT(struct job, parallelism, "spec.parallelism", P_OPT_INT),
     PROJECT(struct job, selector, "spec.selector", P_JSON),
     PROJECT(struct job, template, "spec.template", P_JSON),
     PROJECT(struct job, status, "status", P_JSON));
+
+FIELDS(cron_job, PROJECT(struct cron_job, schedule, "spec.schedule", P_STRING),
+    PROJECT(struct cron_job, time_zone, "spec.timeZone", P_STRING),
+    PROJECT(struct cron_job, concurrency_policy, "spec.concurrencyPolicy", P_STRING),
+    PROJECT(struct cron_job, suspend, "spec.suspend", P_BOOL),
+    PROJECT(struct cron_job, starting_deadline_seconds, "spec.startingDeadlineSeconds", P_OPT_INT),
+    PROJECT(struct cron_job, keep_succeeded, "spec.successfulJobsHistoryLimit", P_OPT_INT),
+    PROJECT(struct cron_job, keep_failed, "spec.failedJobsHistoryLimit", P_OPT_INT),
+    PROJECT(struct cron_job, template, "spec.jobTemplate", P_JSON),
+    PROJECT(struct cron_job, status, "status", P_JSON),
+    PROJECT(struct cron_job, last_schedule_ns, "status.lastScheduleTime", P_TIME),
+    PROJECT(struct cron_job, last_successful_ns, "status.lastSuccessfulTime", P_TIME));
+FIELDS(budget, PROJECT(struct budget, min_available, "spec.minAvailable", P_STRING),
+    PROJECT(struct budget, max_unavailable, "spec.maxUnavailable", P_STRING),
+    PROJECT(struct budget, selector, "spec.selector", P_JSON),
+    PROJECT(struct budget, disrupted, "status.disruptedPods", P_MAP),
+    PROJECT(struct budget, status, "status", P_JSON));
 
 /* identity */
 
@@ -256,6 +286,7 @@ INDEXES(service, {INDEX_SELECTOR, index_service_selector});
 INDEXES(endpoints);
 INDEXES(endpoint_slice, {INDEX_SERVICE, index_slice_service});
 INDEXES(replica_set, {INDEX_ORPHAN, index_orphan});
+INDEXES(replication_controller);
 INDEXES(deployment);
 INDEXES(stateful_set);
 INDEXES(daemon_set);
@@ -269,6 +300,8 @@ INDEXES(bootstrap_token);
 INDEXES(token_secret);
 INDEXES(cluster_role);
 INDEXES(claim);
+INDEXES(cron_job);
+INDEXES(budget);
 
 const struct kind_info kinds[KIND_COUNT] = {
 #define KIND(id, gv, plural_, kind_, type, ns, labels, fields) \

@@ -128,11 +128,13 @@ struct endpoint_slice {
     const char *endpoints, *ports; /* JSON */
 };
 
+/* ReplicaSets and ReplicationControllers. */
 struct replica_set {
     struct object_meta meta;
     struct opt_int replicas;
     int64_t min_ready_seconds;
     const char *selector, *template; /* JSON */
+    struct string_map selector_map;  /* of a ReplicationController, in place of selector */
     int64_t status_replicas, status_labelled, status_ready, status_available, observed_generation;
     struct projected_list conditions; /* struct condition */
 };
@@ -185,6 +187,23 @@ struct job {
     const char *completion_mode, *managed_by;
     const char *selector, *template; /* JSON */
     const char *status;              /* JSON, as it stands */
+};
+
+struct cron_job {
+    struct object_meta meta;
+    const char *schedule, *time_zone, *concurrency_policy;
+    bool suspend;
+    struct opt_int starting_deadline_seconds, keep_succeeded, keep_failed;
+    const char *template, *status; /* JSON */
+    int64_t last_schedule_ns, last_successful_ns;
+};
+
+struct budget {
+    struct object_meta meta;
+    const char *min_available, *max_unavailable; /* "" when not set */
+    const char *selector;                        /* JSON */
+    struct string_map disrupted;                 /* pod name: when its eviction was accepted */
+    const char *status;                          /* JSON, as it stands */
 };
 
 struct service_account {

@@ -18,7 +18,7 @@
 #include "controller/controller.h"
 #include "controller/discovery.h"
 
-#define LISTENERS_MAX 24
+#define LISTENERS_MAX 40
 #define WAIT_NS (10 * NS_PER_S)
 #define BACKOFF_MS_MAX 60000
 

@@ -310,7 +310,7 @@ static void add_matching(struct controller *c, enum kind kind, selector_of_fn *s
     auto_objects struct projected_array all = kind_list(c->m, kind, meta->namespace_);
 
     for (size_t i = 0; i < all.count; i++) {
-        auto_selector struct selector *s = selector_of_json(selector_of(all.objects[i]));
+        auto_selector struct selector *s = selector_of(all.objects[i]);
         if (!selector_is_everything(s) && selector_matches(s, string_map_label, &meta->labels))
             controller_add(c, all.objects[i]);
     }

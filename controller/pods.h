@@ -52,9 +52,9 @@ int objects_claim(struct controller *c, enum kind kind, const struct object_meta
     enum kind of, const struct selector *selector, struct projected_array *ret, struct error *err);
 
 /* Adds the owners that a pod's event concerns: its controller, or, for an orphan, every object of
- * `kind` in its namespace whose selector matches. selector_of gives an object's selector as JSON.
+ * `kind` in its namespace whose selector matches.
  */
-typedef const char *selector_of_fn(const void *object);
+typedef struct selector *selector_of_fn(const void *object); /* the caller frees it */
 void controller_add_pod_owners(struct controller *c, enum kind kind, selector_of_fn *selector_of,
     const void *old_object, const void *new_object);
 

@@ -1,12 +1,13 @@
 /*
- * Controller "replicaset": keeps spec.replicas active pods that match the selector.
+ * Controllers "replicaset" and "replicationcontroller": keep spec.replicas active pods that match
+ * the selector. The two kinds differ in nothing but the selector's form.
  *
  * reconcile: claim the pods (adopt, release) - create what is missing in slow-start batches, or
  * delete what is too many in the order of pod_deletion_cmp - write the status from a second look.
  * Both return when the informer shows the result, so the next reconcile counts right. Very large
  * steps are cut, so that a changed mind (a new replica count) is noticed between two of them.
  *
- * Upstream: pkg/controller/replicaset.
+ * Upstream: pkg/controller/replicaset, pkg/controller/replication.
  */
 #include "common/log.h"
 #include "common/time.h"
@@ -16,9 +17,25 @@
 #define STEP_MAX 1000
 #define BATCH_MAX_NS (100 * NS_PER_MS)
 
-static const char *selector_of(const void *object)
+static enum kind kind_of(const struct controller *c)
 {
-    return ((const struct replica_set *)object)->selector;
+    return c->info->watches[0].kind;
+}
+
+static struct selector *selector_of(const void *object)
+{
+    const struct replica_set *rs = object;
+    autojson cJSON *labels = cJSON_CreateObject();
+    struct selector *s;
+    struct error err;
+
+    if (!rs->selector_map.count)
+        return selector_of_json(rs->selector);
+    for (size_t i = 0; i < rs->selector_map.count; i++)
+        json_set_string(labels, rs->selector_map.pairs[i].key, rs->selector_map.pairs[i].value);
+    autojson cJSON *tree = cJSON_CreateObject();
+    json_set(tree, "matchLabels", steal(&labels));
+    return selector_from_json(tree, &s, &err) < 0 ? selector_of_json(NULL) : s;
 }
 
 static bool is_owned_alike(const struct pod *old, const struct pod *now)
@@ -33,7 +50,7 @@ static int64_t batch_delay_ns(struct controller *c, const struct pod *pod)
 {
     const struct owner_ref *owner = object_controller(&pod->meta);
     auto_object const struct replica_set *rs =
-        owner ? kind_get_uid(c->m, KIND_REPLICA_SET, pod->meta.namespace_, owner->name, owner->uid)
+        owner ? kind_get_uid(c->m, kind_of(c), pod->meta.namespace_, owner->name, owner->uid)
               : NULL;
     int64_t delay = rs && rs->status_replicas > 20 ? rs->status_replicas * NS_PER_MS / 10 : 0;
 
@@ -52,7 +69,7 @@ static void on_pod(struct controller *c, const void *old_object, const void *new
         workqueue_add_after(c->queue, key, delay);
         return;
     }
-    controller_add_pod_owners(c, KIND_REPLICA_SET, selector_of, old_object, new_object);
+    controller_add_pod_owners(c, kind_of(c), selector_of, old_object, new_object);
 }
 
 struct counts {
@@ -72,10 +89,10 @@ static struct pod_list only_active(const struct pod_list *all)
 static int claim_active(
     struct controller *c, const struct replica_set *rs, struct pod_list *ret, struct error *err)
 {
-    auto_selector struct selector *selector = selector_of_json(rs->selector);
+    auto_selector struct selector *selector = selector_of(rs);
     auto_pods struct pod_list all = {0};
 
-    if (pods_claim(c, KIND_REPLICA_SET, &rs->meta, selector, NULL, &all, err) < 0)
+    if (pods_claim(c, kind_of(c), &rs->meta, selector, NULL, &all, err) < 0)
         return -(int)err->code;
     *ret = only_active(&all);
     return 0;
@@ -172,10 +189,10 @@ static int manage(struct controller *c, const struct replica_set *rs, const cJSO
     if (diff == 0)
         return 0;
     if (diff < 0) {
-        r = pods_create(c, KIND_REPLICA_SET, &rs->meta, template, step, &done, err);
+        r = pods_create(c, kind_of(c), &rs->meta, template, step, &done, err);
     } else {
         autofree const struct pod **victims = choose_victims(c, rs, pods, step);
-        r = pods_delete(c, KIND_REPLICA_SET, &rs->meta, victims, step, &done, err);
+        r = pods_delete(c, kind_of(c), &rs->meta, victims, step, &done, err);
     }
     *ret_changed = done > 0;
     return r;
@@ -204,13 +221,13 @@ static int write_status(struct controller *c, const struct replica_set *rs, cons
         (long long)n->available, (long long)rs->meta.generation);
     if (changed)
         json_set_at(patch, "status.conditions", steal(&conditions));
-    return object_patch(c->m, KIND_REPLICA_SET, &rs->meta, "status", patch, err);
+    return object_patch(c->m, kind_of(c), &rs->meta, "status", patch, err);
 }
 
 static int reconcile(
     struct controller *c, const char *key, int64_t *ret_again_ns, struct error *err)
 {
-    auto_object const struct replica_set *rs = kind_get_key(c->m, KIND_REPLICA_SET, key);
+    auto_object const struct replica_set *rs = kind_get_key(c->m, kind_of(c), key);
     if (!rs)
         return 0;
     int64_t want = rs->replicas.set ? rs->replicas.value : 1;
@@ -256,5 +273,14 @@ const struct controller_info controller_replicaset = {
     .workers = 4,
     .watch_count = 2,
     .watches = {{KIND_REPLICA_SET, controller_on_object}, {KIND_POD, on_pod}},
+    .reconcile = reconcile,
+};
+
+const struct controller_info controller_replicationcontroller = {
+    .name = "replicationcontroller-controller",
+    .component = "replication-controller",
+    .workers = 2,
+    .watch_count = 2,
+    .watches = {{KIND_REPLICATION_CONTROLLER, controller_on_object}, {KIND_POD, on_pod}},
     .reconcile = reconcile,
 };

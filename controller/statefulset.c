@@ -24,9 +24,9 @@ struct round {
     size_t step_count;
 };
 
-static const char *selector_of(const void *object)
+static struct selector *selector_of(const void *object)
 {
-    return ((const struct stateful_set *)object)->selector;
+    return selector_of_json(((const struct stateful_set *)object)->selector);
 }
 
 static void on_pod(struct controller *c, const void *old_object, const void *new_object)

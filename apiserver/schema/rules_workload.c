@@ -6,7 +6,7 @@
  */
 #include "apiserver/schema/rules.h"
 
-#include "apiserver/schema/cron.h"
+#include "common/cron.h"
 #include "common/selector.h"
 
 /* {"app":"web"} must be selected by the object's own selector. */
@@ -180,11 +180,13 @@ void rule_job_spec(struct check *c, const struct frame *at, const cJSON *o)
 void rule_cron_job(struct check *c, const struct frame *at, const cJSON *o)
 {
     struct error err;
+    struct cron cron;
+    struct timezone *known = NULL;
     const char *schedule = text_of(o, "schedule"), *zone = text_of(o, "timeZone");
     if (*schedule && (strstr(schedule, "TZ=") || strstr(schedule, "TZ =")))
         check_invalid_text(c, AT(at, "schedule"), schedule,
             "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
-    else if (*schedule && cron_check(schedule, &err) < 0)
+    else if (*schedule && cron_parse(schedule, &cron, &err) < 0)
         check_invalid_text(c, AT(at, "schedule"), schedule, err.text);
     if (json_get(o, "timeZone") && !*zone)
         check_invalid_text(c, AT(at, "timeZone"), zone, "timeZone must be nil or non-empty string");
@@ -192,6 +194,9 @@ void rule_cron_job(struct check *c, const struct frame *at, const cJSON *o)
         check_invalid_text(c, AT(at, "timeZone"), zone,
             "timeZone must be an explicit time zone as defined in "
             "https://www.iana.org/time-zones");
+    else if (*zone && timezone_load(zone, &known, &err) < 0)
+        check_invalid_text(c, AT(at, "timeZone"), zone, err.text);
+    timezone_free(known);
 }
 
 void update_stateful_set(struct check *c, const cJSON *tree, const cJSON *old)
