@@ -20,6 +20,8 @@
 #include "controller/status.h"
 
 #define INDEX_ANNOTATION "batch.kubernetes.io/job-completion-index"
+#define FAILURES_ANNOTATION "batch.kubernetes.io/job-index-failure-count"
+#define IGNORED_ANNOTATION "batch.kubernetes.io/job-index-ignored-failure-count"
 #define UNCOUNTED_MAX 500
 /* Keys of pods that bear the finalizer but have no controller (any more). */
 #define LONE_POD "pod "
@@ -31,7 +33,13 @@ struct run {
     cJSON *status; /* what it shall be */
     struct job_want want;
     struct job_facts facts;
-    struct index_set done;      /* completed indexes */
+    struct index_set done; /* completed indexes */
+    struct index_set lost; /* failed for good, by backoffLimitPerIndex */
+    cJSON *failure_policy; /* or NULL */
+    char *policy_failure, *policy_success;
+    bool ending;                /* an end was announced: nothing is tried again */
+    size_t delayed;             /* failed pods that wait for their successor */
+    int64_t index_wait_ns;      /* until the next index may be tried again; 0: none waits */
     const struct pod **release; /* finalizers to remove */
     size_t release_count;
 };
@@ -137,12 +145,83 @@ static void count_released(struct run *r, const char *which)
     status_set_count(r->status, which, counted);
 }
 
-/* A deleted pod counts as failed: it may never reach a phase that says so. */
-static const char *verdict(const struct pod *pod)
+/* A deleted pod counts as failed, for it may never reach a phase that says so; unless the Job waits
+ * for that phase. */
+static const char *verdict(const struct run *r, const struct pod *pod)
 {
     if (!strcmp(pod->phase, "Succeeded"))
         return "succeeded";
-    return !strcmp(pod->phase, "Failed") || pod->meta.deletion_ns ? "failed" : NULL;
+    if (!strcmp(pod->phase, "Failed"))
+        return "failed";
+    return pod->meta.deletion_ns && !r->want.only_replaces_failed ? "failed" : NULL;
+}
+
+static enum job_action action_of(const struct run *r, const struct pod *pod)
+{
+    char *message = NULL;
+    enum job_action action = JOB_COUNT;
+
+    if (!strcmp(pod->phase, "Failed"))
+        action = job_failure_action(r->failure_policy, pod, &message);
+    free(message);
+    return action;
+}
+
+/* --- failures of one index --- */
+
+static int64_t number_in(const struct pod *pod, const char *annotation)
+{
+    const char *text = string_map_get(&pod->meta.annotations, annotation);
+    int64_t n;
+    struct error ignored;
+
+    return text && str_parse_int64(str_of(text), &n, &ignored) == 0 ? n : 0;
+}
+
+static int64_t tries_of(const struct pod *pod)
+{
+    return number_in(pod, FAILURES_ANNOTATION) + number_in(pod, IGNORED_ANNOTATION);
+}
+
+/* The failed pod whose successor is not there yet: it keeps its finalizer, because it alone knows
+ * how often its index failed. */
+static const struct pod *last_failed(const struct run *r, int64_t index)
+{
+    const struct pod *last = NULL;
+
+    for (size_t i = 0; i < r->pods.count; i++) {
+        const struct pod *pod = r->pods.pods[i];
+        if (index_of(pod) != index)
+            continue;
+        if (!last || tries_of(pod) > tries_of(last))
+            last = pod;
+    }
+    return last && c_eq(verdict(r, last), "failed") && has_finalizer(last) ? last : NULL;
+}
+
+static bool fails_index(const struct run *r, const struct pod *pod)
+{
+    enum job_action action = action_of(r, pod);
+
+    if (action == JOB_FAIL_INDEX)
+        return true;
+    return action != JOB_IGNORE &&
+           number_in(pod, FAILURES_ANNOTATION) >= r->job->backoff_per_index.value;
+}
+
+/* Whether a failed pod has to stay until its index has another. Notes indexes that failed for good.
+ */
+static bool waits_for_successor(struct run *r, const struct pod *pod)
+{
+    int64_t index = index_of(pod);
+
+    if (!r->want.per_index || index_set_has(&r->done, index) || index_set_has(&r->lost, index))
+        return false;
+    if (fails_index(r, pod)) {
+        index_set_add(&r->lost, index);
+        return false;
+    }
+    return !r->ending && last_failed(r, index) == pod;
 }
 
 static void note_finished(struct run *r)
@@ -152,14 +231,20 @@ static void note_finished(struct run *r)
 
     for (size_t i = 0; i < r->pods.count; i++) {
         const struct pod *pod = r->pods.pods[i];
-        const char *which = verdict(pod);
+        const char *which = verdict(r, pod);
         if (!which || !has_finalizer(pod))
             continue;
+        bool failed = !strcmp(which, "failed");
+        if (failed && waits_for_successor(r, pod)) {
+            r->delayed++;
+            continue;
+        }
+        bool ignored = failed && action_of(r, pod) == JOB_IGNORE;
         bool known = list_has(uncounted(r, "succeeded"), pod->meta.uid) ||
                      list_has(uncounted(r, "failed"), pod->meta.uid);
         bool duplicate = is_indexed(r->job) && !strcmp(which, "succeeded") &&
                          index_set_has(&r->done, index_of(pod));
-        if (!known && !duplicate) {
+        if (!known && !duplicate && !ignored) {
             if (room-- <= 0)
                 continue;
             if (is_indexed(r->job) && !strcmp(which, "succeeded"))
@@ -199,7 +284,7 @@ static void look_at_pods(struct run *r)
         } else if (!pod_is_terminal(pod)) {
             f->terminating++;
         }
-        if (c_eq(verdict(pod), "failed") && finished_ns(pod) > last_success) {
+        if (c_eq(verdict(r, pod), "failed") && finished_ns(pod) > last_success) {
             f->recent_failures++;
             if (finished_ns(pod) > f->last_failure_ns)
                 f->last_failure_ns = finished_ns(pod);
@@ -208,8 +293,25 @@ static void look_at_pods(struct run *r)
     f->succeeded =
         json_int64_at(r->status, "succeeded", 0) + cJSON_GetArraySize(uncounted(r, "succeeded"));
     f->failed = json_int64_at(r->status, "failed", 0) + cJSON_GetArraySize(uncounted(r, "failed"));
-    if (is_indexed(r->job))
+    if (is_indexed(r->job)) {
         f->succeeded = index_set_count(&r->done);
+        f->failed_indexes = index_set_count(&r->lost);
+    }
+}
+
+/* What the policies say of all pods together. */
+static void ask_policies(struct run *r)
+{
+    autojson cJSON *success = json_of_text(r->job->success_policy);
+    int rule = is_indexed(r->job) ? job_success_rule(success, &r->done) : -1;
+
+    for (size_t i = 0; i < r->pods.count && !r->policy_failure; i++)
+        if (!strcmp(r->pods.pods[i]->phase, "Failed"))
+            (void)job_failure_action(r->failure_policy, r->pods.pods[i], &r->policy_failure);
+    if (rule >= 0)
+        r->policy_success = str_format("Matched rules at index %d", rule);
+    r->facts.policy_failure = r->policy_failure;
+    r->facts.policy_success = r->policy_success;
 }
 
 /* --- pods --- */
@@ -266,6 +368,21 @@ static void set_in(cJSON *metadata, const char *member, const char *key, const c
     json_set_string(json_get(metadata, member), key, value);
 }
 
+/* How often the index failed before, on the pod that tries it again. */
+static void set_failures(struct run *r, cJSON *metadata, const struct pod *last)
+{
+    bool ignored = last && action_of(r, last) == JOB_IGNORE;
+    int64_t failures = last ? number_in(last, FAILURES_ANNOTATION) + !ignored : 0;
+    int64_t ignored_ones = last ? number_in(last, IGNORED_ANNOTATION) + ignored : 0;
+    autofree char *count = str_format("%lld", (long long)failures);
+
+    set_in(metadata, "annotations", FAILURES_ANNOTATION, count);
+    if (ignored_ones) {
+        autofree char *other = str_format("%lld", (long long)ignored_ones);
+        set_in(metadata, "annotations", IGNORED_ANNOTATION, other);
+    }
+}
+
 static cJSON *pod_json(struct run *r, int64_t index)
 {
     autojson cJSON *template = json_of_text(r->job->template);
@@ -280,6 +397,8 @@ static cJSON *pod_json(struct run *r, int64_t index)
     if (index < 0)
         return pod;
     autofree char *name = str_format("%s-%lld", r->job->meta.name, (long long)index);
+    if (r->want.per_index)
+        set_failures(r, metadata, last_failed(r, index));
     autofree char *prefix = str_format("%s-", name), *number = str_format("%lld", (long long)index);
     set_in(metadata, "annotations", INDEX_ANNOTATION, number);
     set_in(metadata, "labels", INDEX_ANNOTATION, number);
@@ -308,12 +427,28 @@ static int create_one(void *arg, size_t i, struct error *err)
 
 static bool index_is_taken(struct run *r, int64_t index)
 {
-    if (index_set_has(&r->done, index))
+    if (index_set_has(&r->done, index) || (r->want.per_index && index_set_has(&r->lost, index)))
         return true;
-    for (size_t i = 0; i < r->pods.count; i++)
-        if (pod_is_active(r->pods.pods[i]) && index_of(r->pods.pods[i]) == index)
+    for (size_t i = 0; i < r->pods.count; i++) {
+        const struct pod *pod = r->pods.pods[i];
+        bool holds = r->want.only_replaces_failed ? !pod_is_terminal(pod) : pod_is_active(pod);
+        if (holds && index_of(pod) == index)
             return true;
+    }
     return false;
+}
+
+/* An index that failed is tried again after a while that grows. */
+static bool index_must_wait(struct run *r, int64_t index)
+{
+    const struct pod *last = r->want.per_index ? last_failed(r, index) : NULL;
+
+    if (!last)
+        return false;
+    int64_t wait = finished_ns(last) + job_backoff_ns(tries_of(last) + 1) - r->facts.now_ns;
+    if (wait > 0 && (!r->index_wait_ns || wait < r->index_wait_ns))
+        r->index_wait_ns = wait;
+    return wait > 0;
 }
 
 static int create_pods(struct run *r, int64_t count, struct error *err)
@@ -323,7 +458,7 @@ static int create_pods(struct run *r, int64_t count, struct error *err)
     size_t n = 0;
 
     for (int64_t i = 0; is_indexed(r->job) && i < r->done.size && (int64_t)n < count; i++)
-        if (!index_is_taken(r, i))
+        if (!index_is_taken(r, i) && !index_must_wait(r, i))
             indexes[n++] = i;
     for (; !is_indexed(r->job) && (int64_t)n < count; n++)
         indexes[n] = -1;
@@ -383,12 +518,17 @@ static void set_start(struct run *r, const cJSON *old)
 
     if (r->want.suspend) {
         json_remove(r->status, "startTime");
-        if (!has_condition(r->status, "Suspended"))
+        if (!has_condition(r->status, "Suspended")) {
             set_condition(r, "Suspended", "True", "JobSuspended", "Job suspended");
+            controller_event(
+                r->c, KIND_JOB, &r->job->meta, EVENT_NORMAL, "Suspended", "Job suspended");
+        }
         return;
     }
-    if (has_condition(r->status, "Suspended"))
+    if (has_condition(r->status, "Suspended")) {
         set_condition(r, "Suspended", "False", "JobResumed", "Job resumed");
+        controller_event(r->c, KIND_JOB, &r->job->meta, EVENT_NORMAL, "Resumed", "Job resumed");
+    }
     if (start && time_parse(str_of(start), &r->facts.started_ns, &err) == 0)
         return;
     r->facts.started_ns = r->facts.now_ns;
@@ -400,7 +540,8 @@ static void set_end(struct run *r, const struct job_decision *d)
 {
     char now[TIME_TEXT_BYTES];
     bool complete = !strcmp(d->end, "Complete");
-    bool counted = !uncounted(r, "succeeded")->child && !uncounted(r, "failed")->child;
+    bool counted =
+        !uncounted(r, "succeeded")->child && !uncounted(r, "failed")->child && !r->delayed;
 
     set_condition(
         r, complete ? "SuccessCriteriaMet" : "FailureTarget", "True", d->reason, d->message);
@@ -443,6 +584,10 @@ static void fill_counts(struct run *r)
         if (*text)
             json_set_string(r->status, "completedIndexes", text);
     }
+    if (r->want.per_index) {
+        autofree char *text = index_set_print(&r->lost);
+        json_set_string(r->status, "failedIndexes", text);
+    }
     static const char *const lists[] = {"succeeded", "failed"};
     cJSON *both = json_get(r->status, "uncountedTerminatedPods");
     for (size_t i = 0; i < ARRAY_COUNT(lists); i++)
@@ -461,6 +606,10 @@ static void fill_want(struct run *r)
         .backoff_limit = job->backoff_limit.set ? job->backoff_limit.value : 6,
         .completions = job->completions,
         .suspend = job->suspend,
+        .max_failed_indexes = job->max_failed_indexes,
+        .per_index = is_indexed(job) && job->backoff_per_index.set,
+        .only_replaces_failed =
+            *job->replacement ? !strcmp(job->replacement, "Failed") : job->failure_policy != NULL,
         .restarts_in_place = c_eq(json_string_at(template, "spec.restartPolicy"), "OnFailure"),
         .active_deadline_ns = job->active_deadline_seconds.value * NS_PER_S};
 }
@@ -486,11 +635,15 @@ static int sync(struct run *r, const cJSON *old, int64_t *again_ns, struct error
     if (is_finished(old))
         return after_end(r, err);
     const char *indexes = json_string(old, "completedIndexes");
+    const char *lost = json_string(old, "failedIndexes");
     index_set_parse(indexes ? indexes : "", r->want.completions.value, &r->done);
+    index_set_parse(lost ? lost : "", r->want.completions.value, &r->lost);
+    r->ending = has_condition(old, "SuccessCriteriaMet") || has_condition(old, "FailureTarget");
     count_released(r, "succeeded");
     count_released(r, "failed");
     note_finished(r);
     look_at_pods(r);
+    ask_policies(r);
     if (!r->job->meta.deletion_ns)
         set_start(r, old);
     struct job_decision d = job_decide(&r->want, &r->facts);
@@ -503,7 +656,9 @@ static int sync(struct run *r, const cJSON *old, int64_t *again_ns, struct error
         return -(int)err->code;
     if (!r->job->meta.deletion_ns)
         managed = manage(r, &d, &managed_err);
-    *again_ns = d.again_ns;
+    *again_ns = r->index_wait_ns && (!d.again_ns || r->index_wait_ns < d.again_ns)
+                    ? r->index_wait_ns
+                    : d.again_ns;
     if (managed < 0 && !is_terminating_namespace(&managed_err)) {
         *err = managed_err;
         return managed;
@@ -552,8 +707,13 @@ static int reconcile(
     r.status = cJSON_Duplicate(old, true);
     r.facts.now_ns = env_wall_ns(manager_env(c->m));
     fill_want(&r);
+    r.failure_policy = json_of_text(job->failure_policy);
     int result = sync(&r, old, ret_again_ns, err);
     index_set_done(&r.done);
+    index_set_done(&r.lost);
+    cJSON_Delete(r.failure_policy);
+    free(r.policy_failure);
+    free(r.policy_success);
     pod_list_done(&r.pods);
     free(r.release);
     cJSON_Delete(r.status);

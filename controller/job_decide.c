@@ -32,7 +32,7 @@ static bool is_complete(const struct job_want *w, const struct job_facts *f)
 {
     if (!w->completions.set)
         return f->succeeded > 0 && f->active == 0;
-    return f->succeeded >= w->completions.value && f->active == 0;
+    return f->succeeded + f->failed_indexes >= w->completions.value && f->active == 0;
 }
 
 static int64_t wanted_active(const struct job_want *w, const struct job_facts *f)
@@ -41,39 +41,60 @@ static int64_t wanted_active(const struct job_want *w, const struct job_facts *f
         return 0;
     if (!w->completions.set) /* any success: no new pods, those that run may finish */
         return f->succeeded > 0 ? f->active : w->parallelism;
-    int64_t left = w->completions.value - f->succeeded;
+    int64_t left = w->completions.value - f->succeeded - f->failed_indexes;
     left = left < 0 ? 0 : left;
     return left < w->parallelism ? left : w->parallelism;
 }
 
+static struct job_decision end_as(const char *end, const char *reason, const char *message)
+{
+    return (struct job_decision){.end = end, .reason = reason, .message = message};
+}
+
+/* How the Job ends, if it does now. */
+static struct job_decision decide_end(
+    const struct job_want *w, const struct job_facts *f, int64_t deadline)
+{
+    if (f->policy_failure)
+        return end_as("Failed", "PodFailurePolicy", f->policy_failure);
+    if (exceeds_backoff_limit(w, f))
+        return end_as(
+            "Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit");
+    if (deadline && !w->suspend && f->now_ns >= deadline)
+        return end_as(
+            "Failed", "DeadlineExceeded", "Job was active longer than specified deadline");
+    if (w->per_index && w->max_failed_indexes.set &&
+        f->failed_indexes > w->max_failed_indexes.value)
+        return end_as("Failed", "MaxFailedIndexesExceeded",
+            "Job has exceeded the specified maximal number of failed indexes");
+    if (f->policy_success)
+        return end_as("Complete", "SuccessPolicy", f->policy_success);
+    if (!is_complete(w, f))
+        return end_as(NULL, NULL, NULL);
+    if (f->failed_indexes)
+        return end_as("Failed", "FailedIndexes", "Job has failed indexes");
+    return end_as("Complete", "CompletionsReached", "Reached expected number of succeeded pods");
+}
+
 struct job_decision job_decide(const struct job_want *w, const struct job_facts *f)
 {
-    struct job_decision d = {0};
     int64_t deadline =
         w->active_deadline_ns && f->started_ns ? f->started_ns + w->active_deadline_ns : 0;
+    struct job_decision d = decide_end(w, f, deadline);
 
-    if (exceeds_backoff_limit(w, f)) {
-        d.end = "Failed";
-        d.reason = "BackoffLimitExceeded";
-        d.message = "Job has reached the specified backoff limit";
-    } else if (deadline && !w->suspend && f->now_ns >= deadline) {
-        d.end = "Failed";
-        d.reason = "DeadlineExceeded";
-        d.message = "Job was active longer than specified deadline";
-    } else if (is_complete(w, f)) {
-        d.end = "Complete";
-        d.reason = "CompletionsReached";
-        d.message = "Reached expected number of succeeded pods";
-    }
     if (d.end)
         return d;
     if (deadline && !w->suspend)
         d.again_ns = deadline - f->now_ns;
     d.want_active = wanted_active(w, f);
     int64_t wait = f->last_failure_ns + job_backoff_ns(f->recent_failures) - f->now_ns;
-    if (d.want_active > f->active && f->recent_failures > 0 && wait > 0) {
+    if (!w->per_index && d.want_active > f->active && f->recent_failures > 0 && wait > 0) {
         d.want_active = f->active;
         d.again_ns = !d.again_ns || wait < d.again_ns ? wait : d.again_ns;
+    }
+    if (w->only_replaces_failed && d.want_active > f->active) {
+        int64_t room = d.want_active - f->terminating;
+        d.want_active = room > f->active ? room : f->active;
     }
     return d;
 }

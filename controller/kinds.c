@@ -35,7 +35,8 @@ FIELDS(pod_toleration, PROJECT(struct pod_toleration, key, "key", P_STRING),
     PROJECT(struct pod_toleration, seconds, "tolerationSeconds", P_OPT_INT));
 FIELDS(container_status, PROJECT(struct container_status, name, "name", P_STRING),
     PROJECT(struct container_status, restarts, "restartCount", P_INT),
-    PROJECT(struct container_status, finished_ns, "state.terminated.finishedAt", P_TIME));
+    PROJECT(struct container_status, finished_ns, "state.terminated.finishedAt", P_TIME),
+    PROJECT(struct container_status, exit_code, "state.terminated.exitCode", P_INT));
 FIELDS(pod_ip, PROJECT(struct pod_ip, ip, "ip", P_STRING));
 FIELDS(pod, PROJECT(struct pod, node_name, "spec.nodeName", P_STRING),
     PROJECT(struct pod, hostname, "spec.hostname", P_STRING),
@@ -48,7 +49,9 @@ FIELDS(pod, PROJECT(struct pod, node_name, "spec.nodeName", P_STRING),
     PROJECT_OF(struct pod, ips, "status.podIPs", P_LIST, &pod_ip_projection),
     PROJECT_OF(struct pod, conditions, "status.conditions", P_LIST, &pod_condition_projection),
     PROJECT_OF(
-        struct pod, statuses, "status.containerStatuses", P_LIST, &container_status_projection));
+        struct pod, statuses, "status.containerStatuses", P_LIST, &container_status_projection),
+    PROJECT_OF(struct pod, init_statuses, "status.initContainerStatuses", P_LIST,
+        &container_status_projection));
 
 /* nodes and namespaces */
 
@@ -174,6 +177,11 @@ FIELDS(job, PROJECT(struct job, parallelism, "spec.parallelism", P_OPT_INT),
     PROJECT(struct job, backoff_limit, "spec.backoffLimit", P_OPT_INT),
     PROJECT(struct job, active_deadline_seconds, "spec.activeDeadlineSeconds", P_OPT_INT),
     PROJECT(struct job, ttl_seconds, "spec.ttlSecondsAfterFinished", P_OPT_INT),
+    PROJECT(struct job, backoff_per_index, "spec.backoffLimitPerIndex", P_OPT_INT),
+    PROJECT(struct job, max_failed_indexes, "spec.maxFailedIndexes", P_OPT_INT),
+    PROJECT(struct job, replacement, "spec.podReplacementPolicy", P_STRING),
+    PROJECT(struct job, failure_policy, "spec.podFailurePolicy", P_JSON),
+    PROJECT(struct job, success_policy, "spec.successPolicy", P_JSON),
     PROJECT(struct job, suspend, "spec.suspend", P_BOOL),
     PROJECT(struct job, completion_mode, "spec.completionMode", P_STRING),
     PROJECT(struct job, managed_by, "spec.managedBy", P_STRING),

@@ -61,6 +61,7 @@ struct container_status {
     const char *name;
     int64_t restarts;
     int64_t finished_ns;
+    int64_t exit_code; /* when terminated */
 };
 struct pod_ip {
     const char *ip;
@@ -75,6 +76,7 @@ struct pod {
     struct projected_list ips;         /* struct pod_ip */
     struct projected_list conditions;  /* struct pod_condition */
     struct projected_list statuses;    /* struct container_status */
+    struct projected_list init_statuses;
 };
 
 struct node_taint {
@@ -183,10 +185,12 @@ struct revision {
 struct job {
     struct object_meta meta;
     struct opt_int parallelism, completions, backoff_limit, active_deadline_seconds, ttl_seconds;
+    struct opt_int backoff_per_index, max_failed_indexes;
     bool suspend;
-    const char *completion_mode, *managed_by;
-    const char *selector, *template; /* JSON */
-    const char *status;              /* JSON, as it stands */
+    const char *completion_mode, *managed_by, *replacement;
+    const char *selector, *template;             /* JSON */
+    const char *failure_policy, *success_policy; /* JSON */
+    const char *status;                          /* JSON, as it stands */
 };
 
 struct cron_job {

@@ -3,6 +3,7 @@
 
 #include "common/time.h"
 #include "controller/job.h"
+#include "tests/unit/controller/objects.h"
 
 #define S NS_PER_S
 
@@ -92,10 +93,106 @@ static void test_indexes(void)
     }
 }
 
+static void test_ends_by_policy(void)
+{
+    struct job_want want = {.parallelism = 2,
+        .backoff_limit = INT32_MAX,
+        .completions = {4, true},
+        .per_index = true,
+        .max_failed_indexes = {1, true}};
+
+    struct job_facts facts = {.succeeded = 2, .failed_indexes = 1, .active = 1};
+    CU_ASSERT_EQUAL(job_decide(&want, &facts).want_active, 1);
+    facts = (struct job_facts){.succeeded = 3, .failed_indexes = 1};
+    CU_ASSERT_STRING_EQUAL(job_decide(&want, &facts).reason, "FailedIndexes");
+    facts = (struct job_facts){.failed_indexes = 2, .active = 2};
+    CU_ASSERT_STRING_EQUAL(job_decide(&want, &facts).reason, "MaxFailedIndexesExceeded");
+    facts = (struct job_facts){.active = 2, .policy_success = "yes"};
+    CU_ASSERT_STRING_EQUAL(job_decide(&want, &facts).reason, "SuccessPolicy");
+    facts = (struct job_facts){.active = 2, .policy_success = "yes", .policy_failure = "no"};
+    CU_ASSERT_STRING_EQUAL(job_decide(&want, &facts).reason, "PodFailurePolicy");
+    want.only_replaces_failed = true;
+    facts = (struct job_facts){.terminating = 1};
+    CU_ASSERT_EQUAL(job_decide(&want, &facts).want_active, 1);
+}
+
+static const struct {
+    const char *rules, *pod;
+    enum job_action action;
+    const char *message;
+} policies[] = {
+    {"{\"action\":\"FailJob\",\"onExitCodes\":{\"operator\":\"In\",\"values\":[42]}}", "42",
+        JOB_FAIL_JOB,
+        "Container c for pod ns/p failed with exit code 42 matching FailJob rule at index 0"},
+    {"{\"action\":\"FailJob\",\"onExitCodes\":{\"operator\":\"In\",\"values\":[42]}}", "1",
+        JOB_COUNT, NULL},
+    {"{\"action\":\"FailJob\",\"onExitCodes\":{\"operator\":\"NotIn\",\"values\":[0,1]}}", "0",
+        JOB_COUNT, NULL},
+    {"{\"action\":\"FailIndex\",\"onExitCodes\":{\"operator\":\"NotIn\",\"values\":[1]}}", "2",
+        JOB_FAIL_INDEX, NULL},
+    {"{\"action\":\"Ignore\",\"onExitCodes\":{\"containerName\":\"other\",\"operator\":\"In\","
+     "\"values\":[1]}}",
+        "1", JOB_COUNT, NULL},
+    {"{\"action\":\"Count\",\"onPodConditions\":[{\"type\":\"Other\",\"status\":\"True\"}]},"
+     "{\"action\":\"Ignore\",\"onPodConditions\":[{\"type\":\"DisruptionTarget\",\"status\":"
+     "\"True\"}]}",
+        "1", JOB_IGNORE, NULL},
+    {"{\"action\":\"FailJob\",\"onPodConditions\":[{\"type\":\"DisruptionTarget\",\"status\":"
+     "\"True\"}]}",
+        "1", JOB_FAIL_JOB,
+        "Pod ns/p has condition DisruptionTarget matching FailJob rule at index 0"},
+};
+
+static void test_failure_policy(void)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(policies); i++) {
+        const struct pod *pod = object_of(KIND_POD,
+            "{\"metadata\":{\"name\":\"p\",\"namespace\":\"ns\"},\"status\":{\"phase\":\"Failed\","
+            "\"containerStatuses\":[{\"name\":\"c\",\"state\":{\"terminated\":{\"exitCode\":%s}}}],"
+            "\"conditions\":[{\"type\":\"DisruptionTarget\",\"status\":\"True\"}]}}",
+            policies[i].pod);
+        cJSON *policy = json_make("{\"rules\":[%s]}", policies[i].rules);
+        char *message = NULL;
+        CU_ASSERT_EQUAL(job_failure_action(policy, pod, &message), policies[i].action);
+        CU_ASSERT(c_eq(message, policies[i].message));
+        free(message);
+        cJSON_Delete(policy);
+        projected_unref(pod);
+    }
+}
+
+static void test_success_policy(void)
+{
+    static const struct {
+        const char *rules, *done;
+        int rule;
+    } rows[] = {
+        {"{\"succeededIndexes\":\"0\"}", "0", 0},
+        {"{\"succeededIndexes\":\"0\"}", "1-4", -1},
+        {"{\"succeededCount\":2}", "1", -1},
+        {"{\"succeededCount\":2}", "1,4", 0},
+        {"{\"succeededIndexes\":\"0\"},{\"succeededIndexes\":\"2-4\",\"succeededCount\":1}", "3",
+            1},
+        {"{\"succeededIndexes\":\"2-4\",\"succeededCount\":2}", "0-2", -1},
+    };
+
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        struct index_set done;
+        cJSON *policy = json_make("{\"rules\":[%s]}", rows[i].rules);
+        index_set_parse(rows[i].done, 5, &done);
+        CU_ASSERT_EQUAL(job_success_rule(policy, &done), rows[i].rule);
+        index_set_done(&done);
+        cJSON_Delete(policy);
+    }
+}
+
 const CU_TestInfo job_tests[] = {
     {"decisions", test_decide},
     {"deadline, restarts, suspension", test_deadline_and_restarts},
     {"back-off", test_backoff},
     {"sets of indexes", test_indexes},
+    {"ends by policy", test_ends_by_policy},
+    {"failure policy", test_failure_policy},
+    {"success policy", test_success_policy},
     CU_TEST_INFO_NULL,
 };
