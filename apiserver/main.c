@@ -61,6 +61,8 @@ static const struct flag flags[] = {
         "addresses of Services"},
     {"service-node-port-range", FLAG_STRING, AT(node_port_range), "30000-32767", "FIRST-LAST",
         "NodePorts of Services"},
+    {"event-ttl", FLAG_DURATION, AT(server.event_ttl_ns), "1h", "DURATION",
+        "how long Events are kept after their last change"},
     {"authorization-mode", FLAG_STRING, AT(authorization_mode), "Node,RBAC", "MODES",
         "Node,RBAC or AlwaysAllow"},
     {"token-auth-file", FLAG_STRING, AT(server.token_auth_file), NULL, "FILE",
@@ -134,6 +136,7 @@ static int settle(struct options *o, struct error *err)
         o->sa_keys[i] = o->sa_key_files.values[i];
     c->sa_key_files = o->sa_keys;
     c->secure_port = (int)o->secure_port;
+    c->loops = (int)o->loops;
     if (!c->advertise_address)
         c->advertise_address = c_eq(o->bind_address, "0.0.0.0") || c_eq(o->bind_address, "::")
                                    ? own_address(o->own_address)

@@ -12,6 +12,8 @@
 #include "apiserver/registry/bootstrap.h"
 #include "apiserver/registry/registry.h"
 #include "apiserver/request/documents.h"
+#include "apiserver/request/flow.h"
+#include "apiserver/request/measure.h"
 #include "apiserver/request/nodes.h"
 #include "common/log.h"
 #include "common/time.h"
@@ -43,8 +45,11 @@ static int open_cache(struct server *s, struct error *err)
 
     if (open_store(s->config, &store, err) < 0)
         return -(int)err->code;
-    struct cache_config config = {
-        .env = s->env, .api = s->api, .store = store, .metrics = s->metrics};
+    struct cache_config config = {.env = s->env,
+        .api = s->api,
+        .store = store,
+        .metrics = s->metrics,
+        .event_ttl_ns = s->config->event_ttl_ns};
     return cache_new(&config, &s->cache, err);
 }
 
@@ -87,6 +92,8 @@ int server_new(const struct server_config *config, struct server **ret, struct e
     s->env = config->env;
     s->config = config;
     s->metrics = metrics_new();
+    s->flows = flows_new(config->loops);
+    measure_start(s);
     if (start(s, err) < 0) {
         server_free(s);
         return -(int)err->code;
@@ -109,6 +116,7 @@ void server_free(struct server *s)
     auth_free(s->auth);
     cache_free(s->cache);
     api_free(s->api);
+    flows_free(s->flows);
     metrics_free(s->metrics);
     free(s);
 }

@@ -12,6 +12,7 @@
 struct api;
 struct cache;
 struct auth;
+struct flows;
 struct nodes; /* connections to kubelets: logs, later exec */
 struct documents;
 
@@ -24,12 +25,14 @@ struct server_config {
     const char *etcd_username, *etcd_password_file;
     const char *advertise_address;
     int secure_port;
+    int loops;                /* threads that serve connections */
     const char *service_cidr; /* "10.96.0.0/16" */
     int node_port_first, node_port_last;
     const char *issuer, *sa_signing_key_file;
     const char *const *sa_key_files;
     const char *token_auth_file;
     bool bootstrap_tokens;
+    int64_t event_ttl_ns;
     bool always_allow;
     const char *kubelet_client_cert, *kubelet_client_key, *kubelet_ca;
     const char *client_ca_file;
@@ -44,7 +47,7 @@ struct server {
     struct auth *auth;
     struct nodes *nodes;
     struct documents *documents;
-    atomic_int requests;  /* in the pipeline now */
+    struct flows *flows;  /* who may have how much at once */
     atomic_bool ready;    /* the objects every cluster starts with are there */
     atomic_bool stopping; /* watches end, readyz fails */
 };

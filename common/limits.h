@@ -24,6 +24,9 @@
 #define LIMIT_HANDSHAKE_NS (10ll * 1000000000)
 #define LIMIT_REQUEST_HEAD_NS (30ll * 1000000000)
 #define LIMIT_BODY_STALL_NS (30ll * 1000000000)
+/* After these first seconds a body must have come at this rate at least: a modem is faster. */
+#define LIMIT_BODY_SLOW_NS (10ll * 1000000000)
+#define LIMIT_BODY_BYTES_PER_S 1024
 /* Output waiting for a slow reader, per connection; a watcher behind this is cut and relists. */
 #define LIMIT_OUTPUT_BYTES (1u << 20)
 /* Concurrent HTTP/2 streams on one connection: client-go opens about 100 watches on one. */

@@ -15,7 +15,7 @@
 #include "common/str.h"
 
 enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
-#define METRIC_LABELS_MAX 4
+#define METRIC_LABELS_MAX 9
 
 struct metric_info {
     const char *name;

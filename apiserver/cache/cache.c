@@ -17,10 +17,11 @@
 #include "common/log.h"
 #include "common/time.h"
 
-#define TICK_NS (60 * NS_PER_S)
+#define TICK_NS_MAX (60 * NS_PER_S)
 #define RELOAD_RETRY_NS (1 * NS_PER_S)
-#define COMPACT_KEEP_MINUTES 10 /* history on disk: far longer than any reconnect takes */
-#define EVENT_MINUTES 60        /* upstream's --event-ttl */
+#define COMPACT_KEEP_NS (600 * NS_PER_S) /* history on disk: far longer than any reconnect takes \
+                                          */
+#define EVENT_TTL_NS (3600 * NS_PER_S)   /* upstream's default */
 
 static const struct metric_info metric_objects = {"apiserver_storage_objects", METRIC_GAUGE,
     "Number of stored objects at the time of last check split by kind.", {"resource"}};
@@ -342,20 +343,21 @@ static void lost(void *arg, const struct error *err)
 
 static void note_sample(struct cache *cache, int64_t now)
 {
-    if (cache->sample_count == SAMPLES) {
-        memmove(cache->samples, cache->samples + 1, (SAMPLES - 1) * sizeof(cache->samples[0]));
+    if (cache->sample_count == cache->sample_max) {
+        memmove(cache->samples, cache->samples + 1,
+            (cache->sample_count - 1) * sizeof(cache->samples[0]));
         cache->sample_count--;
     }
     cache->samples[cache->sample_count++] = (struct sample){now, cache_version(cache)};
 }
 
-/* The newest version that is at least `minutes` old; 0: none is known to be. */
-static int64_t version_before(const struct cache *cache, int64_t now, int minutes)
+/* The newest version that is at least this old; 0: none is known to be. */
+static int64_t version_before(const struct cache *cache, int64_t now, int64_t age_ns)
 {
     int64_t version = 0;
 
     for (size_t i = 0; i < cache->sample_count; i++)
-        if (now - cache->samples[i].at_ns >= minutes * TICK_NS)
+        if (now - cache->samples[i].at_ns >= age_ns)
             version = cache->samples[i].version;
     return version;
 }
@@ -379,11 +381,11 @@ static void tick(struct cache *cache, int64_t now)
         metric_set(cache->metrics, &metric_objects, (double)count, k->label);
     }
     garbage_free(&garbage);
-    int64_t old = version_before(cache, now, COMPACT_KEEP_MINUTES);
+    int64_t old = version_before(cache, now, COMPACT_KEEP_NS);
 
     if (old && cache->store->ops->compact(cache->store, old, &err) < 0)
         log_warning("compaction failed, trying again in a minute", "err", "%s", err.text, NULL);
-    cache_expire_events(cache, version_before(cache, now, EVENT_MINUTES));
+    cache_expire_events(cache, version_before(cache, now, cache->event_ttl_ns));
 }
 
 static struct waiter *take_overdue(struct cache *cache, int64_t now)
@@ -430,7 +432,7 @@ static void try_reload(struct cache *cache)
 static void janitor_run(void *arg)
 {
     struct cache *cache = (struct cache *)arg;
-    int64_t tick_at = env_now_ns(cache->env) + TICK_NS;
+    int64_t tick_at = env_now_ns(cache->env) + cache->tick_ns;
 
     for (;;) {
         struct error late;
@@ -453,7 +455,7 @@ static void janitor_run(void *arg)
             try_reload(cache);
         if (now >= tick_at) {
             tick(cache, now);
-            tick_at = now + TICK_NS;
+            tick_at = now + cache->tick_ns;
         }
     }
 }
@@ -527,6 +529,22 @@ static void add_kinds(struct cache *cache, const struct cache_config *config)
     qsort(cache->by_prefix, cache->by_prefix_count, sizeof(*cache->by_prefix), compare_prefix);
 }
 
+/* How often to look at ages, and how many looks to remember: a quarter of the time that Events
+ * live, at most a minute. */
+static void set_ages(struct cache *cache, int64_t event_ttl_ns)
+{
+    cache->event_ttl_ns = event_ttl_ns > 0 ? event_ttl_ns : EVENT_TTL_NS;
+    cache->tick_ns = cache->event_ttl_ns / 4;
+    if (cache->tick_ns > TICK_NS_MAX)
+        cache->tick_ns = TICK_NS_MAX;
+    if (cache->tick_ns < NS_PER_S)
+        cache->tick_ns = NS_PER_S;
+    int64_t oldest_ns =
+        cache->event_ttl_ns > COMPACT_KEEP_NS ? cache->event_ttl_ns : COMPACT_KEEP_NS;
+    cache->sample_max = (size_t)(oldest_ns / cache->tick_ns) + 4;
+    cache->samples = (struct sample *)xcalloc(cache->sample_max, sizeof(*cache->samples));
+}
+
 int cache_new(const struct cache_config *config, struct cache **ret, struct error *err)
 {
     struct cache *cache = (struct cache *)xcalloc(1, sizeof(*cache));
@@ -534,6 +552,7 @@ int cache_new(const struct cache_config *config, struct cache **ret, struct erro
     cache->env = config->env;
     cache->store = config->store;
     cache->metrics = config->metrics;
+    set_ages(cache, config->event_ttl_ns);
     cache->completed_end = &cache->completed;
     cache->unseen_end = &cache->unseen;
     env_lock_init(&cache->lock);
@@ -578,6 +597,7 @@ void cache_free(struct cache *cache)
         kind_free(cache->kinds[i]);
     free(cache->kinds);
     free(cache->by_prefix);
+    free(cache->samples);
     env_cond_done(&cache->wake_janitor);
     env_lock_done(&cache->lock);
     free(cache);

@@ -37,6 +37,7 @@ struct cache_config {
     size_t resource_count;
     struct store *store; /* taken */
     struct metrics *metrics;
+    int64_t event_ttl_ns; /* Events go when unchanged for so long; 0: an hour */
 };
 /* Loads everything; returns when the cache serves. */
 int cache_new(const struct cache_config *config, struct cache **ret, struct error *err);

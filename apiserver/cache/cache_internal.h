@@ -70,7 +70,6 @@ struct waiter {
 struct sample { /* what the newest version was at a time */
     int64_t at_ns, version;
 };
-#define SAMPLES 64 /* minutes */
 
 struct cache {
     struct env *env;
@@ -97,8 +96,9 @@ struct cache {
     bool asking, reload, lost, stopping;
     struct error health; /* code 0: fine */
     struct task *janitor;
-    struct sample samples[SAMPLES];
-    size_t sample_count;
+    struct sample *samples; /* a ring's worth: as far back as events or history are kept */
+    size_t sample_count, sample_max;
+    int64_t tick_ns, event_ttl_ns;
 };
 
 /* The store's key; an empty view when it would be too long to be one. */

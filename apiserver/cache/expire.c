@@ -1,9 +1,9 @@
 /*
- * What goes by age: Events after an hour; and what comes back: the history, from the store's, at
- * start.
+ * What goes by age: Events after --event-ttl (an hour); and what comes back: the history, from the
+ * store's, at start.
  *
  * Which Event is an hour old is known without a timer each: the janitor notes once a minute which
- * version was the newest, so every Event whose last version is not above that of an hour ago is
+ * version was the newest, so every Event whose last version is not above that of that long ago is
  * due. Events from before this start carry times of their own. They are deleted by ordinary writes;
  * that another API server was faster is no error.
  *
@@ -19,7 +19,6 @@
 #include "common/log.h"
 #include "common/time.h"
 
-#define EVENT_TTL_NS (3600 * NS_PER_S)
 #define DELETIONS_AT_ONCE 100
 /* Rows of history looked at when starting: reading on costs more than the few watches that resume
  * that far back. */
@@ -73,8 +72,8 @@ static bool is_due(
         return true;
     /* from before this start: creation is looked at first, parsing is for the few that are old
      * enough */
-    return o->revision <= cache->load_version && o->creation_ns + EVENT_TTL_NS <= now &&
-           last_seen_ns(o) + EVENT_TTL_NS <= now;
+    return o->revision <= cache->load_version && o->creation_ns + cache->event_ttl_ns <= now &&
+           last_seen_ns(o) + cache->event_ttl_ns <= now;
 }
 
 static void deletion_done(struct write *w)

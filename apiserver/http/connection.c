@@ -101,6 +101,8 @@ void connection_free(struct connection *c)
     h2_free(c);
     if (c->loop)
         leave_loop(c);
+    if (c->address_count)
+        __atomic_sub_fetch(c->address_count, 1, __ATOMIC_RELAXED);
     ERR_clear_error();
     SSL_free(c->ssl);
     close(c->fd);
@@ -330,8 +332,9 @@ static int64_t sweep_exchange(struct exchange *x, int64_t now_ns)
 
     if (!x->head_sent && q) {
         if (!x->body_done) {
-            if (now_ns < x->progress_ns + LIMIT_BODY_STALL_NS)
-                return x->progress_ns + LIMIT_BODY_STALL_NS;
+            int64_t until_ns = exchange_body_deadline(x);
+            if (now_ns < until_ns)
+                return until_ns;
             exchange_refuse(x, ERR_TIMEOUT, "Timeout: the body of the request stopped coming");
             return INT64_MAX;
         }

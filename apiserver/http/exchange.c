@@ -75,9 +75,19 @@ void exchange_run(struct exchange *x)
         send_head(x);
         return;
     }
-    loop_deadline(c->loop, x->body_done ? x->q->deadline_ns : x->progress_ns + LIMIT_BODY_STALL_NS);
+    loop_deadline(c->loop, x->body_done ? x->q->deadline_ns : exchange_body_deadline(x));
     if (c->state == CONN_H1)
         h1_input(c); /* it may wait for the body: 100 Continue */
+}
+
+/* Bytes must keep coming, faster than a trickle. */
+int64_t exchange_body_deadline(const struct exchange *x)
+{
+    int64_t stall_ns = x->progress_ns + LIMIT_BODY_STALL_NS;
+    int64_t slow_ns = x->q->received_ns + LIMIT_BODY_SLOW_NS +
+                      (int64_t)x->body.n * (NS_PER_S / LIMIT_BODY_BYTES_PER_S);
+
+    return stall_ns < slow_ns ? stall_ns : slow_ns;
 }
 
 void exchange_body_complete(struct exchange *x)

@@ -96,6 +96,20 @@ static struct loop *least_loaded(struct http *h, size_t *ret_total)
     return best;
 }
 
+static size_t *count_of_address(struct http *h, const struct sockaddr_storage *from)
+{
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)from;
+    struct str bytes = from->ss_family == AF_INET6
+                           ? str_range((const char *)&v6->sin6_addr, sizeof(v6->sin6_addr))
+                           : str_range((const char *)&((const struct sockaddr_in *)from)->sin_addr,
+                                 sizeof(struct in_addr));
+    uint32_t hash = 2166136261u;
+
+    for (size_t i = 0; i < bytes.n; i++)
+        hash = (hash ^ (uint8_t)bytes.p[i]) * 16777619u;
+    return &h->address_counts[hash % ADDRESS_COUNTERS];
+}
+
 /* false: nothing more to accept now. */
 static bool accept_one(struct http *h)
 {
@@ -114,13 +128,18 @@ static bool accept_one(struct http *h)
         return why == EINTR || why == ECONNABORTED;
     }
     struct loop *loop = least_loaded(h, &total);
-    if (total >= CONNECTIONS_MAX) {
-        log_warning("too many connections, refusing one", NULL);
+    size_t *of_address = count_of_address(h, &from);
+    print_peer(&from, peer, sizeof(peer));
+    if (total >= CONNECTIONS_MAX ||
+        __atomic_load_n(of_address, __ATOMIC_RELAXED) >= CONNECTIONS_OF_ADDRESS_MAX) {
+        log_warning("too many connections, refusing one", "peer", "%s", peer, NULL);
         close(fd);
         return true;
     }
-    print_peer(&from, peer, sizeof(peer));
-    loop_add(loop, connection_new(h, fd, peer));
+    struct connection *c = connection_new(h, fd, peer);
+    c->address_count = of_address;
+    __atomic_add_fetch(of_address, 1, __ATOMIC_RELAXED);
+    loop_add(loop, c);
     return true;
 }
 

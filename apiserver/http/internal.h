@@ -24,6 +24,9 @@
 #define LINGER_NS (1 * NS_PER_S)
 #define DRAIN_NS (5 * NS_PER_S)
 #define CONNECTIONS_MAX 16000
+/* Of one client address (some share a counter): half of all, so that no host shuts out the rest. */
+#define CONNECTIONS_OF_ADDRESS_MAX (CONNECTIONS_MAX / 2)
+#define ADDRESS_COUNTERS 1024
 
 struct loop;
 struct connection;
@@ -78,6 +81,7 @@ struct connection {
     size_t exchange_count;
 
     char peer[64];
+    size_t *address_count; /* of the peer's address, atomic; in http */
     char *peer_common_name;
     const char **peer_organizations;
     bool peer_certificate_bad;
@@ -120,6 +124,7 @@ struct http {
     bool acceptor_runs;
     struct loop *loops;
     size_t loop_count, loops_started;
+    size_t address_counts[ADDRESS_COUNTERS]; /* atomic: connections, by hash of the address */
 };
 
 /* tls.c */
@@ -163,6 +168,7 @@ void exchange_free(struct exchange *x);
 /* Runs the request; its head is sent when it is ready. */
 void exchange_run(struct exchange *x);
 void exchange_body_complete(struct exchange *x);
+int64_t exchange_body_deadline(const struct exchange *x);
 /* The body is above the limit, or does not come. */
 void exchange_refuse(struct exchange *x, enum err code, const char *text);
 

@@ -13,7 +13,9 @@
 #include "apiserver/auth/auth.h"
 #include "apiserver/registry/generic/generic.h"
 #include "apiserver/request/documents.h"
+#include "apiserver/request/flow.h"
 #include "apiserver/request/gzip.h"
+#include "apiserver/request/measure.h"
 #include "apiserver/request/negotiate.h"
 #include "apiserver/request/route.h"
 #include "apiserver/request/status.h"
@@ -36,6 +38,9 @@ enum {
     OUTSIDE = 1 << 7,     /* left out for the server's own requests */
     HANDLE_READ = 1 << 8, /* with HANDLE: it shows an object: GET scale */
 };
+
+/* A list costs about as much as so many small requests. */
+#define LIST_SEATS 10
 
 static stage_fn limits_stage;
 
@@ -66,35 +71,6 @@ static const struct stage {
     {"store", write_store_stage, WRITE},
     {"encode", write_encode_stage, WRITE},
 };
-
-/* Verbs as upstream's metrics call them. */
-static const struct {
-    const char *verb, *label;
-} verb_labels[] = {
-    {"get", "GET"},
-    {"list", "LIST"},
-    {"watch", "WATCH"},
-    {"create", "POST"},
-    {"update", "PUT"},
-    {"patch", "PATCH"},
-    {"delete", "DELETE"},
-    {"deletecollection", "DELETECOLLECTION"},
-    {"post", "POST"},
-};
-
-static const double duration_buckets[] = {0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25,
-    1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60, 0};
-
-static const struct metric_info requests_total = {"apiserver_request_total", METRIC_COUNTER,
-    "Requests answered, by verb, resource and HTTP code.",
-    {"verb", "resource", "subresource", "code"}};
-static const struct metric_info request_seconds = {"apiserver_request_duration_seconds",
-    METRIC_HISTOGRAM, "Time from the head of a request to the end of its answer; no watches.",
-    {"verb", "resource", "subresource"}, duration_buckets};
-static const struct metric_info inflight = {"apiserver_current_inflight_requests", METRIC_GAUGE,
-    "Requests in the pipeline.", {"request_kind"}};
-static const struct metric_info long_running = {"apiserver_longrunning_requests", METRIC_GAUGE,
-    "Watches and streams open.", {"verb", "resource"}};
 
 static unsigned class_of(const struct request *q)
 {
@@ -153,14 +129,11 @@ static enum stage_result apply_timeout(struct request *q)
 static enum stage_result limits_stage(struct request *q)
 {
     if (!q->counted && !q->trusted && !(q->class_ & (WATCH | DOCUMENT))) {
-        if (atomic_load(&q->server->requests) >= PIPELINE_REQUESTS_MAX) {
-            q->retry_after_s = 1;
-            return request_fail(q, ERR_TOO_MANY_REQUESTS,
-                "The server has received too many requests and has asked us to try again later");
-        }
+        bool many = q->class_ & (LIST | COLLECTION);
+        if (flow_admit(q, many ? LIST_SEATS : 1) == STAGE_ERROR)
+            return STAGE_ERROR;
         q->counted = true;
-        atomic_fetch_add(&q->server->requests, 1);
-        metric_add(q->server->metrics, &inflight, 1, is_mutating(q) ? "mutating" : "readOnly");
+        measure_inflight(q, is_mutating(q), 1);
     }
     if (is_mutating(q) && is_foreign(q))
         return request_fail(q, ERR_FORBIDDEN, "writes from the pages of other sites are refused");
@@ -174,8 +147,8 @@ static void uncount(struct request *q)
     if (!q->counted)
         return;
     q->counted = false;
-    atomic_fetch_sub(&q->server->requests, 1);
-    metric_add(q->server->metrics, &inflight, -1, is_mutating(q) ? "mutating" : "readOnly");
+    flow_leave(q);
+    measure_inflight(q, is_mutating(q), -1);
 }
 
 /* --- the end --- */
@@ -191,8 +164,10 @@ static void respond(struct request *q)
     q->responded = true;
     if (q->class_ & RESOURCE)
         request_add_header(q, "Cache-Control", "no-cache, private");
-    if (q->long_running)
-        metric_add(q->server->metrics, &long_running, 1, pipeline_verb_label(q), q->plural);
+    if (q->long_running) { /* it has its bounds elsewhere: streams and connections */
+        uncount(q);
+        measure_long_running(q, 1);
+    }
     if (q->class_ & (GET | LIST) && q->status == 200 && !q->trusted && accepts_gzip(q))
         gzip_response(q);
 }
@@ -240,7 +215,7 @@ static bool is_for(const struct stage *s, const struct request *q)
     return s->classes & q->class_ && !(s->classes & OUTSIDE && q->trusted);
 }
 
-bool request_run(struct request *q)
+static bool run(struct request *q)
 {
     if (q->stage == 0)
         q->class_ = ALL;
@@ -265,34 +240,34 @@ bool request_run(struct request *q)
     return true;
 }
 
-const char *pipeline_verb_label(const struct request *q)
+bool request_run(struct request *q)
 {
-    if (q->subresource && q->subresource->connect)
-        return "CONNECT";
-    for (size_t i = 0; i < ARRAY_COUNT(verb_labels); i++)
-        if (c_eq(verb_labels[i].verb, q->verb))
-            return verb_labels[i].label;
-    return "OTHER";
+    int64_t start_ns = env_now_ns(q->server->env);
+    bool done = run(q);
+    int64_t end_ns = env_now_ns(q->server->env);
+
+    flow_charge(q, end_ns, end_ns - start_ns);
+    return done;
+}
+
+enum body_result request_body(struct request *q, struct strbuf *out)
+{
+    if (!q->body_next)
+        return BODY_END;
+    int64_t start_ns = env_now_ns(q->server->env);
+    enum body_result r = q->body_next(q, out);
+    int64_t end_ns = env_now_ns(q->server->env);
+
+    flow_charge(q, end_ns, end_ns - start_ns);
+    return r;
 }
 
 void pipeline_finished(struct request *q)
 {
-    struct metrics *m = q->server->metrics;
-    /* Names that no client can choose: those of resources that exist. */
-    const char *resource = q->resource ? q->resource->plural : "";
-    const char *subresource = q->subresource ? q->subresource->name : "";
-    const char *verb = pipeline_verb_label(q);
-    char code[8];
-
     uncount(q);
     if (!q->responded || q->trusted)
         return;
     if (q->long_running)
-        metric_add(m, &long_running, -1, verb, q->plural);
-    snprintf(code, sizeof(code), "%d", q->status);
-    metric_add(m, &requests_total, 1, verb, resource, subresource, code);
-    if (!q->long_running)
-        metric_observe(m, &request_seconds,
-            (double)(env_now_ns(q->server->env) - q->received_ns) / 1e9, verb, resource,
-            subresource);
+        measure_long_running(q, -1);
+    measure_answered(q);
 }

@@ -9,7 +9,3 @@
 void pipeline_finished(struct request *q);
 /* From a stage behind "apply" that then returns STAGE_DONE: the request goes on at "apply". */
 void pipeline_again(struct request *q);
-const char *pipeline_verb_label(const struct request *q); /* "GET", "LIST", ... */
-
-/* Requests that may be in the pipeline at once; beyond, 429. Watches don't count. */
-#define PIPELINE_REQUESTS_MAX 2000

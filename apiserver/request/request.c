@@ -276,8 +276,3 @@ enum stage_result request_reply_json(struct request *q, int status, const cJSON 
     return request_reply(
         q, status, q->media == MEDIA_YAML ? "application/yaml" : "application/json", body);
 }
-
-enum body_result request_body(struct request *q, struct strbuf *out)
-{
-    return q->body_next ? q->body_next(q, out) : BODY_END;
-}

@@ -132,6 +132,10 @@ struct request {
     /* private */
     unsigned class_; /* pipeline.c */
     bool counted;
+    bool dry_run;      /* a label of the metrics */
+    struct flow *flow; /* flow.c */
+    size_t flow_level;
+    unsigned seats;
     struct lock lock;
     int pins;
     bool freed;

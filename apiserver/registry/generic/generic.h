@@ -70,6 +70,7 @@ struct object_write {
     struct write_op ops[9];
     struct extra_writes extra;
     bool submitted;
+    int64_t submitted_ns;
     int finished;          /* atomic */
     struct object *result; /* referenced: committed, or as it would be (dry run); the deleted one */
 

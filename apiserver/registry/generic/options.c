@@ -53,7 +53,7 @@ static enum stage_result parse_dry_run(
         return STAGE_DONE;
     if (!str_eqc(value, "All"))
         return not_supported(q, kind, "dryRun", value, "\"All\"");
-    o->dry_run = true;
+    o->dry_run = q->dry_run = true;
     return STAGE_DONE;
 }
 

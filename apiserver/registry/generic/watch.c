@@ -12,6 +12,7 @@
  */
 #include "apiserver/registry/generic/form.h"
 #include "apiserver/registry/generic/read.h"
+#include "apiserver/request/measure.h"
 #include "apiserver/request/status.h"
 #include "apiserver/server.h"
 #include "common/time.h"
@@ -128,12 +129,13 @@ static enum live put_live(struct watch *w, int64_t start_ns, struct strbuf *out)
         enum event_type as;
         struct error err;
         int r = watcher_next(w->watcher, &e, &as, &err);
-        if (r < 0) {
+        if (r <= 0) {
+            measure_events(q, (size_t)i - 1);
+            if (r == 0)
+                return LIVE_IDLE;
             put_error(&err, out);
             return LIVE_FAILED;
         }
-        if (r == 0)
-            return LIVE_IDLE;
         if (plain) {
             strbuf_add(out, event_encoded(e, as));
         } else {
@@ -145,8 +147,10 @@ static enum live put_live(struct watch *w, int64_t start_ns, struct strbuf *out)
             put_event(w, as, o, out);
             object_unref(moved);
         }
-        if (out->n >= CHUNK_BYTES || (i % 16 == 0 && request_turn_over(q, start_ns)))
+        if (out->n >= CHUNK_BYTES || (i % 16 == 0 && request_turn_over(q, start_ns))) {
+            measure_events(q, (size_t)i);
             return LIVE_MORE;
+        }
     }
 }
 

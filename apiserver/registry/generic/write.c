@@ -17,6 +17,7 @@
 
 #include "apiserver/admission/admission.h"
 #include "apiserver/auth/auth.h"
+#include "apiserver/request/measure.h"
 #include "apiserver/request/pipeline.h"
 #include "apiserver/request/status.h"
 #include "apiserver/server.h"
@@ -340,6 +341,12 @@ static void on_written(struct write *write)
     struct object_write *o = container_of(write, struct object_write, write);
     struct request *q = o->request;
 
+    if (!q->trusted)
+        measure_stored(q,
+            o->deleted   ? "delete"
+            : o->created ? "create"
+                         : "update",
+            env_now_ns(q->server->env) - o->submitted_ns);
     __atomic_store_n(&o->finished, 1, __ATOMIC_RELEASE);
     request_wake(q);
     request_unpin(q);
@@ -361,6 +368,7 @@ void write_submit(struct object_write *o)
     o->write = (struct write){
         .ops = o->ops, .op_count = 1 + o->extra.count, .soft = is_soft(o), .done = on_written};
     o->submitted = true;
+    o->submitted_ns = env_now_ns(o->request->server->env);
     request_pin(o->request);
     cache_submit(o->request->server->cache, &o->write);
 }
