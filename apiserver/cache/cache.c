@@ -19,9 +19,10 @@
 
 #define TICK_NS_MAX (60 * NS_PER_S)
 #define RELOAD_RETRY_NS (1 * NS_PER_S)
-#define COMPACT_KEEP_NS (600 * NS_PER_S) /* history on disk: far longer than any reconnect takes \
-                                          */
-#define EVENT_TTL_NS (3600 * NS_PER_S)   /* upstream's default */
+#define COMPACT_KEEP_NS                                                                        \
+    (600 * NS_PER_S)                   /* history on disk: far longer than any reconnect takes \
+                                        */
+#define EVENT_TTL_NS (3600 * NS_PER_S) /* upstream's default */
 
 static const struct metric_info metric_objects = {"apiserver_storage_objects", METRIC_GAUGE,
     "Number of stored objects at the time of last check split by kind.", {"resource"}};
@@ -362,6 +363,14 @@ static int64_t version_before(const struct cache *cache, int64_t now, int64_t ag
     return version;
 }
 
+static void measure(struct cache *cache, struct kind *k)
+{
+    env_lock(cache->env, &k->lock);
+    size_t count = root_count(tree_current(k->tree), STR(""));
+    env_unlock(cache->env, &k->lock);
+    metric_set(cache->metrics, &metric_objects, (double)count, k->label);
+}
+
 static void tick(struct cache *cache, int64_t now)
 {
     struct error err;
@@ -375,10 +384,8 @@ static void tick(struct cache *cache, int64_t now)
             continue;
         env_lock(cache->env, &k->lock);
         held_expire(k, now, &garbage);
-        size_t count = root_count(tree_current(k->tree), STR(""));
-
         env_unlock(cache->env, &k->lock);
-        metric_set(cache->metrics, &metric_objects, (double)count, k->label);
+        measure(cache, k);
     }
     garbage_free(&garbage);
     int64_t old = version_before(cache, now, COMPACT_KEEP_NS);
@@ -565,6 +572,9 @@ int cache_new(const struct cache_config *config, struct cache **ret, struct erro
         return -err->code;
     }
     note_sample(cache, env_now_ns(cache->env));
+    for (size_t i = 0; i < cache->kind_count; i++)
+        if (cache->kinds[i])
+            measure(cache, cache->kinds[i]);
     cache->janitor = env_spawn(cache->env, "cache", janitor_run, cache);
     *ret = cache;
     return 0;

@@ -50,7 +50,11 @@ static const struct {
     {"log", check_ping, EVERY},
     {"etcd", check_store, EVERY},
     {"informer-sync", check_store, READYZ},
+    {"etcd-readiness", check_store, READYZ},
     {"poststarthook/bootstrap-controller", check_bootstrap, READYZ | HEALTHZ},
+    {"poststarthook/rbac/bootstrap-roles", check_bootstrap, READYZ | HEALTHZ},
+    {"poststarthook/scheduling/bootstrap-system-priority-classes", check_bootstrap,
+        READYZ | HEALTHZ},
     {"shutdown", check_shutdown, READYZ},
 };
 
@@ -85,21 +89,55 @@ static enum stage_result serve_one(struct request *q, unsigned page, const char 
     return request_fail(q, ERR_NOT_FOUND, "the server could not find the requested resource");
 }
 
-/* Is name among the query's exclude parameters (there may be several)? */
-static bool is_excluded(const struct request *q, const char *name)
+/* The next of the query's exclude parameters (there may be several, each of names with commas). */
+static bool next_excluded(struct request *q, struct str *rest, struct str *names, struct str *ret)
 {
-    struct str rest = q->query, pair;
+    struct str pair;
     struct error ignored;
 
-    while (str_split(&rest, '&', &pair)) {
+    while (!str_split(names, ',', ret)) {
+        if (!str_split(rest, '&', &pair))
+            return false;
         autostrbuf struct strbuf value = STRBUF_EMPTY;
-        if (!str_starts(pair, STR("exclude=")))
-            continue;
-        if (url_decode(str_range(pair.p + 8, pair.n - 8), true, &value, &ignored) == 0 &&
-            str_eqc(strbuf_str(&value), name))
-            return true;
+        if (str_starts(pair, STR("exclude=")) &&
+            url_decode(str_range(pair.p + 8, pair.n - 8), true, &value, &ignored) == 0)
+            *names = arena_str(q->arena, strbuf_str(&value));
     }
+    return true;
+}
+
+static bool is_excluded(struct request *q, const char *name)
+{
+    struct str rest = q->query, names = {0}, excluded;
+
+    while (next_excluded(q, &rest, &names, &excluded))
+        if (str_eqc(excluded, name))
+            return true;
     return false;
+}
+
+static bool is_check(unsigned page, struct str name)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(checks); i++)
+        if (checks[i].pages & page && str_eqc(name, checks[i].name))
+            return true;
+    return false;
+}
+
+static void warn_of_unknown(struct request *q, unsigned page, struct strbuf *out)
+{
+    struct str rest = q->query, names = {0}, excluded;
+    const char *before = "warn: some health checks cannot be excluded: no matches for ";
+    size_t start = out->n;
+
+    while (next_excluded(q, &rest, &names, &excluded)) {
+        if (excluded.n == 0 || is_check(page, excluded))
+            continue;
+        strbuf_addf(out, "%s\"%.*s\"", before, STR_FMT(excluded));
+        before = ",";
+    }
+    if (out->n > start)
+        strbuf_add_char(out, '\n');
 }
 
 enum stage_result health_serve(struct request *q, const char *rest)
@@ -126,11 +164,13 @@ enum stage_result health_serve(struct request *q, const char *rest)
             strbuf_addf(&text, "[-]%s failed: reason withheld\n", checks[i].name);
         }
     }
+    warn_of_unknown(q, page, &text);
     if (failed) {
         strbuf_addf(&text, "%s check failed\n", page_name);
         return reply_text(q, 500, strbuf_str(&text));
     }
-    if (!query_bool(q, "verbose", false))
+    struct str verbose;
+    if (!request_query(q, "verbose", &verbose))
         return reply_text(q, 200, STR("ok"));
     strbuf_addf(&text, "%s check passed\n", page_name);
     return reply_text(q, 200, strbuf_str(&text));

@@ -97,6 +97,7 @@ static void put_error(const struct error *err, struct strbuf *out)
 static bool put_initial(struct watch *w, int64_t start_ns, struct strbuf *out)
 {
     const struct watch_filter *f = &w->options->filter;
+    size_t sent = 0;
 
     for (int i = 1;; i++) {
         const struct object *o =
@@ -105,11 +106,16 @@ static bool put_initial(struct watch *w, int64_t start_ns, struct strbuf *out)
             break;
         w->at_namespace = o->namespace_;
         w->at_name = o->name;
-        if (filter_matches(f, o))
+        if (filter_matches(f, o)) {
             put_event(w, EVENT_ADDED, o, out);
-        if (out->n >= CHUNK_BYTES || (i % 16 == 0 && request_turn_over(w->q, start_ns)))
+            sent++;
+        }
+        if (out->n >= CHUNK_BYTES || (i % 16 == 0 && request_turn_over(w->q, start_ns))) {
+            measure_events(w->q, sent);
             return false;
+        }
     }
+    measure_events(w->q, sent);
     if (w->initial_end_wanted)
         put_bookmark(w, snapshot_version(w->snapshot), true, out);
     snapshot_free(w->snapshot);
