@@ -96,17 +96,55 @@ static bool is_http_header(const cJSON *v, struct strbuf *why)
     return ok;
 }
 
+static bool lowered(const cJSON *v, struct strbuf *why, name_fn *fn)
+{
+    autostrbuf struct strbuf lower = STRBUF_EMPTY;
+    for (const char *p = value_string(v); *p; p++)
+        strbuf_add_char(&lower, *p >= 'A' && *p <= 'Z' ? (char)(*p | 0x20) : *p);
+    return fn(strbuf_str(&lower), why);
+}
+
+static bool is_csi_driver(const cJSON *v, struct strbuf *why)
+{
+    return lowered(v, why, name_is_dns1123_subdomain);
+}
+
+static bool is_provisioner(const cJSON *v, struct strbuf *why)
+{
+    return lowered(v, why, name_is_qualified);
+}
+
+/* Parts of letters, digits, - and _, between dots or slashes. */
+static bool is_sysctl(const cJSON *v, struct strbuf *why)
+{
+    const char *s = value_string(v);
+    bool ok = strlen(s) <= 253, edge = true; /* at the edge of a part no - or _ may stand */
+    for (; *s && ok; s++) {
+        bool separator = *s == '.' || *s == '/', dash = *s == '-' || *s == '_';
+        bool last = !s[1] || s[1] == '.' || s[1] == '/';
+        ok = separator ? !edge && s[1]
+                       : ((*s >= 'a' && *s <= 'z') || (*s >= '0' && *s <= '9') ||
+                             (dash && !edge && !last));
+        edge = separator;
+    }
+    if (!ok)
+        strbuf_addc(why, "must have at most 253 characters and match regex "
+                         "^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$");
+    return ok;
+}
+
 static const struct format table[] = {
     {"any", is_any, NULL}, {"c-identifier", is_c_identifier, NULL},
-    {"config-key", is_config_key, NULL}, {"dns-label", is_dns_label, NULL},
-    {"dns-subdomain", is_dns_subdomain, NULL}, {"dns1035-label", is_dns1035, NULL},
-    {"env-name", is_env_name, NULL}, {"env-prefix", is_env_name, NULL},
-    {"http-header", is_http_header, NULL}, {"int-or-port", is_int_or_port, NULL},
-    {"ip", is_ip, NULL}, {"label-key", is_qualified, NULL}, {"label-value", is_label_value, NULL},
-    {"path-segment", is_path_segment, NULL}, {"port", is_port, NULL},
-    {"port-name", is_port_name, NULL}, {"port-or-zero", is_port_or_zero, NULL},
-    {"qualified-name", is_qualified, NULL}, {"relative-path", is_relative_path, NULL},
-    {"labels", NULL, NULL}, /* a whole map: check_labels */
+    {"config-key", is_config_key, NULL}, {"csi-driver", is_csi_driver, NULL},
+    {"dns-label", is_dns_label, NULL}, {"dns-subdomain", is_dns_subdomain, NULL},
+    {"dns1035-label", is_dns1035, NULL}, {"env-name", is_env_name, NULL},
+    {"env-prefix", is_env_name, NULL}, {"http-header", is_http_header, NULL},
+    {"int-or-port", is_int_or_port, NULL}, {"ip", is_ip, NULL}, {"label-key", is_qualified, NULL},
+    {"label-value", is_label_value, NULL}, {"path-segment", is_path_segment, NULL},
+    {"port", is_port, NULL}, {"port-name", is_port_name, NULL},
+    {"port-or-zero", is_port_or_zero, NULL}, {"qualified-name", is_qualified, NULL},
+    {"relative-path", is_relative_path, NULL}, {"provisioner", is_provisioner, NULL},
+    {"sysctl", is_sysctl, NULL}, {"labels", NULL, NULL}, /* a whole map: check_labels */
 };
 
 const struct format *format_find(struct str name)

@@ -50,6 +50,7 @@ enum field_flag {
     F_TYPEMETA = 1 << 6,   /* apiVersion, kind */
     F_GRANULAR = 1 << 7,
     F_UNIQUE = 1 << 8, /* of a list: duplicates are refused */
+    F_CHOICE = 1 << 9, /* one of several, of which an object has exactly one */
 };
 
 enum list_kind { LIST_PLAIN, LIST_ATOMIC, LIST_SET, LIST_MAP };
@@ -70,10 +71,13 @@ struct rules {
     cJSON *otherwise;         /* the default */
     int64_t min, max;
     bool has_min, has_max;
-    uint32_t max_items;
+    uint32_t max_items, max_length;
     const struct format *format;
     check_fn *check;
-    const char *message; /* instead of the limit's own text */
+    const char *message; /* instead of the own text of a limit or of absence */
+    /* Needed when the sibling `when` has one of the values, and forbidden otherwise. */
+    const char *when, *const *when_values;
+    const char *otherwise_text; /* of that; "" forbids nothing */
 };
 
 struct field {
@@ -104,6 +108,7 @@ struct schema {
     const struct field *element; /* this type as an element of a list or map */
     default_fn *defaults;
     rule_fn *rule;
+    const char *choose_none, *choose_many; /* said when none, or several, of the choices are set */
     uint16_t field_count;
     uint16_t slot_mask;
     uint16_t help_length;

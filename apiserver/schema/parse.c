@@ -51,8 +51,9 @@ bool parser_token(struct str *rest, struct str *ret)
         *ret = str_range(rest->p + 1, n - 1);
         skip = n < rest->n ? n + 1 : n;
     } else {
-        while (n < rest->n && rest->p[n] != ' ')
-            n++;
+        bool quoted = false; /* key="two words" is one token */
+        for (; n < rest->n && (quoted || rest->p[n] != ' '); n++)
+            quoted ^= rest->p[n] == '"';
         *ret = str_range(rest->p, n);
         skip = n;
     }
@@ -229,6 +230,13 @@ static const struct field *element_of(struct parser *p, struct str type)
     return f->type == V_OBJECT ? f->object->element : f;
 }
 
+/* A text in quotes. */
+static const char *parser_text(struct parser *p, struct str value)
+{
+    bool quoted = value.n >= 2 && value.p[0] == '"';
+    return parser_intern(p, quoted ? str_range(value.p + 1, value.n - 2) : value);
+}
+
 static void read_numbers(struct str token, struct field *f)
 {
     size_t part = 0;
@@ -252,6 +260,7 @@ static const struct {
     {"map=atomic", F_MAP_ATOMIC},
     {"map=granular", F_GRANULAR},
     {"unique", F_UNIQUE},
+    {"choice", F_CHOICE},
 };
 
 static bool read_flag(struct str token, struct field *f)
@@ -342,8 +351,18 @@ static int read_rule(struct parser *p, struct str token, struct field *f)
     } else if (parser_value(token, "check", &value)) {
         if (!(rules_of(p, f)->check = check_find(value)))
             return fail(p, "unknown check", value);
+    } else if (parser_value(token, "maxlen", &value) &&
+               str_parse_int64(value, &number, p->err) == 0) {
+        rules_of(p, f)->max_length = (uint32_t)number;
     } else if (parser_value(token, "message", &value)) {
-        rules_of(p, f)->message = parser_intern(p, value);
+        rules_of(p, f)->message = parser_text(p, value);
+    } else if (parser_value(token, "else", &value)) {
+        rules_of(p, f)->otherwise_text = parser_text(p, value);
+    } else if (parenthesised(token, "when", &value)) {
+        struct str name;
+        str_split(&value, '=', &name);
+        rules_of(p, f)->when = parser_intern(p, name);
+        rules_of(p, f)->when_values = parser_names(p, value, '|');
     } else {
         return fail(p, "unknown attribute", token);
     }
@@ -443,6 +462,10 @@ static int begin_type(struct parser *p, struct str line)
         } else if (parser_value(token, "rule", &value)) {
             if (!(s->rule = rule_find(value)))
                 return fail(p, "unknown rule", value);
+        } else if (parser_value(token, "choose", &value)) {
+            s->choose_none = parser_text(p, value);
+        } else if (parser_value(token, "choose-one", &value)) {
+            s->choose_many = parser_text(p, value);
         } else if (!str_eqc(token, "=") && !str_eqc(token, "any")) {
             return fail(p, "unknown attribute of a type", token);
         }
@@ -524,7 +547,7 @@ static bool mark_deep(struct api *api)
     bool changed = false;
     for (size_t i = 0; i < api->schema_count; i++) {
         struct schema *s = &api->schemas[i];
-        bool defaults = s->defaults, rules = s->rule;
+        bool defaults = s->defaults, rules = s->rule || s->choose_none || s->choose_many;
         for (size_t k = 0; k < s->field_count; k++) {
             const struct field *f = &s->fields[k], *v = f;
             defaults = defaults || field_has_own(f, true);

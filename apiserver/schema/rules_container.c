@@ -9,30 +9,8 @@
 #include "common/names.h"
 #include "common/quantity.h"
 
-static const char *const handlers[] = {"exec", "httpGet", "tcpSocket", "grpc", "sleep", NULL};
-
-static void check_one_handler(struct check *c, const struct frame *at, const cJSON *o)
-{
-    bool found = false;
-    for (const char *const *h = handlers; *h; h++) {
-        if (!json_get(o, *h))
-            continue;
-        if (found)
-            check_forbidden(c, AT(at, *h), "may not specify more than 1 handler type");
-        found = true;
-    }
-    if (!found)
-        check_required(c, at, "must specify a handler type");
-}
-
-void rule_handler(struct check *c, const struct frame *at, const cJSON *o)
-{
-    check_one_handler(c, at, o);
-}
-
 void rule_probe(struct check *c, const struct frame *at, const cJSON *o)
 {
-    check_one_handler(c, at, o);
     bool readiness = at->name && !strcmp(at->name, "readinessProbe");
     const cJSON *successes = json_get(o, "successThreshold"),
                 *grace = json_get(o, "terminationGracePeriodSeconds");
@@ -171,11 +149,8 @@ void rule_resources(struct check *c, const struct frame *at, const cJSON *o)
 
 void rule_profile(struct check *c, const struct frame *at, const cJSON *o)
 {
-    bool localhost = text_is(o, "type", "Localhost");
     const cJSON *profile = json_get(o, "localhostProfile");
-    if (localhost && value_is_empty(profile))
-        check_required(c, AT(at, "localhostProfile"), "must be set when type is Localhost");
-    else if (!localhost && profile)
+    if (!text_is(o, "type", "Localhost") && profile)
         check_invalid(
             c, AT(at, "localhostProfile"), profile, "can only be set when type is Localhost");
 }

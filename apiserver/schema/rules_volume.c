@@ -17,20 +17,6 @@ static bool path_goes_up(const char *path)
     return false;
 }
 
-void rule_volume(struct check *c, const struct frame *at, const cJSON *o)
-{
-    bool found = false;
-    for (const cJSON *m = o->child; m; m = m->next) {
-        if (!strcmp(m->string, "name") || cJSON_IsNull(m))
-            continue;
-        if (found)
-            check_forbidden(c, AT(at, m->string), "may not specify more than 1 volume type");
-        found = true;
-    }
-    if (!found)
-        check_required(c, at, "must specify a volume type");
-}
-
 void rule_host_path(struct check *c, const struct frame *at, const cJSON *o)
 {
     if (path_goes_up(text_of(o, "path")))
@@ -64,19 +50,6 @@ void rule_downward_file(struct check *c, const struct frame *at, const cJSON *o)
     autofree char *why =
         str_format("error converting fieldPath: field label not supported: %s", path);
     check_invalid_text(c, AT(AT(at, "fieldRef"), "fieldPath"), path, why);
-}
-
-void rule_projection(struct check *c, const struct frame *at, const cJSON *o)
-{
-    bool found = false;
-    for (const cJSON *m = o->child; m; m = m->next) {
-        if (found)
-            check_forbidden(
-                c, AT(at, m->string), "may not specify more than 1 volume type per source");
-        found = true;
-    }
-    if (!found)
-        check_required(c, at, "must specify a volume type");
 }
 
 void rule_token_projection(struct check *c, const struct frame *at, const cJSON *o)
@@ -120,6 +93,19 @@ static void check_positive(struct check *c, const struct frame *at, const cJSON 
         check_invalid(c, at, value, "must be greater than zero");
 }
 
+/* Where the content of a new volume comes from. */
+static void check_source(struct check *c, const struct frame *at, const cJSON *o)
+{
+    const cJSON *group = json_get(o, "apiGroup");
+    if (!o)
+        return;
+    if (value_is_empty(group) && !text_is(o, "kind", "PersistentVolumeClaim"))
+        check_invalid_text(c, at, text_of(o, "kind"),
+            "must be 'PersistentVolumeClaim' when referencing the default apiGroup");
+    if (!value_is_empty(group))
+        check_format(c, AT(at, "apiGroup"), "dns-subdomain", group);
+}
+
 void rule_claim_spec(struct check *c, const struct frame *at, const cJSON *o)
 {
     if (!first_member(o, "accessModes"))
@@ -131,15 +117,12 @@ void rule_claim_spec(struct check *c, const struct frame *at, const cJSON *o)
     if (!storage)
         check_required(c, at_storage, "");
     check_positive(c, AT_KEY(AT(AT(at, "resources"), "requests"), "storage"), storage);
+    check_source(c, AT(at, "dataSource"), json_get(o, "dataSource"));
+    check_source(c, AT(at, "dataSourceRef"), json_get(o, "dataSourceRef"));
 }
 
 void rule_volume_spec(struct check *c, const struct frame *at, const cJSON *o)
 {
-    static const char *const sources[] = {"gcePersistentDisk", "awsElasticBlockStore", "hostPath",
-        "glusterfs", "nfs", "rbd", "quobyte", "cephfs", "iscsi", "cinder", "fc", "flocker",
-        "flexVolume", "azureFile", "vsphereVolume", "azureDisk", "photonPersistentDisk",
-        "portworxVolume", "scaleIO", "local", "storageos", "csi", NULL};
-    bool found = false;
     if (!first_member(o, "accessModes"))
         check_required(c, AT(at, "accessModes"), "");
     check_access_modes(c, at, o);
@@ -151,13 +134,11 @@ void rule_volume_spec(struct check *c, const struct frame *at, const cJSON *o)
         check_not_supported(c, AT(at, "capacity"), capacity->child->string, storage);
     }
     check_positive(c, AT_KEY(AT(at, "capacity"), "storage"), json_get(capacity, "storage"));
-    for (const char *const *s = sources; *s; s++) {
-        if (!json_get(o, *s))
-            continue;
-        if (found)
-            check_forbidden(c, AT(at, *s), "may not specify more than 1 volume type");
-        found = true;
-    }
-    if (!found)
-        check_required(c, at, "must specify a volume type");
+    if (json_get(o, "local") && !json_get(o, "nodeAffinity"))
+        check_required(
+            c, AT(AT(NULL, "metadata"), "annotations"), "Local volume requires node affinity");
+    if (text_is(json_get(o, "hostPath"), "path", "/") &&
+        text_is(o, "persistentVolumeReclaimPolicy", "Recycle"))
+        check_forbidden(c, AT(at, "persistentVolumeReclaimPolicy"),
+            "may not be 'recycle' for a hostPath mount of '/'");
 }

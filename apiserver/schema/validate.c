@@ -14,24 +14,9 @@
 static void validate_object(
     struct check *c, const struct schema *s, const cJSON *object, const struct frame *at);
 
-/* Messages that replace a limit's own text, by the name that .api files use. */
-static const struct {
-    const char *name, *text;
-} messages[] = {
-    {"mode", "must be a number between 0 and 0777 (octal), both inclusive"},
-    {"weight", "must be in the range 1-100"},
-    {"positive", "must be greater than zero"},
-    {"hpa_period", "must be less than or equal to 1800"},
-    {"node_selector_term", "must have at least one node selector term"},
-    {"verbs", "verbs must contain at least one value"},
-};
-
 static const char *message_text(const struct rules *r)
 {
-    for (size_t i = 0; r && r->message && i < ARRAY_COUNT(messages); i++)
-        if (!strcmp(messages[i].name, r->message))
-            return messages[i].text;
-    return "";
+    return r && r->message ? r->message : "";
 }
 
 static void validate_limits(
@@ -84,6 +69,8 @@ static void validate_scalar(
         !(f->flags & F_PTR) && cJSON_IsString(value) && !value->valuestring[0] && f->type != V_LIST;
     if (r->enums && !zero)
         validate_enum(c, r, value, at);
+    if (r->max_length && strlen(value_string(value)) > r->max_length)
+        check_too_long(c, at, r->max_length);
     if (r->format && r->format->is_valid && !zero) {
         autostrbuf struct strbuf why = STRBUF_EMPTY;
         if (!r->format->is_valid(value, &why))
@@ -205,6 +192,38 @@ static void validate_absent_number(struct check *c, const struct field *f, const
         validate_scalar(c, f, zero, at);
 }
 
+/* Exactly one of the fields called choices; all but the first are told off. */
+static void validate_choice(
+    struct check *c, const struct schema *s, cJSON *const *slots, const struct frame *at)
+{
+    size_t found = 0;
+    if (!s->choose_none && !s->choose_many)
+        return;
+    for (size_t i = 0; i < s->field_count; i++)
+        if ((s->fields[i].flags & F_CHOICE) && slots[i] && ++found > 1 && s->choose_many)
+            check_forbidden(c, AT(at, s->fields[i].name), s->choose_many);
+    if (found == 0 && s->choose_none)
+        check_required(c, at, s->choose_none);
+}
+
+/* when(type=A|B): false when the field is missing, or there although it must not be. */
+static bool validate_condition(struct check *c, const struct field *f, const cJSON *object,
+    const cJSON *value, const struct frame *at)
+{
+    const char *type = value_string(json_get(object, f->rules->when));
+    const char *const *v = f->rules->when_values;
+    while (*v && strcmp(*v, type) != 0)
+        v++;
+    bool has = f->type == V_OBJECT ? value != NULL : !value_is_empty(value);
+    if (*v && !has)
+        check_required(c, AT(at, f->name), message_text(f->rules));
+    else if (!*v && value && f->rules->otherwise_text)
+        check_forbidden(c, AT(at, f->name), f->rules->otherwise_text);
+    else
+        return true;
+    return false;
+}
+
 static void validate_object(
     struct check *c, const struct schema *s, const cJSON *object, const struct frame *at)
 {
@@ -216,6 +235,8 @@ static void validate_object(
         const struct field *f = &s->fields[i];
         if ((f->flags & F_NEEDED) && (f->type == V_OBJECT ? !slots[i] : value_is_empty(slots[i])))
             check_required(c, AT(at, f->name), message_text(f->rules));
+        else if (f->rules && f->rules->when && !validate_condition(c, f, object, slots[i], at))
+            continue;
         else if (slots[i])
             validate_field(c, f, slots[i], AT(at, f->name));
         else if ((f->flags & F_REQUIRED) && f->rules && f->rules->format && f->type != V_STRING)
@@ -223,6 +244,7 @@ static void validate_object(
     }
     if (s->rule)
         s->rule(c, at, object);
+    validate_choice(c, s, slots, at);
 }
 
 static void validate_name(struct check *c, const cJSON *metadata)

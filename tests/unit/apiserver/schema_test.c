@@ -5,15 +5,22 @@
 #include <CUnit/CUnit.h>
 
 #include "apiserver/schema/model.h"
+#include "common/file.h"
 #include "common/time.h"
 #include "tests/unit/cases.h"
 
 static struct api *api;
+static cJSON *bases; /* objects that cases vary */
 
 static void setup(void)
 {
     struct error err;
-    if (!api && api_new(&api, &err) < 0) {
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
+    if (api)
+        return;
+    if (api_new(&api, &err) < 0 ||
+        file_read(UNIT_CASES "/schema_bases.json", 1u << 20, &text, &err) < 0 ||
+        json_parse(strbuf_str(&text), &bases, &err) < 0) {
         printf("%s\n", err.text);
         abort();
     }
@@ -23,6 +30,61 @@ static const struct resource *resource_of(const cJSON *tree)
 {
     const char *version = json_string(tree, "apiVersion"), *kind = json_string(tree, "kind");
     return version && kind ? api_find_kind(api, version, kind) : NULL;
+}
+
+/* Merges a patch into a whole object, or into the part of it at a path ("spec.volumes.0"). */
+static void merge_at(cJSON **tree, const char *path, const cJSON *patch)
+{
+    struct error err;
+    cJSON *parent = *tree, *part = *tree;
+    struct str rest = str_of(path), name;
+    while (str_split(&rest, '.', &name)) {
+        autofree char *key = str_dup(name);
+        parent = part;
+        part = cJSON_IsArray(parent) ? cJSON_GetArrayItem(parent, key[0] - '0')
+                                     : json_get(parent, key);
+    }
+    if (parent == part) {
+        CU_ASSERT_EQUAL(patch_merge(tree, patch, &err), 0);
+        return;
+    }
+    cJSON *copy = cJSON_Duplicate(part, true);
+    CU_ASSERT_EQUAL(patch_merge(&copy, patch, &err), 0);
+    if (cJSON_IsArray(parent))
+        cJSON_ReplaceItemViaPointer(parent, part, copy);
+    else
+        json_set(parent, part->string, copy);
+}
+
+/* Spells out "pod {...}", a merge patch of one of the objects in cases/schema_bases.json or of a
+ * part of it, as what it stands for; after " -> " a second patch makes the new object of an update.
+ */
+static void expand(struct str input, struct strbuf *out)
+{
+    struct error err;
+    struct str name;
+    if (input.p[0] == '{') {
+        strbuf_add(out, input);
+        return;
+    }
+    str_split(&input, ' ', &name);
+    autofree char *key = str_dup(name);
+    const cJSON *base = json_get(bases, key), *of = json_get(base, "of");
+    autojson cJSON *tree = cJSON_Duplicate(of ? json_get(bases, of->valuestring) : base, true);
+    while (tree && input.n > 0) {
+        autojson cJSON *patch = NULL;
+        const char *end = memmem(input.p, input.n, " -> ", 4);
+        struct str part = end ? str_range(input.p, (size_t)(end - input.p)) : input;
+        if (json_parse(part, &patch, &err) < 0) {
+            strbuf_clear(out);
+            strbuf_addf(out, "bad case: %s", err.text);
+            return;
+        }
+        merge_at(&tree, of ? json_string(base, "at") : "", patch);
+        strbuf_addc(out, out->n > 0 ? "\n---\n" : "");
+        json_print(tree, out);
+        input = end ? str_range(end + 4, input.n - part.n - 4) : str_range(NULL, 0);
+    }
 }
 
 /* The part of the input up to a line of dashes, parsed. */
@@ -79,6 +141,8 @@ static void run_defaults(struct str input, struct strbuf *out)
     json_print(tree, out);
 }
 
+static size_t refusals;
+
 static void print_causes(
     const struct field_errors *errors, const struct resource *r, struct strbuf *out)
 {
@@ -87,14 +151,18 @@ static void print_causes(
         return;
     }
     autojson cJSON *status = field_errors_status(errors, r, "x");
+    refusals += field_errors_count(errors);
     for (const cJSON *c = json_path(status, "details.causes")->child; c; c = c->next)
         strbuf_addf(out, "%s%s: %s", out->n ? "\n" : "", json_string(c, "field"),
             json_string(c, "message"));
 }
 
-static void run_refusals(struct str input, struct strbuf *out)
+static void run_refusals(struct str text, struct strbuf *out)
 {
     const struct resource *r;
+    autostrbuf struct strbuf spelt = STRBUF_EMPTY;
+    expand(text, &spelt);
+    struct str input = strbuf_str(&spelt);
     autojson cJSON *tree = defaulted(&input, out, &r);
     if (!tree)
         return;
@@ -105,9 +173,12 @@ static void run_refusals(struct str input, struct strbuf *out)
     arena_free(a);
 }
 
-static void run_updates(struct str input, struct strbuf *out)
+static void run_updates(struct str text, struct strbuf *out)
 {
     const struct resource *r, *again;
+    autostrbuf struct strbuf spelt = STRBUF_EMPTY;
+    expand(text, &spelt);
+    struct str input = strbuf_str(&spelt);
     autojson cJSON *old = defaulted(&input, out, &r), *tree = defaulted(&input, out, &again);
     if (!old || !tree)
         return;
@@ -188,16 +259,17 @@ static void run_conversions(struct str input, struct strbuf *out)
         json_print(tree, out);
 }
 
-#define CASES(name)                                               \
-    static void line_##name(struct str input, struct strbuf *out) \
-    {                                                             \
-        run_##name(input, out);                                   \
-        strbuf_add_char(out, '\n'); /* as blocks of cases end */  \
-    }                                                             \
-    static void test_##name(void)                                 \
-    {                                                             \
-        setup();                                                  \
-        cases_run("schema_" #name, line_##name);                  \
+#define CASES(name)                                                  \
+    static void line_##name(struct str input, struct strbuf *out)    \
+    {                                                                \
+        run_##name(input, out);                                      \
+        if (input.p[input.n - 1] == '\n')                            \
+            strbuf_add_char(out, '\n'); /* as blocks of cases end */ \
+    }                                                                \
+    static void test_##name(void)                                    \
+    {                                                                \
+        setup();                                                     \
+        cases_run("schema_" #name, line_##name);                     \
     }
 CASES(decode)
 CASES(defaults)
@@ -208,6 +280,20 @@ CASES(merge_patch)
 CASES(strategic_patch)
 CASES(tables)
 CASES(conversions)
+
+/* The same, one line a case, group by group. */
+static void test_refusals_of_groups(void)
+{
+    static const char *const groups[] = {
+        "pods", "core", "workloads", "network", "storage", "admission", "devices", "others"};
+    for (size_t i = 0; i < ARRAY_COUNT(groups); i++) {
+        autofree char *name = str_format("schema_refusals_%s", groups[i]);
+        cases_run(name, line_refusals);
+    }
+    cases_run("schema_updates_all", line_updates);
+    printf("%zu refusals\n", refusals);
+    CU_ASSERT(refusals >= 600);
+}
 
 /* Every kind with only its name: normalising what was normalised changes nothing. */
 static void test_round_trip(void)
@@ -412,6 +498,7 @@ static void test_find(void)
 static void test_end(void)
 {
     api_free(api);
+    cJSON_Delete(bases);
     api = NULL;
 }
 
@@ -421,6 +508,7 @@ const CU_TestInfo schema_tests[] = {
     {"defaults", test_defaults},
     {"refusals", test_refusals},
     {"updates", test_updates},
+    {"refusals of every group", test_refusals_of_groups},
     {"JSON patch", test_json_patch},
     {"merge patch", test_merge_patch},
     {"strategic merge patch", test_strategic_patch},
