@@ -114,6 +114,17 @@ static bool is_provisioner(const cJSON *v, struct strbuf *why)
     return lowered(v, why, name_is_qualified);
 }
 
+/* example.com/name */
+static bool is_domain_path(const cJSON *v, struct strbuf *why)
+{
+    const char *text = value_string(v), *slash = strchr(text, '/');
+    if (!slash || slash == text || !slash[1]) {
+        strbuf_addc(why, "must be a domain-prefixed path (such as \"acme.io/foo\")");
+        return false;
+    }
+    return name_is_dns1123_subdomain(str_range(text, (size_t)(slash - text)), why);
+}
+
 /* Parts of letters, digits, - and _, between dots or slashes. */
 static bool is_sysctl(const cJSON *v, struct strbuf *why)
 {
@@ -136,15 +147,16 @@ static bool is_sysctl(const cJSON *v, struct strbuf *why)
 static const struct format table[] = {
     {"any", is_any, NULL}, {"c-identifier", is_c_identifier, NULL},
     {"config-key", is_config_key, NULL}, {"csi-driver", is_csi_driver, NULL},
-    {"dns-label", is_dns_label, NULL}, {"dns-subdomain", is_dns_subdomain, NULL},
-    {"dns1035-label", is_dns1035, NULL}, {"env-name", is_env_name, NULL},
-    {"env-prefix", is_env_name, NULL}, {"http-header", is_http_header, NULL},
-    {"int-or-port", is_int_or_port, NULL}, {"ip", is_ip, NULL}, {"label-key", is_qualified, NULL},
-    {"label-value", is_label_value, NULL}, {"path-segment", is_path_segment, NULL},
-    {"port", is_port, NULL}, {"port-name", is_port_name, NULL},
-    {"port-or-zero", is_port_or_zero, NULL}, {"qualified-name", is_qualified, NULL},
-    {"relative-path", is_relative_path, NULL}, {"provisioner", is_provisioner, NULL},
-    {"sysctl", is_sysctl, NULL}, {"labels", NULL, NULL}, /* a whole map: check_labels */
+    {"domain-path", is_domain_path, NULL}, {"dns-label", is_dns_label, NULL},
+    {"dns-subdomain", is_dns_subdomain, NULL}, {"dns1035-label", is_dns1035, NULL},
+    {"env-name", is_env_name, NULL}, {"env-prefix", is_env_name, NULL},
+    {"http-header", is_http_header, NULL}, {"int-or-port", is_int_or_port, NULL},
+    {"ip", is_ip, NULL}, {"label-key", is_qualified, NULL}, {"label-value", is_label_value, NULL},
+    {"path-segment", is_path_segment, NULL}, {"port", is_port, NULL},
+    {"port-name", is_port_name, NULL}, {"port-or-zero", is_port_or_zero, NULL},
+    {"qualified-name", is_qualified, NULL}, {"relative-path", is_relative_path, NULL},
+    {"provisioner", is_provisioner, NULL}, {"sysctl", is_sysctl, NULL},
+    {"labels", NULL, NULL}, /* a whole map: check_labels */
 };
 
 const struct format *format_find(struct str name)

@@ -291,7 +291,7 @@ static void test_refusals_of_groups(void)
         cases_run(name, line_refusals);
     }
     cases_run("schema_updates_all", line_updates);
-    printf("%zu refusals\n", refusals);
+    printf("\n%zu refusals\n", refusals);
     CU_ASSERT(refusals >= 600);
 }
 
