@@ -9,6 +9,7 @@
 #include "apiserver/server.h"
 
 #include "apiserver/auth/auth.h"
+#include "apiserver/custom/definitions.h"
 #include "apiserver/registry/bootstrap.h"
 #include "apiserver/registry/registry.h"
 #include "apiserver/request/documents.h"
@@ -45,11 +46,16 @@ static int open_cache(struct server *s, struct error *err)
 
     if (open_store(s->config, &store, err) < 0)
         return -(int)err->code;
-    struct cache_config config = {.env = s->env,
+    struct cache_config config = {
+        .env = s->env,
         .api = s->api,
         .store = store,
         .metrics = s->metrics,
-        .event_ttl_ns = s->config->event_ttl_ns};
+        .event_ttl_ns = s->config->event_ttl_ns,
+        .definitions = api_find_plural(s->api, "apiextensions.k8s.io", "customresourcedefinitions"),
+        .define = definitions_define,
+        .define_arg = s->definitions,
+    };
     return cache_new(&config, &s->cache, err);
 }
 
@@ -76,6 +82,7 @@ static int start(struct server *s, struct error *err)
     if (api_new(&s->api, err) < 0)
         return -(int)err->code;
     api_set_strategies(s->api, strategies, strategy_count);
+    s->definitions = definitions_new(s->env, s->api, &strategy_custom);
     if (open_cache(s, err) < 0 || open_auth(s, err) < 0 || nodes_new(s, &s->nodes, err) < 0)
         return -(int)err->code;
     s->documents = documents_new(s);
@@ -115,6 +122,7 @@ void server_free(struct server *s)
     documents_free(s->documents);
     auth_free(s->auth);
     cache_free(s->cache);
+    definitions_free(s->definitions);
     api_free(s->api);
     flows_free(s->flows);
     metrics_free(s->metrics);

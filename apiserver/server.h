@@ -15,6 +15,7 @@ struct auth;
 struct flows;
 struct nodes; /* connections to kubelets: logs, later exec */
 struct documents;
+struct definitions; /* custom kinds */
 
 struct server_config {
     struct env *env;
@@ -42,7 +43,8 @@ struct server {
     struct env *env;
     const struct server_config *config;
     struct metrics *metrics;
-    struct api *api;
+    struct api *api; /* built-in kinds; requests ask definitions_api() for all of them */
+    struct definitions *definitions;
     struct cache *cache;
     struct auth *auth;
     struct nodes *nodes;

@@ -31,6 +31,19 @@
 #define LIMIT_OUTPUT_BYTES (1u << 20)
 /* Concurrent HTTP/2 streams on one connection: client-go opens about 100 watches on one. */
 #define LIMIT_H2_STREAMS 250
+/* Custom kinds at a time: room in a table of pointers. Clusters with 1,000 definitions are big
+ * ones. */
+#define LIMIT_CUSTOM_KINDS 16384
+/* Schemas of a custom kind: nesting and size of one (real ones: 25 deep, 20,000 schemas),
+ * properties of one object, one pattern, all patterns, text times pattern of one match, and schemas
+ * visited to validate one object (about 100 ms). */
+#define LIMIT_CUSTOM_DEPTH 64
+#define LIMIT_CUSTOM_NODES 50000
+#define LIMIT_CUSTOM_PROPERTIES 5000
+#define LIMIT_CUSTOM_PATTERN_BYTES 8192
+#define LIMIT_CUSTOM_PATTERNS_BYTES (256 << 10)
+#define LIMIT_CUSTOM_PATTERN_WORK (64u << 20)
+#define LIMIT_CUSTOM_VISITS 2000000
 /* History of events kept per kind for watches that resume. */
 #define LIMIT_HISTORY_BYTES (4u << 20)
 /* A list page's snapshot is held this long for its continue token; upstream's etcd default. */

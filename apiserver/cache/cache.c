@@ -24,7 +24,7 @@
                                         */
 #define EVENT_TTL_NS (3600 * NS_PER_S) /* upstream's default */
 
-static const struct metric_info metric_objects = {"apiserver_storage_objects", METRIC_GAUGE,
+const struct metric_info cache_metric_objects = {"apiserver_storage_objects", METRIC_GAUGE,
     "Number of stored objects at the time of last check split by kind.", {"resource"}};
 
 /* --- keys --- */
@@ -49,51 +49,35 @@ struct str cache_key(
 
 struct kind *cache_kind(const struct cache *cache, const struct resource *r)
 {
-    assert(r->id >= 0 && (size_t)r->id < cache->kind_count && cache->kinds[r->id]);
-    return cache->kinds[r->id];
-}
+    struct kind *k = cache_kind_at(cache, (size_t)r->id);
 
-static int compare_prefix(const void *a, const void *b)
-{
-    return str_cmp((*(struct kind *const *)a)->prefix, (*(struct kind *const *)b)->prefix);
+    assert(r->id >= 0 && (size_t)r->id < cache_kind_count(cache) && k);
+    return k;
 }
 
 struct kind *cache_kind_of_key(
     struct cache *cache, struct str key, struct str *ret_namespace, struct str *ret_name)
 {
     ssize_t slash = str_find(key, '/');
-    size_t low = 0, high = cache->by_prefix_count;
 
     if (slash < 0)
         return NULL;
-    struct str prefix = str_range(key.p, (size_t)slash + 1),
-               rest = str_range(key.p + slash + 1, key.n - slash - 1);
+    struct str rest = str_range(key.p + slash + 1, key.n - (size_t)slash - 1);
+    struct kind *k = kind_of_prefix(cache, str_range(key.p, (size_t)slash + 1));
 
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        int c = str_cmp(cache->by_prefix[middle]->prefix, prefix);
-
-        if (c == 0) {
-            slash = str_find(rest, '/');
-            if (slash < 0)
-                return NULL;
-            *ret_namespace = str_range(rest.p, (size_t)slash);
-            if (str_eqc(*ret_namespace, "-"))
-                *ret_namespace = STR("");
-            *ret_name = str_range(rest.p + slash + 1, rest.n - slash - 1);
-            return cache->by_prefix[middle];
-        }
-        if (c < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return NULL;
+    slash = str_find(rest, '/');
+    if (!k || slash < 0)
+        return NULL;
+    *ret_namespace = str_range(rest.p, (size_t)slash);
+    if (str_eqc(*ret_namespace, "-"))
+        *ret_namespace = STR("");
+    *ret_name = str_range(rest.p + slash + 1, rest.n - (size_t)slash - 1);
+    return k;
 }
 
 /* --- publishing --- */
 
-static void mark_changed(struct cache *cache, struct kind *k)
+void cache_mark_changed(struct cache *cache, struct kind *k)
 {
     if (k->changed)
         return;
@@ -114,11 +98,22 @@ static void add_fresh(struct kind *k, struct event *e)
 const struct object *cache_apply(struct cache *cache, struct kind *k, struct str namespace_,
     struct str name, struct object *next, int64_t version)
 {
-    const struct object *old = tree_find(k->tree, namespace_, name);
     struct event *e;
 
+    if (k->removed) { /* a write that was under way when the definition went, perhaps for its
+                         successor */
+        struct kind *heir = kind_of_prefix(cache, k->prefix);
+        if (!heir) {
+            object_unref(next);
+            return NULL;
+        }
+        k = heir;
+    }
+    const struct object *old = tree_find(k->tree, namespace_, name);
     if (!next && !old)
         return NULL;
+    if (k == cache->definitions)
+        kinds_define(cache, name, next, version);
     e = (struct event *)xcalloc(1, sizeof(*e));
     e->refs = 1;
     e->version = version;
@@ -132,7 +127,7 @@ const struct object *cache_apply(struct cache *cache, struct kind *k, struct str
         tree_remove(k->tree, namespace_, name);
     }
     add_fresh(k, e);
-    mark_changed(cache, k);
+    cache_mark_changed(cache, k);
     return e->object;
 }
 
@@ -149,7 +144,11 @@ void cache_publish(struct cache *cache, int64_t version, struct garbage *garbage
         k->fresh_count = 0;
         k->changed = false;
         held_expire(k, env_now_ns(cache->env), garbage);
+        if (k->removed)
+            history_end(k);
         env_unlock(cache->env, &k->lock);
+        if (k->removed)
+            kinds_end(k);
     }
     cache->changed = NULL;
     if (version > __atomic_load_n(&cache->version, __ATOMIC_RELAXED))
@@ -158,14 +157,46 @@ void cache_publish(struct cache *cache, int64_t version, struct garbage *garbage
 
 /* --- loading --- */
 
+/* A row of a kind that is not known (yet): its definition may come later in the load. */
+struct row {
+    struct row *next;
+    int64_t version;
+    struct str key, value;
+};
+
 struct loading {
     struct cache *cache;
     struct {
         struct object **objects;
         size_t count, capacity;
-    } * kinds; /* by resource->id */
+    } * kinds; /* by id */
+    size_t kind_count;
+    struct row *rows;
     size_t unknown;
 };
+
+static void keep_row(struct loading *l, struct str key, struct str value, int64_t version)
+{
+    struct row *row = (struct row *)xmalloc(sizeof(*row) + key.n + value.n);
+    char *at = (char *)(row + 1);
+
+    memcpy(at, key.p, key.n);
+    memcpy(at + key.n, value.p, value.n);
+    *row = (struct row){l->rows, version, str_range(at, key.n), str_range(at + key.n, value.n)};
+    l->rows = row;
+}
+
+static void cover_kind(struct loading *l, size_t id)
+{
+    size_t need = id + 1;
+
+    if (need <= l->kind_count)
+        return;
+    need += 64;
+    l->kinds = (__typeof__(l->kinds))xrealloc(l->kinds, need * sizeof(*l->kinds));
+    memset(l->kinds + l->kind_count, 0, (need - l->kind_count) * sizeof(*l->kinds));
+    l->kind_count = need;
+}
 
 static int load_row(void *arg, struct str key, struct str value, int64_t version, struct error *err)
 {
@@ -175,12 +206,16 @@ static int load_row(void *arg, struct str key, struct str value, int64_t version
     struct object *o;
 
     if (!k) {
-        l->unknown++;
+        if (l->cache->definitions)
+            keep_row(l, key, value, version);
+        else
+            l->unknown++;
         return 0;
     }
     if (object_from_value(k->resource, value, version, &o, err) < 0)
         return error_wrap(err, "%.*s", STR_FMT(key));
-    __typeof__(l->kinds) list = &l->kinds[k->resource->id];
+    cover_kind(l, (size_t)k->id);
+    __typeof__(l->kinds) list = &l->kinds[k->id];
 
     if (list->count == list->capacity) {
         list->capacity = 2 * list->capacity + 64;
@@ -203,32 +238,77 @@ static struct loading *loading_new(struct cache *cache)
     struct loading *l = (struct loading *)xcalloc(1, sizeof(*l));
 
     l->cache = cache;
-    l->kinds = (__typeof__(l->kinds))xcalloc(cache->kind_count + 1, sizeof(*l->kinds));
+    cover_kind(l, cache_kind_count(cache));
     return l;
+}
+
+static void free_rows(struct loading *l)
+{
+    for (struct row *row = l->rows, *next; row; row = next) {
+        next = row->next;
+        free(row);
+    }
+    l->rows = NULL;
 }
 
 static void loading_free(struct loading *l, bool with_objects)
 {
-    for (size_t i = 0; i < l->cache->kind_count; i++) {
+    for (size_t i = 0; i < l->kind_count; i++) {
         for (size_t k = 0; with_objects && k < l->kinds[i].count; k++)
             object_unref(l->kinds[i].objects[k]);
         free(l->kinds[i].objects);
     }
+    free_rows(l);
     free(l->kinds);
     free(l);
+}
+
+static void sort_loaded(struct loading *l)
+{
+    for (size_t i = 0; i < l->kind_count; i++)
+        if (l->kinds[i].count > 1)
+            qsort(l->kinds[i].objects, l->kinds[i].count, sizeof(struct object *), compare_objects);
+}
+
+/* Once the definitions are known: what was kept for them. */
+static int load_kept(struct loading *l, struct error *err)
+{
+    struct row *rows = l->rows, *next;
+    int result = 0;
+
+    l->rows = NULL;
+    for (; rows; rows = next) {
+        next = rows->next;
+        if (result == 0)
+            result = load_row(l, rows->key, rows->value, rows->version, err);
+        free(rows);
+    }
+    for (struct row *row = l->rows; row; row = row->next)
+        l->unknown++;
+    free_rows(l);
+    sort_loaded(l);
+    if (l->unknown)
+        log_warning("stored objects of kinds that are not served, ignoring them", "count", "%zu",
+            l->unknown, NULL);
+    return result;
 }
 
 static int load(struct cache *cache, struct loading *l, int64_t *ret_version, struct error *err)
 {
     if (cache->store->ops->load(cache->store, STR(""), load_row, l, ret_version, err) < 0)
         return error_wrap(err, "loading");
-    if (l->unknown)
-        log_warning("stored objects of kinds that are not served, ignoring them", "count", "%zu",
-            l->unknown, NULL);
-    for (size_t i = 0; i < cache->kind_count; i++)
-        if (l->kinds[i].count > 1)
-            qsort(l->kinds[i].objects, l->kinds[i].count, sizeof(struct object *), compare_objects);
+    sort_loaded(l);
     return 0;
+}
+
+static void define_loaded(struct cache *cache, struct loading *l, int64_t version)
+{
+    if (!cache->definitions)
+        return;
+    __typeof__(l->kinds) list = &l->kinds[cache->definitions->id];
+
+    for (size_t i = 0; i < list->count; i++)
+        kinds_define(cache, list->objects[i]->name, list->objects[i], version);
 }
 
 static int load_first(struct cache *cache, struct error *err)
@@ -236,11 +316,17 @@ static int load_first(struct cache *cache, struct error *err)
     struct loading *l = loading_new(cache);
     struct garbage garbage = {0};
     int64_t version;
+    int result = load(cache, l, &version, err);
 
-    if (load(cache, l, &version, err) < 0) {
-        loading_free(l, true);
-        return -err->code;
+    if (result == 0) {
+        define_loaded(cache, l, version);
+        result = load_kept(l, err);
     }
+    if (result < 0) {
+        loading_free(l, true);
+        return result;
+    }
+    cover_kind(l, cache->kind_count);
     for (size_t i = 0; i < cache->kind_count; i++) {
         struct kind *k = cache->kinds[i];
 
@@ -260,7 +346,8 @@ static int load_first(struct cache *cache, struct error *err)
 
 /* Makes a kind's tree equal to what was loaded (sorted), keeping the objects that did not change.
  */
-static void merge_loaded(struct cache *cache, struct kind *k, struct object **objects, size_t count)
+static void merge_loaded(
+    struct cache *cache, struct kind *k, struct object **objects, size_t count, int64_t version)
 {
     struct root *root;
     struct garbage garbage = {0};
@@ -278,8 +365,12 @@ static void merge_loaded(struct cache *cache, struct kind *k, struct object **ob
                                    objects[i]->name);
 
         if (c < 0) {
+            if (k == cache->definitions)
+                kinds_define(cache, have->name, NULL, version);
             tree_remove(k->tree, have->namespace_, have->name);
         } else if (c > 0 || have->revision != objects[i]->revision) {
+            if (k == cache->definitions)
+                kinds_define(cache, objects[i]->name, objects[i], version);
             tree_put(k->tree, object_ref(objects[i]));
         }
         if (c <= 0)
@@ -287,7 +378,7 @@ static void merge_loaded(struct cache *cache, struct kind *k, struct object **ob
         if (c >= 0)
             i++;
     }
-    mark_changed(cache, k);
+    cache_mark_changed(cache, k);
     env_lock(cache->env, &k->lock);
     tree_release(k->tree, root, &garbage);
     env_unlock(cache->env, &k->lock);
@@ -295,6 +386,25 @@ static void merge_loaded(struct cache *cache, struct kind *k, struct object **ob
 }
 
 static void lost(void *arg, const struct error *err);
+
+static bool is_live(const struct kind *k)
+{
+    return k && !k->removed;
+}
+
+/* The definitions first: they say which kinds the other rows are of. */
+static int merge_definitions(
+    struct cache *cache, struct loading *l, int64_t version, struct error *err)
+{
+    struct kind *k = cache->definitions;
+
+    if (k)
+        merge_loaded(cache, k, l->kinds[k->id].objects, l->kinds[k->id].count, version);
+    if (load_kept(l, err) < 0)
+        return -err->code;
+    cover_kind(l, cache->kind_count);
+    return 0;
+}
 
 static int reload(struct cache *cache, struct error *err)
 {
@@ -306,13 +416,17 @@ static int reload(struct cache *cache, struct error *err)
         loading_free(l, true);
         return -err->code;
     }
+    if (merge_definitions(cache, l, version, err) < 0) {
+        loading_free(l, true);
+        return -err->code;
+    }
     for (size_t i = 0; i < cache->kind_count; i++)
-        if (cache->kinds[i])
-            merge_loaded(cache, cache->kinds[i], l->kinds[i].objects, l->kinds[i].count);
+        if (is_live(cache->kinds[i]) && cache->kinds[i] != cache->definitions)
+            merge_loaded(cache, cache->kinds[i], l->kinds[i].objects, l->kinds[i].count, version);
     loading_free(l, true);
     for (size_t i = 0; i < cache->kind_count;
          i++) { /* before the version shows: no bookmark may hide the gap */
-        if (!cache->kinds[i])
+        if (!is_live(cache->kinds[i]))
             continue;
         env_lock(cache->env, &cache->kinds[i]->lock);
         history_reset(cache->kinds[i], version);
@@ -368,7 +482,7 @@ static void measure(struct cache *cache, struct kind *k)
     env_lock(cache->env, &k->lock);
     size_t count = root_count(tree_current(k->tree), STR(""));
     env_unlock(cache->env, &k->lock);
-    metric_set(cache->metrics, &metric_objects, (double)count, k->label);
+    metric_set(cache->metrics, &cache_metric_objects, (double)count, k->label);
 }
 
 static void tick(struct cache *cache, int64_t now)
@@ -377,8 +491,9 @@ static void tick(struct cache *cache, int64_t now)
     struct garbage garbage = {0};
 
     note_sample(cache, now);
-    for (size_t i = 0; i < cache->kind_count; i++) {
-        struct kind *k = cache->kinds[i];
+    kinds_reap(cache);
+    for (size_t i = 0; i < cache_kind_count(cache); i++) {
+        struct kind *k = cache_kind_at(cache, i);
 
         if (!k)
             continue;
@@ -469,73 +584,6 @@ static void janitor_run(void *arg)
 
 /* --- making and ending --- */
 
-static struct kind *kind_new(struct cache *cache, const struct resource *r)
-{
-    struct kind *k = (struct kind *)xcalloc(1, sizeof(*k));
-
-    k->cache = cache;
-    k->resource = r;
-    k->label = r->group[0] ? str_format("%s.%s", r->plural, r->group) : xstrdup(r->plural);
-    k->prefix = str_of(str_format("%s/", k->label));
-    k->tree = tree_new();
-    k->expires =
-        c_eq(r->plural, "events") && (c_eq(r->group, "") || c_eq(r->group, "events.k8s.io"));
-    k->node_field = -1;
-    for (int i = 0; r->selectable && r->selectable[i]; i++)
-        if (c_eq(r->selectable[i], "spec.nodeName"))
-            k->node_field = i;
-    env_lock_init(&k->lock);
-    return k;
-}
-
-static void kind_free(struct kind *k)
-{
-    struct garbage garbage = {0};
-
-    if (!k)
-        return;
-    held_expire(k, INT64_MAX, &garbage);
-    garbage_free(&garbage);
-    history_done(k);
-    tree_free(k->tree);
-    free((char *)k->prefix.p);
-    free(k->label);
-    free(k->fresh);
-    env_lock_done(&k->lock);
-    free(k);
-}
-
-static void add_kind(struct cache *cache, const struct resource *r)
-{
-    size_t need = (size_t)r->id + 1;
-
-    if (need > cache->kind_count) {
-        cache->kinds = (struct kind **)xrealloc(cache->kinds, need * sizeof(*cache->kinds));
-        memset(cache->kinds + cache->kind_count, 0,
-            (need - cache->kind_count) * sizeof(*cache->kinds));
-        cache->kind_count = need;
-    }
-    assert(!cache->kinds[r->id]);
-    cache->kinds[r->id] = kind_new(cache, r);
-}
-
-static void add_kinds(struct cache *cache, const struct cache_config *config)
-{
-    for (size_t i = 0; !config->api && i < config->resource_count; i++)
-        add_kind(cache, config->resources[i]);
-    for (size_t i = 0; config->api && i < api_count(config->api); i++) {
-        const struct resource *r = api_at(config->api, i);
-
-        if (r->stored && r->storage == r)
-            add_kind(cache, r);
-    }
-    cache->by_prefix = (struct kind **)xcalloc(cache->kind_count + 1, sizeof(*cache->by_prefix));
-    for (size_t i = 0; i < cache->kind_count; i++)
-        if (cache->kinds[i])
-            cache->by_prefix[cache->by_prefix_count++] = cache->kinds[i];
-    qsort(cache->by_prefix, cache->by_prefix_count, sizeof(*cache->by_prefix), compare_prefix);
-}
-
 /* How often to look at ages, and how many looks to remember: a quarter of the time that Events
  * live, at most a minute. */
 static void set_ages(struct cache *cache, int64_t event_ttl_ns)
@@ -564,7 +612,7 @@ int cache_new(const struct cache_config *config, struct cache **ret, struct erro
     cache->unseen_end = &cache->unseen;
     env_lock_init(&cache->lock);
     env_cond_init(&cache->wake_janitor);
-    add_kinds(cache, config);
+    kinds_init(cache, config);
     if (load_first(cache, err) < 0 ||
         (!cache->store->exclusive && cache->store->ops->watch(cache->store, cache->version,
                                          cache_on_events, lost, cache, err) < 0)) {
@@ -603,10 +651,7 @@ void cache_free(struct cache *cache)
     cache->store->ops->free(cache->store); /* every commit completes */
     cache_complete_unseen(cache, INT64_MAX);
     cancel_waiters(cache);
-    for (size_t i = 0; i < cache->kind_count; i++)
-        kind_free(cache->kinds[i]);
-    free(cache->kinds);
-    free(cache->by_prefix);
+    kinds_done(cache);
     free(cache->samples);
     env_cond_done(&cache->wake_janitor);
     env_lock_done(&cache->lock);

@@ -38,10 +38,21 @@ struct cache_config {
     struct store *store; /* taken */
     struct metrics *metrics;
     int64_t event_ttl_ns; /* Events go when unchanged for so long; 0: an hour */
+    /* Kinds that come and go at run time, one for each object of this resource (NULL: there are
+     * none), under that object's name, which is PLURAL.GROUP. define() is called for each change of
+     * one, before it can be seen by anybody, in the order of the store, by the publisher: it must
+     * not call the cache. It returns the resource that objects are stored as from now on, with `id`
+     * in it and one reference for the cache; NULL: as before. definition NULL: it is gone. The
+     * resource's last user calls cache_kind_released(kind), which is how the kind's memory goes. */
+    const struct resource *definitions;
+    const struct resource *(*define)(
+        void *arg, struct str name, const struct object *definition, int id, void *kind);
+    void *define_arg;
 };
 /* Loads everything; returns when the cache serves. */
 int cache_new(const struct cache_config *config, struct cache **ret, struct error *err);
 void cache_free(struct cache *cache);
+void cache_kind_released(void *kind); /* any thread, any lock held */
 bool cache_healthy(struct cache *cache, struct error *err);
 
 /* --- writes --- */

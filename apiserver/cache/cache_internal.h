@@ -40,6 +40,13 @@ struct kind {
     int node_field; /* of spec.nodeName in resource->selectable, or -1 */
     bool expires;   /* Events */
 
+    /* of a custom kind */
+    bool custom;
+    bool removed; /* its definition is gone: watchers end, nothing is taken (kind->lock to write) */
+    int id;
+    uint32_t refs; /* atomic: resources that name it, and one while it is served */
+    struct kind *next_dead;
+
     /* the publisher's */
     struct event **fresh;
     size_t fresh_count, fresh_capacity;
@@ -75,11 +82,15 @@ struct cache {
     struct env *env;
     struct store *store;
     struct metrics *metrics;
-    struct kind **kinds; /* by resource->id; NULL: not served */
-    size_t kind_count;
-    struct kind **by_prefix; /* sorted */
-    size_t by_prefix_count;
-    int64_t version; /* atomic: newest published */
+    struct kind **kinds;     /* by resource->id; NULL: not served. Of a fixed size: never moves */
+    size_t kind_count;       /* atomic: ids in use are below; see cache_kind_count */
+    struct kind **by_prefix; /* sorted; the publisher's */
+    size_t by_prefix_count, by_prefix_capacity;
+    struct kind *definitions; /* or NULL */
+    struct cache_config config;
+    size_t kind_limit;
+    struct kind *dead; /* atomic stack: custom kinds without users; the janitor frees them */
+    int64_t version;   /* atomic: newest published */
     int64_t load_version;
 
     /* the publisher's */
@@ -105,10 +116,31 @@ struct cache {
 struct str cache_key(
     const struct kind *k, struct str namespace_, struct str name, char buf[CACHE_KEY_BYTES]);
 struct kind *cache_kind(const struct cache *cache, const struct resource *r);
+static inline size_t cache_kind_count(const struct cache *cache)
+{
+    return __atomic_load_n(&cache->kind_count, __ATOMIC_ACQUIRE);
+}
+static inline struct kind *cache_kind_at(const struct cache *cache, size_t id)
+{
+    return __atomic_load_n(&cache->kinds[id], __ATOMIC_ACQUIRE);
+}
+
+/* kinds.c */
+void kinds_init(struct cache *cache, const struct cache_config *config);
+void kinds_done(struct cache *cache);
+struct kind *kind_of_prefix(const struct cache *cache, struct str prefix);
+/* The publisher: a definition has come, changed (definition) or gone (NULL). */
+void kinds_define(
+    struct cache *cache, struct str name, const struct object *definition, int64_t version);
+void kinds_end(struct kind *k);       /* publishing: a removed kind is served no more */
+void kinds_reap(struct cache *cache); /* the janitor: frees what nobody uses any more */
 /* The kind of a store key, and the two parts behind its prefix; NULL: none that is served. */
 struct kind *cache_kind_of_key(
     struct cache *cache, struct str key, struct str *ret_namespace, struct str *ret_name);
 
+/* Publisher: the kind has something to publish. */
+void cache_mark_changed(struct cache *cache, struct kind *k);
+extern const struct metric_info cache_metric_objects;
 /* Publisher: one change. next NULL: deletion. Takes next. Returns the object as the event has it
  * (borrowed), or NULL when there was nothing to delete. */
 const struct object *cache_apply(struct cache *cache, struct kind *k, struct str namespace_,
@@ -133,6 +165,8 @@ void history_add(struct kind *k, struct event *e); /* takes it; wakes watchers *
 void history_drop_oldest(struct kind *k);
 void history_reset(struct kind *k, int64_t floor); /* forgets everything and expires all watchers */
 void history_done(struct kind *k);
+/* No more changes will come: watchers end when they have seen those that came. */
+void history_end(struct kind *k);
 
 /* read.c */
 void held_expire(struct kind *k, int64_t now_ns, struct garbage *garbage);

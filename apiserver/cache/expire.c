@@ -177,7 +177,7 @@ static int refill_row(void *arg, const struct store_change *row, struct error *e
     }
     if (!k || c_eq(k->resource->plural, "leases"))
         return 0;
-    __typeof__(r->kinds) list = &r->kinds[k->resource->id];
+    __typeof__(r->kinds) list = &r->kinds[k->id];
 
     if (list->full)
         return 0;

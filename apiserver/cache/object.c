@@ -75,21 +75,31 @@ static const char *frequent_value(const char *text, size_t n)
     return NULL;
 }
 
+/* The fields in an object's header. */
+static const char *const *carried_of(const struct resource *r)
+{
+    return r->custom ? r->carried : r->selectable;
+}
+
 static size_t selectable_count(const struct resource *r)
 {
+    const char *const *carried = carried_of(r);
     size_t n = 0;
 
-    while (r->selectable && r->selectable[n])
+    while (carried && carried[n])
         n++;
     return n;
 }
 
-static uint32_t selectable_fingerprint(const struct resource *r)
+/* Of what a stored value depends on: the fields in its header, and a custom kind's schema. */
+static uint32_t value_fingerprint(const struct resource *r)
 {
-    uint32_t h = 2166136261u;
+    uint32_t h = 2166136261u ^ r->fingerprint;
 
-    for (size_t i = 0; r->selectable && r->selectable[i]; i++)
-        for (const char *p = r->selectable[i];; p++) {
+    const char *const *carried = carried_of(r);
+
+    for (size_t i = 0; carried && carried[i]; i++)
+        for (const char *p = carried[i];; p++) {
             h = (h ^ (uint8_t)*p) * 16777619u;
             if (!*p)
                 break;
@@ -146,6 +156,7 @@ static struct object *assemble(const struct resource *r, const struct plan *plan
     char *body = extra + extra_bytes;
 
     memcpy(body, plan->body.p, plan->body.n);
+    resource_hold(r);
     *o = (struct object){
         .refs = 1,
         .label_count = (uint16_t)plan->label_count,
@@ -348,7 +359,7 @@ int object_new(const struct resource *r, const cJSON *tree, struct object **ret,
             "the object is larger than %u bytes as it would be stored", LIMIT_OBJECT_BYTES);
     }
     for (size_t i = 0; i < plan.field_count; i++)
-        fields[i] = field_piece(tree, r->selectable[i], numbers + 24 * i);
+        fields[i] = field_piece(tree, carried_of(r)[i], numbers + 24 * i);
     plan.fields = fields;
     plan.body = strbuf_str(&body);
     *ret = assemble(r, &plan);
@@ -371,8 +382,12 @@ void object_unref(const struct object *o)
 {
     struct object *mine = (struct object *)o;
 
-    if (mine && __atomic_fetch_sub(&mine->refs, 1, __ATOMIC_ACQ_REL) == 1)
-        free(mine);
+    if (!mine || __atomic_fetch_sub(&mine->refs, 1, __ATOMIC_ACQ_REL) > 1)
+        return;
+    const struct resource *r = mine->resource;
+
+    free(mine);
+    resource_drop(r);
 }
 
 size_t object_bytes(const struct object *o)
@@ -397,6 +412,7 @@ struct object *object_at_revision(const struct object *o, int64_t revision)
     struct str *fields = (struct str *)(labels + o->label_count);
 
     memcpy(copy + 1, o + 1, bytes - sizeof(*o));
+    resource_hold(o->resource);
     *copy = (struct object){
         .refs = 1,
         .label_count = o->label_count,
@@ -523,7 +539,7 @@ void object_to_value(const struct object *o, struct strbuf *out)
     put_fixed(out, VALUE_FORMAT, 1);
     put_fixed(out, o->deleting ? VALUE_DELETING : 0, 1);
     put_fixed(out, (uint64_t)o->creation_ns, 8);
-    put_fixed(out, selectable_fingerprint(o->resource), 4);
+    put_fixed(out, value_fingerprint(o->resource), 4);
     put_span(out, o->metadata);
     put_span(out, o->spec);
     put_span(out, o->status);
@@ -661,6 +677,7 @@ static int reparse(
 
     if (json_parse(body, &tree, err) < 0)
         return error_wrap(err, "stored object");
+    schema_refresh(r, tree);
     return object_new(r, tree, ret, err);
 }
 
@@ -690,7 +707,7 @@ int object_from_value(const struct resource *r, struct str value, int64_t revisi
     plan.body = str_range((const char *)in.p, (size_t)(in.end - in.p));
     if (in.bad || !plan_fits(&plan))
         result = error_set(err, ERR_INTERNAL, "stored object is damaged");
-    else if (fingerprint != selectable_fingerprint(r))
+    else if (fingerprint != value_fingerprint(r))
         result = reparse(r, plan.body, &o, err);
     else
         o = assemble(r, &plan);
@@ -727,7 +744,7 @@ bool object_field_get(const struct object *o, const char *path, struct str *ret)
         return true;
     }
     for (size_t i = 0; i < o->field_count; i++)
-        if (c_eq(o->resource->selectable[i], path)) {
+        if (c_eq(carried_of(o->resource)[i], path)) {
             *ret = o->fields[i];
             return true;
         }

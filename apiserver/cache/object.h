@@ -27,7 +27,8 @@ struct object {
     uint32_t refs; /* atomic */
     uint16_t label_count;
     uint16_t field_count;            /* resource->selectable values, in its order */
-    const struct resource *resource; /* the storage version */
+    const struct resource *resource; /* the storage version; held (a custom kind's may be an earlier
+                                        generation) */
     int64_t
         revision; /* resourceVersion of the last change; 0 until committed: see object_revision */
     int64_t creation_ns; /* since the epoch */

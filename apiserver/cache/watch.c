@@ -355,19 +355,34 @@ void history_add(struct kind *k, struct event *e)
     tell_watchers(k, e);
 }
 
+static void each_watcher(struct kind *k, void (*fn)(struct watcher *w))
+{
+    struct watcher_table *tables[] = {&k->by_name, &k->by_node, &k->by_namespace};
+
+    for (struct watcher *w = k->broad; w; w = w->next)
+        fn(w);
+    for (size_t t = 0; t < ARRAY_COUNT(tables); t++)
+        for (size_t i = 0; tables[t]->buckets && i <= tables[t]->mask; i++)
+            for (struct watcher *w = tables[t]->buckets[i].first; w; w = w->next)
+                fn(w);
+}
+
 void history_reset(struct kind *k, int64_t floor)
 {
     while (k->first < k->next)
         history_drop_oldest(k);
     k->floor = floor;
-    for (struct watcher *w = k->broad; w; w = w->next)
-        expire(w);
-    struct watcher_table *tables[] = {&k->by_name, &k->by_node, &k->by_namespace};
+    each_watcher(k, expire);
+}
 
-    for (size_t t = 0; t < ARRAY_COUNT(tables); t++)
-        for (size_t i = 0; tables[t]->buckets && i <= tables[t]->mask; i++)
-            for (struct watcher *w = tables[t]->buckets[i].first; w; w = w->next)
-                expire(w);
+void history_end(struct kind *k)
+{
+    if (!k->watcher_count) {
+        while (k->first < k->next)
+            history_drop_oldest(k);
+        return;
+    }
+    each_watcher(k, wake);
 }
 
 void history_done(struct kind *k)
@@ -473,6 +488,8 @@ void watcher_free(struct watcher *w)
     if (w->table)
         w->table->count--;
     k->watcher_count--;
+    if (k->removed && !k->watcher_count)
+        history_end(k);
     env_unlock(k->cache->env, &k->lock);
     clear_queue(w);
     while (w->batch_at < w->batch_count)
@@ -504,6 +521,7 @@ static void fill_batch(struct watcher *w)
     while (!w->table && w->position < k->next && w->batch_count < TAKE)
         w->batch[w->batch_count++] = event_ref(*ring_at(k, w->position++));
     w->armed = !w->batch_count;
+    w->expired |= w->armed && k->removed;
 }
 
 int watcher_next(

@@ -44,6 +44,8 @@ struct strategy {
     int (*begin)(struct write_context *w, struct extra_writes *extra, struct error *err);
     /* How long a deletion waits: seconds for graceful kinds (pods), -1 for at once. */
     int64_t (*grace_seconds)(const struct write_context *w, int64_t asked /* -1: not given */);
+    /* A deletion: may add the finalizers that hold it back. */
+    void (*hold_back)(const struct write_context *w, cJSON *tree);
     /* A subresource that is no plain object write (binding, eviction, scale, token, log...); NULL:
      * generic ones only. */
     const struct subresource_handler *subresources;
@@ -57,5 +59,6 @@ struct subresource_handler {
     stage_fn *run;
 };
 
+extern const struct strategy strategy_custom; /* every custom kind's */
 extern const struct strategy *const strategies[];
 extern const size_t strategy_count;

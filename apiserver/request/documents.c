@@ -3,7 +3,8 @@
  *
  * A document goes from NEW to MAKING to READY and never changes after; requests that meet it in the
  * making wait, pinned, in its list. Each key is one document in one form, so negotiation picks the
- * key. Upstream: endpoints/discovery, kube-openapi.
+ * key. When custom kinds come or go, documents that show them are left to those who hold them, and
+ * made anew for who asks next. Upstream: endpoints/discovery, kube-openapi.
  */
 #include "apiserver/request/documents.h"
 
@@ -24,7 +25,7 @@
 
 struct document;
 typedef int build_fn(
-    struct server *server, struct document *d, struct strbuf *out, struct error *err);
+    const struct server *server, const struct document *d, struct strbuf *out, struct error *err);
 
 struct waiter {
     struct request *q;
@@ -43,6 +44,11 @@ struct document {
     struct waiter *waiters;
     struct task *task; /* joined at the end */
     struct documents *owner;
+    struct api *api; /* held: what it is made from */
+    uint64_t
+        valid_from; /* the api's serial; 0: custom kinds do not show in it, it is valid for good */
+    int refs;       /* the table's, and of each request that sends or awaits it; under the lock */
+    struct document *next_left;
     UT_hash_handle hh;
 };
 
@@ -50,6 +56,7 @@ struct documents {
     struct server *server;
     struct lock lock;
     struct document *all;
+    struct document *left; /* outdated while in the making */
 };
 
 struct documents *documents_new(struct server *server)
@@ -61,6 +68,18 @@ struct documents *documents_new(struct server *server)
     return d;
 }
 
+static void document_free(struct document *d)
+{
+    if (d->task)
+        env_join(d->owner->server->env, d->task);
+    api_unref(d->api);
+    free(d->key);
+    free(d->argument);
+    strbuf_done(&d->body);
+    strbuf_done(&d->compressed);
+    free(d);
+}
+
 void documents_free(struct documents *docs)
 {
     struct document *d, *next;
@@ -70,13 +89,11 @@ void documents_free(struct documents *docs)
     HASH_ITER(hh, docs->all, d, next)
     {
         HASH_DEL(docs->all, d);
-        if (d->task)
-            env_join(docs->server->env, d->task);
-        free(d->key);
-        free(d->argument);
-        strbuf_done(&d->body);
-        strbuf_done(&d->compressed);
-        free(d);
+        document_free(d);
+    }
+    for (d = docs->left; d; d = next) {
+        next = d->next_left;
+        document_free(d);
     }
     env_lock_done(&docs->lock);
     free(docs);
@@ -119,24 +136,94 @@ static void make(void *arg)
     }
 }
 
-static struct document *find_or_add(struct documents *docs, const char *key, const char *argument,
-    const char *content_type, build_fn *build)
+/* Lock held. Out of the table; freed with its last user, or once it is made. */
+static void leave(struct documents *docs, struct document *d)
 {
+    HASH_DEL(docs->all, d);
+    d->refs--;
+    d->next_left = docs->left;
+    docs->left = d;
+}
+
+/* Lock held: those of the left ones that nobody waits for or sends any more, as a list. */
+static struct document *take_unused(struct documents *docs)
+{
+    struct document **at = &docs->left, *unused = NULL;
+
+    while (*at) {
+        struct document *d = *at;
+        if (d->refs > 0 || d->state != READY) {
+            at = &d->next_left;
+            continue;
+        }
+        *at = d->next_left;
+        d->next_left = unused;
+        unused = d;
+    }
+    return unused;
+}
+
+static void free_list(struct document *list)
+{
+    for (struct document *d = list, *next; d; d = next) {
+        next = d->next_left;
+        document_free(d);
+    }
+}
+
+/* Lock held. Does the document show what this api serves? One from a newer api does as well. */
+static bool is_valid(const struct document *d, uint64_t serial)
+{
+    return d->valid_from == 0 || d->valid_from >= serial;
+}
+
+/* Lock held. All that a change of custom kinds has outdated goes, so that documents of kinds that
+ * are no more are not kept. */
+static void drop_outdated(struct documents *docs, uint64_t serial)
+{
+    struct document *d, *next;
+
+    HASH_ITER(hh, docs->all, d, next)
+    if (!is_valid(d, serial))
+        leave(docs, d);
+}
+
+static struct document *find_or_add(struct request *q, const char *key, const char *argument,
+    const char *content_type, build_fn *build, bool shows_custom)
+{
+    struct documents *docs = q->server->documents;
     struct document *d;
 
     HASH_FIND_STR(docs->all, key, d);
-    if (d)
+    if (d && is_valid(d, api_serial(q->api)))
         return d;
+    drop_outdated(docs, api_serial(q->api));
     d = xcalloc(1, sizeof(*d));
     d->key = xstrdup(key);
     d->argument = xstrdup(argument);
     d->content_type = content_type;
     d->build = build;
     d->owner = docs;
+    d->refs = 1;
+    d->api = api_ref(q->api);
+    d->valid_from = shows_custom ? api_serial(q->api) : 0;
     strbuf_init(&d->body, 0);
     strbuf_init(&d->compressed, 0);
     HASH_ADD_KEYPTR(hh, docs->all, d->key, strlen(d->key), d);
     return d;
+}
+
+static void release(void *arg)
+{
+    struct document *d = arg;
+    struct documents *docs = d->owner;
+    struct env *env = docs->server->env;
+
+    env_lock(env, &docs->lock);
+    d->refs--;
+    struct document *unused = take_unused(docs);
+    env_unlock(env, &docs->lock);
+    free_list(unused);
 }
 
 static void add_waiter(struct request *q, struct document *d)
@@ -169,16 +256,23 @@ static enum stage_result send(struct request *q, struct document *d)
     return request_reply(q, 200, d->content_type, strbuf_str(&d->body));
 }
 
-/* key names document and form; long_work: made by a task, not on the loop. */
+/* key names document and form; shows_custom: changes as custom kinds do; long_work: made by a task,
+ * not on the loop. */
 static enum stage_result serve(struct request *q, const char *key, const char *argument,
-    const char *content_type, build_fn *build, bool long_work)
+    const char *content_type, build_fn *build, bool shows_custom, bool long_work)
 {
     struct documents *docs = q->server->documents;
     struct env *env = q->server->env;
+    struct document *d = q->stage_state;
     bool build_here = false;
 
     env_lock(env, &docs->lock);
-    struct document *d = find_or_add(docs, key, argument, content_type, build);
+    bool waited = d;
+    if (!d) {
+        d = find_or_add(q, key, argument, content_type, build, shows_custom);
+        d->refs++;
+        request_on_free(q, release, d);
+    }
     if (d->state == NEW) {
         d->state = MAKING;
         build_here = !long_work;
@@ -186,7 +280,7 @@ static enum stage_result serve(struct request *q, const char *key, const char *a
             d->task = env_spawn(env, "document", make, d);
     }
     bool ready = d->state == READY;
-    if (!ready && !build_here && !q->stage_state) {
+    if (!ready && !build_here && !waited) {
         add_waiter(q, d);
         q->stage_state = d;
     }
@@ -196,45 +290,51 @@ static enum stage_result serve(struct request *q, const char *key, const char *a
     return ready || build_here ? send(q, d) : STAGE_WAIT;
 }
 
+/* With hundreds of custom kinds discovery takes more than a turn of the loop. */
+static bool is_long(const struct request *q)
+{
+    return api_count(q->api) > 300;
+}
+
 /* --- discovery --- */
 
 static int build_legacy_versions(
-    struct server *server, struct document *d, struct strbuf *out, struct error *err)
+    const struct server *server, const struct document *d, struct strbuf *out, struct error *err)
 {
     autofree char *address =
         str_format("%s:%d", server->config->advertise_address, server->config->secure_port);
 
-    discovery_legacy_versions(server->api, address, out);
+    discovery_legacy_versions(d->api, address, out);
     return 0;
 }
 
 static int build_groups(
-    struct server *server, struct document *d, struct strbuf *out, struct error *err)
+    const struct server *server, const struct document *d, struct strbuf *out, struct error *err)
 {
-    discovery_groups(server->api, out);
+    discovery_groups(d->api, out);
     return 0;
 }
 
 static int build_group(
-    struct server *server, struct document *d, struct strbuf *out, struct error *err)
+    const struct server *server, const struct document *d, struct strbuf *out, struct error *err)
 {
-    return discovery_group(server->api, d->argument, out, err);
+    return discovery_group(d->api, d->argument, out, err);
 }
 
 static int build_resources(
-    struct server *server, struct document *d, struct strbuf *out, struct error *err)
+    const struct server *server, const struct document *d, struct strbuf *out, struct error *err)
 {
-    return discovery_resources(server->api, d->argument, out, err);
+    return discovery_resources(d->api, d->argument, out, err);
 }
 
 /* argument: "api v2" */
 static int build_aggregated(
-    struct server *server, struct document *d, struct strbuf *out, struct error *err)
+    const struct server *server, const struct document *d, struct strbuf *out, struct error *err)
 {
     const char *space = strchr(d->argument, ' ');
     bool legacy = str_eqc(str_range(d->argument, (size_t)(space - d->argument)), "api");
 
-    discovery_aggregated(server->api, legacy, space + 1, out);
+    discovery_aggregated(d->api, legacy, space + 1, out);
     return 0;
 }
 
@@ -269,7 +369,7 @@ static enum stage_result serve_aggregated(struct request *q, const char *root, c
             : "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
 
     return serve(q, arena_printf(q->arena, "aggregated %s", argument), argument, type,
-        build_aggregated, false);
+        build_aggregated, true, is_long(q));
 }
 
 static enum stage_result legacy_stage(struct request *q)
@@ -278,7 +378,7 @@ static enum stage_result legacy_stage(struct request *q)
 
     if (version)
         return serve_aggregated(q, "api", version);
-    return serve(q, "/api", "", "application/json", build_legacy_versions, false);
+    return serve(q, "/api", "", "application/json", build_legacy_versions, false, false);
 }
 
 static enum stage_result groups_stage(struct request *q)
@@ -287,7 +387,7 @@ static enum stage_result groups_stage(struct request *q)
 
     if (version)
         return serve_aggregated(q, "apis", version);
-    return serve(q, "/apis", "", "application/json", build_groups, false);
+    return serve(q, "/apis", "", "application/json", build_groups, true, is_long(q));
 }
 
 static bool is_known_group(const struct api *api, const char *group)
@@ -306,6 +406,14 @@ static bool is_known_group_version(const struct api *api, const char *group_vers
     return false;
 }
 
+static bool has_custom(const struct api *api, const char *group_version)
+{
+    for (size_t i = 0; i < api_count(api); i++)
+        if (api_at(api, i)->custom && c_eq(api_at(api, i)->group_version, group_version))
+            return true;
+    return false;
+}
+
 static enum stage_result not_found(struct request *q)
 {
     if (!q->status_details)
@@ -319,41 +427,41 @@ static enum stage_result group_stage(struct request *q, const char *rest)
 {
     const char *key = arena_printf(q->arena, "group %s", rest);
 
-    if (is_known_group_version(q->server->api, rest) &&
+    if (is_known_group_version(q->api, rest) &&
         (q->path.p[4] == 's') == (strchr(rest, '/') != NULL))
-        return serve(q, key, rest, "application/json", build_resources, false);
-    if (q->path.p[4] == 's' && is_known_group(q->server->api, rest))
-        return serve(q, key, rest, "application/json", build_group, false);
+        return serve(q, key, rest, "application/json", build_resources, true, is_long(q));
+    if (q->path.p[4] == 's' && is_known_group(q->api, rest))
+        return serve(q, key, rest, "application/json", build_group, true, is_long(q));
     return not_found(q);
 }
 
 /* --- OpenAPI --- */
 
 static int build_v2_json(
-    struct server *server, struct document *d, struct strbuf *out, struct error *err)
+    const struct server *server, const struct document *d, struct strbuf *out, struct error *err)
 {
-    openapi_v2_json(server->api, out);
+    openapi_v2_json(d->api, out);
     return 0;
 }
 
 static int build_v2_protobuf(
-    struct server *server, struct document *d, struct strbuf *out, struct error *err)
+    const struct server *server, const struct document *d, struct strbuf *out, struct error *err)
 {
-    openapi_v2_protobuf(server->api, out);
+    openapi_v2_protobuf(d->api, out);
     return 0;
 }
 
 static int build_v3_index(
-    struct server *server, struct document *d, struct strbuf *out, struct error *err)
+    const struct server *server, const struct document *d, struct strbuf *out, struct error *err)
 {
-    openapi_v3_index(server->api, out);
+    openapi_v3_index(d->api, out);
     return 0;
 }
 
 static int build_v3_group(
-    struct server *server, struct document *d, struct strbuf *out, struct error *err)
+    const struct server *server, const struct document *d, struct strbuf *out, struct error *err)
 {
-    return openapi_v3_group(server->api, d->argument, out, err);
+    return openapi_v3_group(d->api, d->argument, out, err);
 }
 
 static enum stage_result openapi_v2_stage(struct request *q)
@@ -367,26 +475,26 @@ static enum stage_result openapi_v2_stage(struct request *q)
         /* Older clients write '@' where a media type allows none. */
         if (str_eqc(clauses[i].type, V2_PROTOBUF) ||
             str_eqc(clauses[i].type, "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"))
-            return serve(q, "openapi v2 protobuf", "", V2_PROTOBUF, build_v2_protobuf, true);
+            return serve(q, "openapi v2 protobuf", "", V2_PROTOBUF, build_v2_protobuf, true, true);
     }
-    return serve(q, "openapi v2", "", "application/json", build_v2_json, true);
+    return serve(q, "openapi v2", "", "application/json", build_v2_json, true, true);
 }
 
 static enum stage_result openapi_v3_stage(struct request *q)
 {
-    return serve(q, "openapi v3", "", "application/json", build_v3_index, true);
+    return serve(q, "openapi v3", "", "application/json", build_v3_index, true, true);
 }
 
 /* rest: "api/v1", "apis/apps/v1" */
 static enum stage_result openapi_group_stage(struct request *q, const char *rest)
 {
     const char *slash = strchr(rest, '/');
-    bool known = slash && is_known_group_version(q->server->api, slash + 1);
+    bool known = slash && is_known_group_version(q->api, slash + 1);
 
     if (!known)
         return not_found(q);
     return serve(q, arena_printf(q->arena, "openapi v3 %s", rest), rest, "application/json",
-        build_v3_group, true);
+        build_v3_group, has_custom(q->api, slash + 1), true);
 }
 
 /* --- the small ones --- */
@@ -456,8 +564,8 @@ static enum stage_result root_stage(struct request *q)
 
     for (size_t i = 0; i < ARRAY_COUNT(fixed); i++)
         cJSON_AddItemToArray(paths, cJSON_CreateString(fixed[i]));
-    for (size_t i = 0; i < api_count(q->server->api); i++) {
-        const struct resource *r = api_at(q->server->api, i);
+    for (size_t i = 0; i < api_count(q->api); i++) {
+        const struct resource *r = api_at(q->api, i);
         if (!*r->group || c_eq(r->group_version, last))
             continue;
         last = r->group_version;

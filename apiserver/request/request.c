@@ -49,7 +49,9 @@ static void destroy(struct request *q)
     cJSON_Delete(q->status_details);
     cJSON_Delete(q->error_status);
     env_lock_done(&q->lock);
-    arena_free(q->arena);
+    struct api *api = q->api;
+    arena_free(q->arena); /* its objects and writes name resources of the api */
+    api_unref(api);
 }
 
 void request_free(struct request *q)

@@ -26,6 +26,7 @@
 
 struct server; /* apiserver/server.h: everything an API server consists of */
 struct request;
+struct api;
 struct resource;
 struct subresource;
 struct object_write;
@@ -99,6 +100,8 @@ struct request {
     struct str query; /* raw */
     const char *verb; /* "get", "list", "watch", "create", "deletecollection", ...; lower-case HTTP
                          method for non-resources */
+    struct api
+        *api; /* what there is for this request, to its end (held): built-in and custom kinds */
     const struct resource *resource; /* NULL: a non-resource path */
     const struct subresource *subresource;
     const char *group, *version,

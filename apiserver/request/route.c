@@ -12,6 +12,7 @@
 
 #include <ctype.h>
 
+#include "apiserver/custom/definitions.h"
 #include "apiserver/schema/schema.h"
 #include "apiserver/server.h"
 #include "common/http_client.h"
@@ -189,9 +190,10 @@ enum stage_result route_stage(struct request *q)
 {
     if (route_parse(q, &q->err) < 0)
         return STAGE_ERROR;
+    q->api = definitions_api(q->server->definitions);
     if (!*q->plural)
         return STAGE_DONE;
-    q->resource = api_find(q->server->api, str_of(q->group), str_of(q->version), str_of(q->plural));
+    q->resource = api_find(q->api, str_of(q->group), str_of(q->version), str_of(q->plural));
     if (q->resource && *q->subresource_name)
         q->subresource = find_subresource(q->resource, q->subresource_name);
     return STAGE_DONE;

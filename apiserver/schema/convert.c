@@ -3,7 +3,8 @@
  *
  * Two kinds have two versions that differ: Event (core/v1 and events.k8s.io/v1 name their members
  * differently) and HorizontalPodAutoscaler (v1 has only a CPU target; what v1 can't say is kept in
- * annotations, as upstream does). Every other pair differs in apiVersion alone.
+ * annotations, as upstream does). Versions of a custom kind differ in what they know. Every other
+ * pair differs in apiVersion alone.
  *
  * Upstream: pkg/apis/{events,autoscaling}/v1/conversion.go.
  */
@@ -131,12 +132,35 @@ static void autoscaler_to_v2(cJSON *tree)
             (long long)target));
 }
 
+void schema_refresh(const struct resource *r, cJSON *tree)
+{
+    struct error ignored;
+    if (!r->custom)
+        return;
+    schema_decode(r->schema, tree, VALIDATION_IGNORE, NULL, &ignored);
+    schema_default(r->schema, tree);
+    schema_normalise(r->schema, tree);
+}
+
+/* Strategy None: only apiVersion differs, and what the other version's schema does not know goes. A
+ * webhook's answer would take the tree's place here. */
+static void convert_custom(const struct resource *to, cJSON *tree)
+{
+    if (json_get(tree, "apiVersion"))
+        json_set_string(tree, "apiVersion", to->group_version);
+    schema_refresh(to, tree);
+}
+
 int schema_convert(
     const struct resource *from, const struct resource *to, cJSON **tree, struct error *err)
 {
     (void)err;
     if (from == to)
         return 0;
+    if (to->custom) {
+        convert_custom(to, *tree);
+        return 0;
+    }
     if (!strcmp(from->kind, "Event"))
         convert_event(*tree, !*to->group);
     else if (!strcmp(from->kind, "HorizontalPodAutoscaler"))

@@ -12,6 +12,7 @@
  */
 #include <math.h>
 
+#include "apiserver/custom/custom.h"
 #include "apiserver/schema/model.h"
 #include "common/base64.h"
 #include "common/quantity.h"
@@ -381,6 +382,8 @@ int schema_decode(const struct schema *s, cJSON *tree, enum field_validation mod
 {
     if (s->is_any)
         return 0;
+    if (s->node)
+        return custom_decode(s, tree, mode, warnings, err);
     struct decoder d = {.err = err};
     strbuf_init(&d.strict, 0);
     int result = decode_value(&d, NULL, s->element, tree, NULL);

@@ -8,7 +8,7 @@
  *
  * Upstream: pkg/apis/<group>/<version>/defaults.go and zz_generated.defaults.go.
  */
-#include "apiserver/schema/model.h"
+#include "apiserver/custom/custom.h"
 
 static void default_object(const struct schema *s, cJSON *object);
 
@@ -68,6 +68,8 @@ static void default_object(const struct schema *s, cJSON *object)
 
 void schema_default(const struct schema *s, cJSON *tree)
 {
-    if (cJSON_IsObject(tree))
+    if (s->node)
+        custom_default(s, tree);
+    else if (cJSON_IsObject(tree))
         default_object(s, tree);
 }

@@ -57,21 +57,37 @@ static void print(cJSON *tree, struct strbuf *out)
     cJSON_Delete(tree);
 }
 
+/* Built-in resources come first, in any order; custom ones follow sorted, so that a group's stand
+ * together and only the neighbour and the built-in ones need a look. */
+static bool is_first(
+    const struct api *api, size_t i, bool (*same)(size_t, size_t, const struct api *))
+{
+    size_t built_in = api->base ? api->base->resource_count : api->resource_count;
+    for (size_t k = 0; k < i && k < built_in; k++)
+        if (same(k, i, api))
+            return false;
+    return i <= built_in || !same(i - 1, i, api);
+}
+
+static bool same_version(size_t a, size_t b, const struct api *api)
+{
+    return !strcmp(api_at(api, a)->group_version, api_at(api, b)->group_version);
+}
+
+static bool same_group(size_t a, size_t b, const struct api *api)
+{
+    return !strcmp(api_at(api, a)->group, api_at(api, b)->group);
+}
+
 /* The group/version stands for the first time at i. */
 static bool is_first_of_version(const struct api *api, size_t i)
 {
-    for (size_t k = 0; k < i; k++)
-        if (!strcmp(api->resources[k].group_version, api->resources[i].group_version))
-            return false;
-    return true;
+    return is_first(api, i, same_version);
 }
 
 static bool is_first_of_group(const struct api *api, size_t i)
 {
-    for (size_t k = 0; k < i; k++)
-        if (!strcmp(api->resources[k].group, api->resources[i].group))
-            return false;
-    return true;
+    return is_first(api, i, same_group);
 }
 
 void discovery_legacy_versions(
@@ -100,12 +116,12 @@ static cJSON *group_version(const struct resource *r)
 
 static void fill_group(const struct api *api, size_t first, cJSON *o)
 {
-    const struct resource *r = &api->resources[first];
+    const struct resource *r = api_at(api, first);
     add_string(o, "name", r->group);
     cJSON *versions = cJSON_AddArrayToObject(o, "versions");
-    for (size_t i = first; i < api->resource_count; i++)
-        if (!strcmp(api->resources[i].group, r->group) && is_first_of_version(api, i))
-            cJSON_AddItemToArray(versions, group_version(&api->resources[i]));
+    for (size_t i = first; i < api_count(api); i++)
+        if (!strcmp(api_at(api, i)->group, r->group) && is_first_of_version(api, i))
+            cJSON_AddItemToArray(versions, group_version(api_at(api, i)));
     cJSON_AddItemToObject(o, "preferredVersion", group_version(r));
 }
 
@@ -113,8 +129,8 @@ void discovery_groups(const struct api *api, struct strbuf *out)
 {
     cJSON *o = new_kind("APIGroupList", "v1");
     cJSON *groups = cJSON_AddArrayToObject(o, "groups");
-    for (size_t i = 0; i < api->resource_count; i++) {
-        if (!api->resources[i].group[0] || !is_first_of_group(api, i))
+    for (size_t i = 0; i < api_count(api); i++) {
+        if (!api_at(api, i)->group[0] || !is_first_of_group(api, i))
             continue;
         cJSON *group = cJSON_CreateObject();
         fill_group(api, i, group);
@@ -125,8 +141,8 @@ void discovery_groups(const struct api *api, struct strbuf *out)
 
 int discovery_group(const struct api *api, const char *group, struct strbuf *out, struct error *err)
 {
-    for (size_t i = 0; i < api->resource_count; i++) {
-        if (strcmp(api->resources[i].group, group) != 0 || !*group)
+    for (size_t i = 0; i < api_count(api); i++) {
+        if (strcmp(api_at(api, i)->group, group) != 0 || !*group)
             continue;
         cJSON *o = new_kind("APIGroup", "v1");
         fill_group(api, i, o);
@@ -200,8 +216,8 @@ int discovery_resources(
     cJSON *o = new_kind("APIResourceList", "v1");
     add_string(o, "groupVersion", gv);
     cJSON *list = cJSON_AddArrayToObject(o, "resources");
-    for (size_t i = 0; i < api->resource_count; i++) {
-        const struct resource *r = &api->resources[i];
+    for (size_t i = 0; i < api_count(api); i++) {
+        const struct resource *r = api_at(api, i);
         if (strcmp(r->group_version, gv) != 0 || !r->verbs || r->internal)
             continue;
         cJSON_AddItemToArray(list, resource_entry(r));
@@ -261,10 +277,10 @@ static cJSON *aggregated_version(const struct api *api, const struct resource *o
     cJSON *o = cJSON_CreateObject();
     add_string(o, "version", of->version);
     cJSON *list = cJSON_AddArrayToObject(o, "resources");
-    for (size_t i = 0; i < api->resource_count; i++)
-        if (!strcmp(api->resources[i].group_version, of->group_version) &&
-            api->resources[i].verbs && !api->resources[i].internal)
-            cJSON_AddItemToArray(list, aggregated_resource(&api->resources[i]));
+    for (size_t i = 0; i < api_count(api); i++)
+        if (!strcmp(api_at(api, i)->group_version, of->group_version) && api_at(api, i)->verbs &&
+            !api_at(api, i)->internal)
+            cJSON_AddItemToArray(list, aggregated_resource(api_at(api, i)));
     add_string(o, "freshness", "Current");
     return o;
 }
@@ -276,8 +292,8 @@ void discovery_aggregated(
     cJSON *o = new_kind("APIGroupDiscoveryList", api_version);
     cJSON_AddItemToObject(o, "metadata", cJSON_CreateObject());
     cJSON *items = cJSON_AddArrayToObject(o, "items");
-    for (size_t i = 0; i < api->resource_count; i++) {
-        const struct resource *r = &api->resources[i];
+    for (size_t i = 0; i < api_count(api); i++) {
+        const struct resource *r = api_at(api, i);
         if (legacy != !r->group[0] || !is_first_of_group(api, i))
             continue;
         cJSON *group = cJSON_CreateObject();
@@ -285,9 +301,9 @@ void discovery_aggregated(
         if (!legacy)
             add_string(metadata, "name", r->group);
         cJSON *versions = cJSON_AddArrayToObject(group, "versions");
-        for (size_t k = i; k < api->resource_count; k++)
-            if (!strcmp(api->resources[k].group, r->group) && is_first_of_version(api, k))
-                cJSON_AddItemToArray(versions, aggregated_version(api, &api->resources[k]));
+        for (size_t k = i; k < api_count(api); k++)
+            if (!strcmp(api_at(api, k)->group, r->group) && is_first_of_version(api, k))
+                cJSON_AddItemToArray(versions, aggregated_version(api, api_at(api, k)));
         cJSON_AddItemToArray(items, group);
     }
     print(o, out);

@@ -17,7 +17,8 @@
 
 #include "apiserver/schema/schema.h"
 
-/* Fields of one type, apiVersion and kind included; the parser refuses more. */
+/* Fields of one built-in type, apiVersion and kind included; the parser refuses more. Custom types
+ * may have more: a walker with an array of this size must not see them. */
 #define SCHEMA_FIELDS_MAX 96
 /* Errors shown of one object: enough to fix it, and a bound on what a hostile body can make us
  * print. */
@@ -57,6 +58,7 @@ enum list_kind { LIST_PLAIN, LIST_ATOMIC, LIST_SET, LIST_MAP };
 enum patch_flag { PATCH_MERGE = 1, PATCH_RETAIN_KEYS = 2, PATCH_REPLACE = 4 };
 
 struct field;
+struct node;
 struct format;
 struct check;
 struct frame;
@@ -104,7 +106,7 @@ struct schema {
     const char *definition; /* "io.k8s.api.core.v1.Pod" */
     const char *help;
     const struct field *fields;
-    const uint8_t *slots;        /* open addressing over the names: index + 1, 0 is free */
+    const uint16_t *slots;       /* open addressing over the names: index + 1, 0 is free */
     const struct field *element; /* this type as an element of a list or map */
     default_fn *defaults;
     rule_fn *rule;
@@ -116,6 +118,7 @@ struct schema {
     bool deep_defaults; /* it or a type below has defaults */
     bool deep_rules;
     const char *group_version; /* of the file; NULL for meta/v1 */
+    const struct node *node;   /* of a custom kind: all keywords of its schema (apiserver/custom) */
 };
 
 struct api_file {
@@ -130,10 +133,36 @@ struct api {
     size_t schema_count;
     struct resource *resources;
     size_t resource_count, stored_count;
-    uint16_t *find_slots; /* by group, version and plural: index + 1 */
+    uint32_t *find_slots; /* by group, version and plural: index + 1 */
     size_t find_mask;
     uint32_t fingerprint; /* of all .api files: changes when the API does */
+    /* of an extended one */
+    const struct api *base; /* NULL: this is the built-in one */
+    uint32_t refs;          /* atomic */
+    uint64_t serial;
+    struct custom **customs;
+    size_t custom_count;
+    const struct resource **added; /* served custom resources; indexes go on behind the base's */
+    size_t added_count;
 };
+
+/* One definition at one generation. Its memory, all of it in the arena, goes with the last user. */
+struct custom {
+    uint32_t refs; /* atomic */
+    struct arena *arena;
+    struct resource *resources; /* a version each, preferred ones first */
+    bool *served;
+    size_t count;
+    const struct resource *storage;
+    bool terminating;            /* atomic: nothing new is taken */
+    void (*released)(void *arg); /* called at the end, or NULL */
+    void *released_arg;
+};
+/* Kubernetes' order of versions: v2, v1, v2beta1, v1beta2, v1alpha1, then other words. < 0: a goes
+ * first. */
+int version_compare(const char *a, const char *b);
+struct custom *custom_ref(struct custom *c);
+void custom_unref(struct custom *c); /* NULL is fine */
 
 /* One step of a path, on the stack of a walker. */
 struct frame {

@@ -7,7 +7,7 @@
  * canonical spelling. Where Go would write `null` for a list that its documents call required, an
  * empty list stands instead: every client takes it.
  */
-#include "apiserver/schema/model.h"
+#include "apiserver/custom/custom.h"
 
 #include "common/base64.h"
 #include "common/quantity.h"
@@ -188,6 +188,8 @@ static void normalise_object(const struct schema *s, cJSON *object)
 
 void schema_normalise(const struct schema *s, cJSON *tree)
 {
-    if (cJSON_IsObject(tree) && !s->is_any)
+    if (s->node)
+        custom_normalise(s, tree);
+    else if (cJSON_IsObject(tree) && !s->is_any)
         normalise_object(s, tree);
 }

@@ -227,8 +227,8 @@ static void write_gvks(struct openapi *o, const struct schema *s)
         write_gvk(o, s->group_version, s->name);
     } else if (!strcmp(s->name, "DeleteOptions")) {
         const char *last = NULL;
-        for (size_t i = 0; i < o->api->resource_count; i++) {
-            const char *gv = o->api->resources[i].group_version;
+        for (size_t i = 0; i < api_count(o->api); i++) {
+            const char *gv = api_at(o->api, i)->group_version;
             if (gv == last)
                 continue;
             add(o, last ? "," : "");

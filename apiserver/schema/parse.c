@@ -416,13 +416,13 @@ static void build_slots(struct parser *p, struct schema *s)
     size_t size = 4;
     while (size < s->field_count * 2u)
         size *= 2;
-    uint8_t *slots = arena_zalloc(p->api->arena, size);
+    uint16_t *slots = arena_new_array(p->api->arena, uint16_t, size);
     s->slot_mask = (uint16_t)(size - 1);
     for (size_t i = 0; i < s->field_count; i++) {
         uint32_t at = s->fields[i].hash & s->slot_mask;
         while (slots[at])
             at = (at + 1) & s->slot_mask;
-        slots[at] = (uint8_t)(i + 1);
+        slots[at] = (uint16_t)(i + 1);
     }
     s->slots = slots;
 }

@@ -12,9 +12,14 @@
  * fields) -> schema_default -> strategy -> schema_validate -> schema_normalise -> object_new.
  * Patches work on trees.
  *
- * Threads: an api and its schemas are immutable after api_new (custom kinds: a new api is published
- * whole). Upstream: apimachinery's scheme, defaulting, structured-merge-diff, and the generated
- * openapi.
+ * The built-in api lives as long as the server. With custom kinds a new, bigger api is published
+ * whole (api_extend); it is counted, and so is each `struct custom`: one CustomResourceDefinition
+ * at one generation, with the resources made from it. An api holds its customs, an object the
+ * custom of its resource, a request the api it was routed with: so a resource is there as long as
+ * anybody can reach it.
+ *
+ * Threads: an api and its schemas are immutable; counts are atomic. Upstream: apimachinery's
+ * scheme, defaulting, structured-merge-diff, and the generated openapi.
  */
 #pragma once
 
@@ -24,6 +29,7 @@
 struct api;
 struct cell;
 struct check;
+struct custom;
 struct schema;
 struct strategy;
 
@@ -53,6 +59,7 @@ struct column {
     const char
         *path; /* dotted JSON path of plain cells; NULL: computed by the engine's column function */
     const struct cell *cell; /* that function */
+    bool is_json_path;       /* path is a JSONPath with all it may have (custom kinds) */
 };
 
 struct resource {
@@ -71,11 +78,13 @@ struct resource {
         *selectable; /* field selector names besides metadata.name and .namespace; NULL ended */
     const char *const
         *selectable_paths; /* where the value of each stands ("source" is at source.component) */
-    bool has_status;       /* status is a subresource: main writes drop it */
-    bool has_generation;   /* metadata.generation counts spec changes */
-    bool internal;         /* kept, but not served: no route, no discovery, no documents */
-    bool stored;           /* false: TokenReview and friends, answered but never kept */
-    int id; /* index of the stored kind: dense, the same for all versions of a kind */
+    const char *const
+        *carried;        /* of a custom storage version: fields in the header of its objects */
+    bool has_status;     /* status is a subresource: main writes drop it */
+    bool has_generation; /* metadata.generation counts spec changes */
+    bool internal;       /* kept, but not served: no route, no discovery, no documents */
+    bool stored;         /* false: TokenReview and friends, answered but never kept */
+    int id;              /* index of the stored kind: dense, the same for all versions of a kind */
     const struct resource *storage;  /* the version it is stored as (itself, mostly) */
     const struct strategy *strategy; /* NULL: nothing that data can't say */
     const char
@@ -83,10 +92,29 @@ struct resource {
     const char *storage_group_version; /* of `storage` */
     /* What may not change, beyond fields marked immutable; NULL: nothing. */
     void (*update_rule)(struct check *c, const cJSON *tree, const cJSON *old);
+    const struct scale_paths *scale; /* of a custom kind's scale subresource; NULL: by its table */
+    const char *deprecation;         /* the text of a Warning header, or NULL */
+    struct custom *custom;           /* what this is a part of; NULL: built in */
+    uint32_t fingerprint; /* of the schema, where it may change under stored objects; 0: built in */
+};
+
+struct scale_paths {
+    const char *replicas, *status_replicas;
+    const char *selector; /* a string; NULL: none */
 };
 
 int api_new(struct api **ret, struct error *err);
 void api_free(struct api *api);
+/* The built-in api and the served resources of customs, in the order of their groups, versions and
+ * plurals. Counted; base must outlive it. serial: greater for each one published. */
+struct api *api_extend(
+    const struct api *base, struct custom *const *customs, size_t count, uint64_t serial);
+struct api *api_ref(const struct api *api); /* a built-in one is returned as it is */
+void api_unref(const struct api *api);
+uint64_t api_serial(const struct api *api); /* 1: no custom kinds */
+/* One more user of the memory that a custom resource lies in; nothing for built-in ones. */
+void resource_hold(const struct resource *r);
+void resource_drop(const struct resource *r);
 /* A served resource by its path. */
 const struct resource *api_find(
     const struct api *api, struct str group, struct str version, struct str plural);
@@ -151,6 +179,8 @@ void schema_validate_update(
 void schema_normalise(const struct schema *s, cJSON *tree);
 bool schema_equal(const struct schema *s, const cJSON *a,
     const cJSON *b); /* semantic: quantities by value, nil = empty */
+/* A stored tree of a custom kind whose schema may have changed since: pruned and defaulted. */
+void schema_refresh(const struct resource *r, cJSON *tree);
 int schema_convert(
     const struct resource *from, const struct resource *to, cJSON **tree, struct error *err);
 

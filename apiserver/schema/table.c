@@ -6,6 +6,7 @@
  *
  * Upstream: pkg/printers/internalversion, and the default table converter.
  */
+#include "apiserver/custom/custom.h"
 #include "apiserver/schema/cell.h"
 #include "common/time.h"
 
@@ -42,6 +43,8 @@ static const char *column_help(const struct column *c)
 {
     if (!strcmp(c->format, "name"))
         return "Name must be unique within a namespace. Is required when creating resources.";
+    if (c->is_json_path && *c->help)
+        return c->help;
     if (!strcmp(c->name, "Age") || !strcmp(c->name, "Created At"))
         return "Time since the object was made, by the server's clock.";
     return c->help;
@@ -78,7 +81,9 @@ cJSON *table_cells(const struct resource *r, const cJSON *object, int64_t now_ns
     const struct column *c = columns_of(r, &count);
     cJSON *list = cJSON_CreateArray();
     for (size_t i = 0; i < count; i++) {
-        cJSON *cell = c[i].cell ? c[i].cell->fn(object, now_ns) : path_cell(&c[i], object);
+        cJSON *cell = c[i].cell           ? c[i].cell->fn(object, now_ns)
+                      : c[i].is_json_path ? custom_cell(&c[i], object, now_ns)
+                                          : path_cell(&c[i], object);
         cJSON_AddItemToArray(list, cell);
     }
     return list;

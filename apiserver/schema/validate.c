@@ -227,7 +227,7 @@ static bool validate_condition(struct check *c, const struct field *f, const cJS
 static void validate_object(
     struct check *c, const struct schema *s, const cJSON *object, const struct frame *at)
 {
-    if (!s->deep_rules || !cJSON_IsObject(object))
+    if (!s->deep_rules || s->node || !cJSON_IsObject(object))
         return;
     cJSON *slots[SCHEMA_FIELDS_MAX];
     schema_slots(s, object, slots);

@@ -82,7 +82,8 @@ void schema_validate_update(
     struct check c = {
         .errors = errors, .resource = r, .arena = field_errors_arena(errors), .root = tree};
     update_metadata(&c, json_get(tree, "metadata"), json_get(old, "metadata"));
-    update_object(&c, r->schema, tree, old, NULL);
+    if (!r->schema->node)
+        update_object(&c, r->schema, tree, old, NULL);
     if (r->update_rule)
         r->update_rule(&c, tree, old);
 }

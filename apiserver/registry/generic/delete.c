@@ -148,13 +148,17 @@ int delete_compute(struct object_write *o, struct error *err)
         if (check_preconditions(o, err) < 0)
             return -(int)err->code;
     }
-    tree = w->tree ? steal(&w->tree) : cJSON_Duplicate(w->old, 1);
+    tree = w->tree            ? steal(&w->tree)
+           : o->resource == r ? cJSON_Duplicate(w->old, 1)
+                              : object_tree(o->base);
     enum grace grace = apply_grace(o, tree);
     if (grace == GRACE_PENDING) {
         o->unchanged = true;
         return 0;
     }
     set_collector_finalizers(o->options, json_get(tree, "metadata"));
+    if (r->strategy && r->strategy->hold_back)
+        r->strategy->hold_back(w, tree);
     bool held = is_held(o, tree);
     int64_t seconds = json_int64_at(tree, "metadata.deletionGracePeriodSeconds", 0);
     if (!held && (grace == GRACE_NONE || seconds == 0)) {

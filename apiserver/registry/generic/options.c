@@ -240,7 +240,7 @@ static bool is_selectable(const struct resource *r, const char *path)
 
 static enum stage_result check_field_selector(struct request *q, const struct selector *s)
 {
-    const struct resource *r = q->resource->storage;
+    const struct resource *r = q->resource->custom ? q->resource : q->resource->storage;
 
     for (size_t i = 0; i < s->term_count; i++) {
         const char *key = s->terms[i].key;

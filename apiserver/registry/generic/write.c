@@ -17,6 +17,7 @@
 
 #include "apiserver/admission/admission.h"
 #include "apiserver/auth/auth.h"
+#include "apiserver/custom/custom.h"
 #include "apiserver/request/measure.h"
 #include "apiserver/request/pipeline.h"
 #include "apiserver/request/status.h"
@@ -106,6 +107,21 @@ static int make_trees(struct object_write *o, struct error *err)
     return tree_of_base(o, &o->context.tree, err);
 }
 
+/* A custom object is judged by the schema of the version that it came in; the stored version's may
+ * not know all of it. */
+static bool custom_refuses(struct object_write *o, struct error *err)
+{
+    if (!o->resource->custom)
+        return false;
+    struct field_errors *errors = field_errors_new(o->request->arena);
+    custom_validate(o->resource->schema, o->context.tree, o->context.old, errors);
+    if (field_errors_count(errors) == 0)
+        return false;
+    request_fail_fields(o->request, errors, o->resource, o->name);
+    error_set(err, ERR_INVALID, "the object is invalid");
+    return true;
+}
+
 /* What the client's version says, defaulted, as the stored version. */
 static int to_storage(struct object_write *o, struct error *err)
 {
@@ -115,6 +131,8 @@ static int to_storage(struct object_write *o, struct error *err)
     if (o->resource == o->resource->storage)
         return 0;
     schema_default(o->resource->schema, w->tree);
+    if (custom_refuses(o, err))
+        return -(int)err->code;
     if (schema_convert(o->resource, o->resource->storage, &w->tree, err) < 0)
         return -(int)err->code;
     if (o->base)
@@ -407,6 +425,8 @@ static enum stage_result after_commit(struct request *q)
         o->result = object_at_revision(o->next, revision);
     } else {
         o->result = object_ref(o->ops[0].result ? o->ops[0].result : o->base);
+        if (!o->result) /* the kind has gone meanwhile */
+            return request_not_found(q, o->resource, o->name);
     }
     return STAGE_DONE;
 }
