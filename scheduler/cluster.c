@@ -30,7 +30,7 @@ void cluster_free(struct cluster *c)
     {
         HASH_DEL(c->pods, pod);
         node_table_remove_pod(c->nodes, pod);
-        pod_info_free(pod);
+        pod_info_free(c->nodes->pods, pod);
     }
     node_table_free(c->nodes);
     decider_free(c->decider);
@@ -47,7 +47,8 @@ struct pod_info *cluster_find(const struct cluster *c, const char *uid)
 
 struct wake_on {
     struct cluster *cluster;
-    uint32_t row;
+    uint32_t row;                   /* ROW_NONE: no row in particular */
+    const struct pod_info *changed; /* the pod that came or went, if that is what happened */
 };
 
 static bool may_help(
@@ -55,17 +56,23 @@ static bool may_help(
 {
     struct wake_on *on = arg;
 
-    for (size_t i = 0; i < plugin_count; i++)
-        if ((interested >> i & 1) && plugins[i]->looks_around)
+    for (size_t i = 0; i < plugin_count; i++) {
+        const struct plugin *p = plugins[i];
+        if ((interested >> i & 1) && p->looks_around &&
+            (!p->concerns || !on->changed || p->concerns(pod, on->changed)))
             return true;
+    }
+    if (on->row == ROW_NONE)
+        return false;
     return decider_fits_row(on->cluster->decider, on->cluster->nodes, pod, on->row, ret_refused_by);
 }
 
-static void wake(struct cluster *c, unsigned events, uint32_t row, int64_t now_ns)
+static void wake(struct cluster *c, unsigned events, uint32_t row, const struct pod_info *changed,
+    int64_t now_ns)
 {
-    struct wake_on on = {c, row};
+    struct wake_on on = {c, row, changed};
 
-    if (events && row != ROW_NONE && queue_count(c->queue, QUEUE_UNSCHEDULABLE))
+    if (events && queue_count(c->queue, QUEUE_UNSCHEDULABLE))
         queue_wake(c->queue, events, may_help, &on, now_ns);
 }
 
@@ -105,9 +112,11 @@ void cluster_drop(struct cluster *c, const char *uid, int64_t now_ns)
     uint32_t row = pod->row;
     queue_remove(c->queue, pod);
     unsettle(c, pod);
+    node_table_denominate(c->nodes, pod);
     HASH_DEL(c->pods, pod);
-    pod_info_free(pod);
-    wake(c, EVENT_POD_REMOVED, row, now_ns);
+    if (row != ROW_NONE)
+        wake(c, EVENT_POD_REMOVED, row, pod, now_ns);
+    pod_info_free(c->nodes->pods, pod);
 }
 
 static void insert(struct cluster *c, struct pod_info *pod)
@@ -166,9 +175,10 @@ static void replace(struct cluster *c, struct pod_info *old, struct pod_info *po
     } else if (old->queued) {
         queue_replace(c->queue, old, pod, spec_changed(old, pod), now_ns);
     }
-    pod_info_free(old);
-    if (wakes)
-        wake(c, EVENT_POD_REMOVED, row, now_ns);
+    node_table_denominate(c->nodes, old);
+    if (wakes && row != ROW_NONE)
+        wake(c, EVENT_POD_REMOVED, row, old, now_ns);
+    pod_info_free(c->nodes->pods, old);
 }
 
 static bool is_over(const struct pod *pod)
@@ -196,7 +206,7 @@ void cluster_pod_changed(
     struct pod_info *known = cluster_find(c, pod->meta.uid);
     if (known && is_assigned(known) && !pod->node_name[0])
         return; /* an older version, seen late: a pod never loses its node */
-    struct pod_info *info = pod_info_new(&c->nodes->names, pod);
+    struct pod_info *info = pod_info_new(&c->nodes->names, c->nodes->pods, pod);
     if (known) {
         replace(c, known, info, now_ns);
     } else {
@@ -207,7 +217,7 @@ void cluster_pod_changed(
             queue_add(c->queue, info, now_ns);
     }
     if (is_assigned(info) && !(known && info->row == ROW_NONE))
-        wake(c, EVENT_POD_ADDED, info->row, now_ns);
+        wake(c, EVENT_POD_ADDED, info->row, info, now_ns);
 }
 
 static void house_the_homeless(struct cluster *c)
@@ -241,12 +251,20 @@ void cluster_node_changed(
 
     if (!node) {
         remove_node(c, old->meta.name);
+        wake(c, EVENT_NODE_REMOVED, ROW_NONE, NULL, now_ns);
         return;
     }
     unsigned changed = node_table_set(c->nodes, node, &row);
     if (changed & EVENT_NODE_ADDED)
         house_the_homeless(c);
-    wake(c, changed, row, now_ns);
+    wake(c, changed, row, NULL, now_ns);
+}
+
+void cluster_namespace_changed(
+    struct cluster *c, const char *name, const struct string_map *labels, int64_t now_ns)
+{
+    if (pod_index_set_namespace(c->nodes->pods, name, labels))
+        wake(c, EVENT_NAMESPACE, ROW_NONE, NULL, now_ns);
 }
 
 uint32_t cluster_assume(
@@ -269,5 +287,6 @@ void cluster_forget(struct cluster *c, const char *uid, uint32_t attempts, int64
     pod->assumed = false;
     unsettle(c, pod);
     queue_put_failed(c->queue, pod, attempts, now_ns);
-    wake(c, EVENT_POD_REMOVED, row, now_ns);
+    if (row != ROW_NONE)
+        wake(c, EVENT_POD_REMOVED, row, pod, now_ns);
 }

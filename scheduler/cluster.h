@@ -34,6 +34,10 @@ void cluster_node_changed(
 void cluster_pod_changed(
     struct cluster *c, const struct pod *old, const struct pod *pod, int64_t now_ns);
 
+/* labels: NULL when the namespace is gone. */
+void cluster_namespace_changed(
+    struct cluster *c, const char *name, const struct string_map *labels, int64_t now_ns);
+
 /* A popped pod goes to `row` until cluster_pod_changed confirms it or cluster_forget takes it back.
  * Returns the attempts it took. */
 uint32_t cluster_assume(

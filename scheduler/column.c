@@ -146,7 +146,7 @@ void column_or(const struct column *c, struct node_set *set)
 }
 
 void column_count(
-    const struct column *c, const struct node_set *set, int64_t amount, int64_t *counts)
+    const struct column *c, const struct node_set *set, int32_t amount, int32_t *counts)
 {
     if (!c->words) {
         for (uint32_t i = 0; i < c->count; i++)

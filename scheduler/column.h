@@ -32,4 +32,4 @@ void column_and_not(const struct column *c, struct node_set *set); /* set loses 
 void column_or(const struct column *c, struct node_set *set);      /* set gains the column's rows */
 /* counts[row] += amount for the column's rows in set. */
 void column_count(
-    const struct column *c, const struct node_set *set, int64_t amount, int64_t *counts);
+    const struct column *c, const struct node_set *set, int32_t amount, int32_t *counts);

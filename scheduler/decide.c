@@ -3,18 +3,30 @@
  *
  * On the way to a decision nothing is recorded but bits; only when no node fits are the filters run
  * again, one at a time, to learn which of them refused which node.
+ *
+ * The work is in two halves. Row-local plugins (most) depend on pod and row alone: their results
+ * are kept for pods of the same kind. Plugins that look around run for every pod, on what the first
+ * half leaves. The order of filters matters for reasons only.
  */
 #include "scheduler/decide.h"
 
 #include <assert.h>
 
 #include "scheduler/diagnosis.h"
+#include "scheduler/hot.h"
+#include "scheduler/kept.h"
 
 struct decider {
     struct env *env;
     struct arena *arena;
-    int64_t *scores, *total; /* one a row */
-    uint32_t capacity;
+    struct cycle_state state;
+    struct storage *storage;
+    struct profile default_profile;
+    const struct profile *profiles;
+    size_t profile_count;
+    struct kept kept[KEPT_KINDS];
+    uint64_t decisions;
+    struct strbuf kind;
     uint64_t random; /* state of the generator that breaks ties */
     struct strbuf message;
 };
@@ -27,7 +39,12 @@ struct decider *decider_new(struct env *env)
     d->env = env;
     d->arena = arena_new();
     d->random = env_random(env) | 1;
+    profile_init(&d->default_profile, "default-scheduler");
+    decider_set_profiles(d, &d->default_profile, 1);
     strbuf_init(&d->message, 0);
+    strbuf_init(&d->kind, 0);
+    for (size_t i = 0; i < KEPT_KINDS; i++)
+        strbuf_init(&d->kept[i].kind, 0);
     return d;
 }
 
@@ -36,10 +53,46 @@ void decider_free(struct decider *d)
     if (!d)
         return;
     arena_free(d->arena);
+    for (size_t i = 0; i < KEPT_KINDS; i++)
+        kept_done(&d->kept[i]);
     strbuf_done(&d->message);
-    free(d->scores);
-    free(d->total);
+    strbuf_done(&d->kind);
+    profile_done(&d->default_profile);
     free(d);
+}
+
+void decider_set_profiles(struct decider *d, const struct profile *profiles, size_t count)
+{
+    d->profiles = profiles;
+    d->profile_count = count;
+}
+
+void decider_set_storage(struct decider *d, struct storage *storage)
+{
+    d->storage = storage;
+}
+
+const struct profile *decider_profile(const struct decider *d, const struct pod *pod)
+{
+    for (size_t i = 0; i < d->profile_count; i++)
+        if (c_eq(d->profiles[i].scheduler_name, pod->scheduler_name))
+            return &d->profiles[i];
+    return &d->profiles[0];
+}
+
+struct cycle decider_cycle(
+    struct decider *d, const struct node_table *nodes, const struct pod_info *pod)
+{
+    arena_clear(d->arena);
+    d->state = (struct cycle_state){0};
+    return (struct cycle){
+        .nodes = nodes,
+        .pod = pod,
+        .profile = decider_profile(d, pod->object),
+        .storage = d->storage,
+        .state = &d->state,
+        .arena = d->arena,
+    };
 }
 
 static uint64_t next_random(struct decider *d)
@@ -50,36 +103,41 @@ static uint64_t next_random(struct decider *d)
     return d->random;
 }
 
-static void reserve_rows(struct decider *d, uint32_t capacity)
+/* Filters */
+
+enum half { ROW_LOCAL, LOOKING_AROUND, BOTH };
+
+static bool is_in_half(const struct plugin *p, enum half half)
 {
-    if (d->capacity >= capacity)
-        return;
-    d->scores = xrealloc(d->scores, capacity * sizeof(int64_t));
-    d->total = xrealloc(d->total, capacity * sizeof(int64_t));
-    d->capacity = capacity;
+    return half == BOTH || p->looks_around == (half == LOOKING_AROUND);
 }
 
-/* Runs the narrowing hooks and filters; returns the sentence of a hook that refused the whole pod,
- * or NULL. */
-static const char *run_filters(
+static const char *run_narrowing(
     const struct cycle *cycle, struct node_set *fits, uint64_t *refused_by)
 {
-    size_t left = node_set_count(fits);
-    const char *whole_pod = NULL;
-
-    for (size_t i = 0; i < plugin_count && !whole_pod; i++) {
-        if (!plugins[i]->narrow)
+    for (size_t i = 0; i < plugin_count; i++) {
+        if (!plugins[i]->narrow || !(cycle->profile->filters >> i & 1))
             continue;
-        whole_pod = plugins[i]->narrow(cycle, fits);
-        size_t now = whole_pod ? 0 : node_set_count(fits);
-        if (now < left)
+        size_t before = node_set_count(fits);
+        const char *whole_pod = plugins[i]->narrow(cycle, fits);
+        if (whole_pod)
+            node_set_clear(fits);
+        if (node_set_count(fits) < before || whole_pod)
             *refused_by |= 1ull << i;
-        left = now;
+        if (whole_pod)
+            return whole_pod;
     }
-    if (whole_pod)
-        node_set_clear(fits);
+    return NULL;
+}
+
+static void run_filters(
+    const struct cycle *cycle, enum half half, struct node_set *fits, uint64_t *refused_by)
+{
+    size_t left = node_set_count(fits);
+
     for (size_t i = 0; i < plugin_count && left; i++) {
-        if (!plugins[i]->filter)
+        if (!plugins[i]->filter || !(cycle->profile->filters >> i & 1) ||
+            !is_in_half(plugins[i], half))
             continue;
         plugins[i]->filter(cycle, fits);
         size_t now = node_set_count(fits);
@@ -87,70 +145,290 @@ static const char *run_filters(
             *refused_by |= 1ull << i;
         left = now;
     }
+}
+
+const char *decider_filter(const struct cycle *cycle, struct node_set *fits, uint64_t *refused_by)
+{
+    const char *whole_pod = run_narrowing(cycle, fits, refused_by);
+
+    if (!whole_pod)
+        run_filters(cycle, BOTH, fits, refused_by);
     return whole_pod;
 }
 
-static void normalize(enum plugin_normalize how, const struct node_set *fits, int64_t *scores)
-{
-    int64_t highest = 0;
+/* Row-local scores */
 
-    if (how == NORMALIZE_NONE)
-        return;
-    NODE_SET_FOR_EACH(row, fits)
-    highest = scores[row] > highest ? scores[row] : highest;
-    NODE_SET_FOR_EACH(row, fits)
-    {
-        int64_t score = highest ? scores[row] * PLUGIN_SCORE_MAX / highest : 0;
-        scores[row] = how == NORMALIZE_REVERSED ? PLUGIN_SCORE_MAX - score : score;
+static int32_t weight_of(const struct cycle *cycle, size_t plugin)
+{
+    return (int32_t)cycle->profile->weights[plugin];
+}
+
+static void add_scores(
+    const struct node_set *rows, int32_t weight, const int32_t *scores, int32_t *total)
+{
+    for (size_t w = 0; w < rows->word_count; w++) {
+        if (!rows->words[w])
+            continue;
+        for (size_t i = w * 64; i < w * 64 + 64; i++)
+            total[i] += weight * scores[i];
     }
 }
 
-static void run_scores(struct decider *d, const struct cycle *cycle, const struct node_set *fits)
+static void copy_rows(const struct node_set *rows, const int32_t *from, int32_t *to)
 {
-    memset(d->total, 0, cycle->nodes->capacity * sizeof(int64_t));
+    NODE_SET_FOR_EACH(row, rows)
+    to[row] = from[row];
+}
+
+/* Scores of the row-local plugins for `rows`, into k. */
+static void score_rows(const struct cycle *cycle, const struct node_set *rows, struct kept *k)
+{
+    size_t bytes = k->capacity * sizeof(int32_t);
+    int32_t *scores = arena_alloc(cycle->arena, bytes), *sum = arena_alloc(cycle->arena, bytes);
+
+    memset(sum, 0, bytes);
     for (size_t i = 0; i < plugin_count; i++) {
-        if (!plugins[i]->score)
+        const struct plugin *p = plugins[i];
+        if (!p->score || p->looks_around || !(cycle->profile->scores >> i & 1) ||
+            !p->score(cycle, rows, scores))
             continue;
-        memset(d->scores, 0, cycle->nodes->capacity * sizeof(int64_t));
-        if (!plugins[i]->score(cycle, fits, d->scores))
+        if (p->normalize == NORMALIZE_NONE) {
+            add_scores(rows, weight_of(cycle, i), scores, sum);
             continue;
-        normalize(plugins[i]->normalize, fits, d->scores);
-        NODE_SET_FOR_EACH(row, fits)
-        d->total[row] += plugins[i]->weight * d->scores[row];
+        }
+        if (!k->raw[i])
+            k->raw[i] = xcalloc(k->capacity, sizeof(int32_t));
+        copy_rows(rows, scores, k->raw[i]);
     }
+    copy_rows(rows, sum, k->base);
+}
+
+/* Everything anew. Returns the sentence of a hook that refused the whole pod, or NULL. */
+static const char *fill(const struct cycle *cycle, struct kept *k)
+{
+    const struct node_table *nodes = cycle->nodes;
+
+    kept_reset(k, nodes->capacity);
+    node_set_copy(&k->fits, &nodes->live);
+    const char *whole_pod = run_narrowing(cycle, &k->fits, &k->refused_by);
+    if (!whole_pod)
+        run_filters(cycle, ROW_LOCAL, &k->fits, &k->refused_by);
+    score_rows(cycle, &k->fits, k);
+    k->version = whole_pod ? UINT64_MAX : nodes->version;
+    return whole_pod;
+}
+
+static void drop_raw(struct kept *k, const struct node_set *rows)
+{
+    for (size_t i = 0; i < PLUGINS_MAX; i++)
+        if (k->raw[i])
+            NODE_SET_FOR_EACH(row, rows)
+    k->raw[i][row] = 0;
+}
+
+static void refresh(const struct cycle *cycle, struct kept *k, const struct node_set *stale)
+{
+    struct node_set again = node_set_new_like(cycle->arena, stale);
+    struct node_set narrowed = node_set_new_like(cycle->arena, stale);
+
+    node_set_copy(&again, stale);
+    node_set_and(&again, &cycle->nodes->live);
+    node_set_and_not(&k->fits, stale);
+    drop_raw(k, stale);
+    node_set_copy(&narrowed, &again);
+    if (!run_narrowing(cycle, &narrowed, &k->refused_by))
+        node_set_copy(&again, &narrowed);
+    run_filters(cycle, ROW_LOCAL, &again, &k->refused_by);
+    score_rows(cycle, &again, k);
+    node_set_or(&k->fits, &again);
+    k->version = cycle->nodes->version;
+}
+
+static struct kept *find_kept(struct decider *d, bool *ret_known)
+{
+    struct kept *oldest = &d->kept[0];
+
+    for (size_t i = 0; i < KEPT_KINDS; i++) {
+        struct kept *k = &d->kept[i];
+        if (k->kind.n == d->kind.n && k->kind.n && !memcmp(k->kind.data, d->kind.data, d->kind.n)) {
+            *ret_known = true;
+            return k;
+        }
+        if (k->used < oldest->used)
+            oldest = k;
+    }
+    *ret_known = false;
+    return oldest;
+}
+
+/* The row-local half for the pod, fresh or brought up to date. */
+static struct kept *row_local(struct decider *d, const struct cycle *cycle, const char **whole_pod)
+{
+    struct node_set stale = node_set_new_like(cycle->arena, &cycle->nodes->live);
+    bool known;
+
+    strbuf_clear(&d->kind);
+    if (!pod_kind_print(cycle->pod, &d->kind))
+        strbuf_clear(&d->kind);
+    struct kept *k = find_kept(d, &known);
+    k->used = ++d->decisions;
+    *whole_pod = NULL;
+    if (known && k->capacity == cycle->nodes->capacity &&
+        kept_stale_rows(k, cycle->nodes, &stale)) {
+        if (k->version != cycle->nodes->version)
+            refresh(cycle, k, &stale);
+        return k;
+    }
+    strbuf_clear(&k->kind);
+    strbuf_add(&k->kind, strbuf_str(&d->kind));
+    *whole_pod = fill(cycle, k);
+    return k;
+}
+
+/* Totals */
+
+static int32_t highest_of(const struct node_set *fits, const int32_t *scores)
+{
+    int32_t highest = 0;
+
+    NODE_SET_FOR_EACH(row, fits)
+    highest = scores[row] > highest ? scores[row] : highest;
+    return highest;
+}
+
+static void add_normalized(const struct plugin *p, const struct node_set *fits, int32_t weight,
+    const int32_t *scores, int32_t *total)
+{
+    int32_t highest = highest_of(fits, scores);
+
+    if (!highest)
+        return; /* the same for all */
+    NODE_SET_FOR_EACH(row, fits)
+    {
+        int32_t score = (int32_t)((int64_t)scores[row] * PLUGIN_SCORE_MAX / highest);
+        total[row] +=
+            weight * (p->normalize == NORMALIZE_REVERSED ? PLUGIN_SCORE_MAX - score : score);
+    }
+}
+
+static bool has_raw(const struct kept *k)
+{
+    for (size_t i = 0; i < PLUGINS_MAX; i++)
+        if (k->raw[i])
+            return true;
+    return false;
+}
+
+/* The total of each row of fits: k's own array when there is nothing to add to it. */
+static const int32_t *sum_up(
+    const struct cycle *cycle, const struct kept *k, const struct node_set *fits)
+{
+    size_t bytes = k->capacity * sizeof(int32_t);
+    int32_t *total = NULL, *scores = arena_alloc(cycle->arena, bytes);
+
+    if (has_raw(k)) {
+        total = arena_alloc(cycle->arena, bytes);
+        memcpy(total, k->base, bytes);
+    }
+    for (size_t i = 0; i < plugin_count; i++) {
+        const struct plugin *p = plugins[i];
+        if (k->raw[i])
+            add_normalized(p, fits, weight_of(cycle, i), k->raw[i], total);
+        if (!p->score || !p->looks_around || !(cycle->profile->scores >> i & 1) ||
+            !p->score(cycle, fits, scores))
+            continue;
+        if (!total) {
+            total = arena_alloc(cycle->arena, bytes);
+            memcpy(total, k->base, bytes);
+        }
+        add_scores(fits, weight_of(cycle, i), scores, total);
+    }
+    return total ? total : k->base;
+}
+
+HOT static int32_t highest_of_all(const int32_t *scores)
+{
+    int32_t highest = INT32_MIN;
+
+    for (unsigned i = 0; i < 64; i++)
+        highest = scores[i] > highest ? scores[i] : highest;
+    return highest;
+}
+
+HOT static uint64_t equal_to(const int32_t *scores, int32_t value)
+{
+    uint64_t bits = 0;
+
+    for (unsigned i = 0; i < 64; i++)
+        bits |= (uint64_t)(scores[i] == value) << i;
+    return bits;
+}
+
+static int32_t highest_of_word(uint64_t bits, const int32_t *scores)
+{
+    int32_t highest = INT32_MIN;
+
+    if (bits == UINT64_MAX)
+        return highest_of_all(scores);
+    for (; bits; bits &= bits - 1) {
+        int32_t score = scores[__builtin_ctzll(bits)];
+        highest = score > highest ? score : highest;
+    }
+    return highest;
 }
 
 /* The row of the highest total; among equals each is as likely as the others. */
-static uint32_t choose(struct decider *d, const struct node_set *fits)
+static uint32_t choose(struct decider *d, const struct node_set *fits, const int32_t *total)
 {
-    int64_t best = INT64_MIN;
-    uint64_t equals = 0;
+    int32_t best = INT32_MIN;
+    uint64_t *ties = arena_alloc(d->arena, fits->word_count * sizeof(uint64_t));
+    size_t first = 0, equals = 0;
 
-    NODE_SET_FOR_EACH(row, fits)
-    {
-        equals = d->total[row] > best ? 1 : equals + (d->total[row] == best);
-        best = d->total[row] > best ? d->total[row] : best;
+    for (size_t w = 0; w < fits->word_count; w++) {
+        ties[w] = 0;
+        if (!fits->words[w])
+            continue;
+        int32_t highest = highest_of_word(fits->words[w], total + w * 64);
+        if (highest < best)
+            continue;
+        if (highest > best) {
+            best = highest;
+            first = w;
+            equals = 0;
+        }
+        ties[w] = fits->words[w] & equal_to(total + w * 64, best);
+        equals += (size_t)__builtin_popcountll(ties[w]);
     }
     uint64_t skip = next_random(d) % equals;
-    uint32_t chosen = ROW_NONE;
-    NODE_SET_FOR_EACH(row, fits)
-    {
-        if (d->total[row] == best && skip-- == 0)
-            chosen = row;
-    }
-    return chosen;
+    for (size_t w = first;; w++)
+        for (uint64_t bits = ties[w]; bits; bits &= bits - 1)
+            if (!skip--)
+                return (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(bits);
+}
+
+/* Why not */
+
+static void diagnose_filter(
+    const struct cycle *cycle, const struct plugin *p, struct node_set *fits, struct diagnosis *why)
+{
+    struct node_set refused = node_set_new_like(cycle->arena, fits);
+
+    node_set_copy(&refused, fits);
+    p->filter(cycle, fits);
+    node_set_and_not(&refused, fits);
+    NODE_SET_FOR_EACH(row, &refused)
+    diagnosis_add_node(why, cycle, p, row);
 }
 
 /* Why each node was refused: the filters once more, one after the other. */
 static void diagnose(const struct cycle *cycle, struct diagnosis *why)
 {
     struct node_set fits = node_set_new_like(cycle->arena, &cycle->nodes->live);
-    struct node_set before = node_set_new_like(cycle->arena, &cycle->nodes->live);
 
     node_set_copy(&fits, &cycle->nodes->live);
     for (size_t i = 0; i < plugin_count; i++) {
         size_t left = node_set_count(&fits);
-        if (!plugins[i]->narrow)
+        if (!plugins[i]->narrow || !(cycle->profile->filters >> i & 1))
             continue;
         plugins[i]->narrow(cycle, &fits);
         diagnosis_add_nodes(why,
@@ -158,15 +436,12 @@ static void diagnose(const struct cycle *cycle, struct diagnosis *why)
                 cycle->arena, "node(s) didn't satisfy plugin(s) [%s]", plugins[i]->upstream_name),
             left - node_set_count(&fits), true);
     }
-    for (size_t i = 0; i < plugin_count; i++) {
-        if (!plugins[i]->filter)
-            continue;
-        node_set_copy(&before, &fits);
-        plugins[i]->filter(cycle, &fits);
-        node_set_and_not(&before, &fits);
-        NODE_SET_FOR_EACH(row, &before)
-        diagnosis_add_node(why, cycle, plugins[i], row);
-    }
+    for (size_t i = 0; i < plugin_count; i++)
+        if (plugins[i]->filter && (cycle->profile->filters >> i & 1))
+            diagnose_filter(cycle, plugins[i], &fits, why);
+    if (!node_set_is_empty(&fits)) /* they fit, but for pods that were promised the place */
+        diagnosis_add_nodes(
+            why, "node(s) are promised to waiting pods", node_set_count(&fits), false);
 }
 
 static void explain(
@@ -183,42 +458,87 @@ static void explain(
     strbuf_clear(&d->message);
     diagnosis_print(&why, cycle->pod->object, &d->message);
     diagnosis_done(&why);
+    ret->may_preempt = why.resolvable > 0;
     ret->message = d->message.data;
+}
+
+/* Pods that wait for their nominated node */
+
+static bool counts_first(const struct pod_info *nominated, const struct pod_info *pod)
+{
+    return nominated != pod && nominated->row == ROW_NONE &&
+           nominated->object->priority >= pod->object->priority;
+}
+
+static bool any_counts_first(const struct node_table *nodes, const struct pod_info *pod)
+{
+    for (size_t i = 0; i < nodes->nominated_count; i++)
+        if (counts_first(nodes->nominated[i], pod))
+            return true;
+    return false;
+}
+
+/* Keeps the rows of fits that also do with the nominated pods on their rows, which are put there
+ * for the while. */
+static void keep_beside_nominated(struct decider *d, const struct node_table *const_nodes,
+    const struct pod_info *pod, struct node_set *fits, uint64_t *refused_by)
+{
+    struct node_table *nodes = (struct node_table *)const_nodes;
+    struct pod_info **added = xmalloc(nodes->nominated_count * sizeof(*added));
+    size_t n = 0;
+
+    for (size_t i = 0; i < nodes->nominated_count; i++) {
+        struct pod_info *p = nodes->nominated[i];
+        if (!counts_first(p, pod))
+            continue;
+        node_table_add_pod(nodes, p, p->nominated_row);
+        added[n++] = p;
+    }
+    struct cycle_state state = {0};
+    struct cycle cycle = {
+        nodes, pod, decider_profile(d, pod->object), d->storage, &state, d->arena};
+    run_filters(&cycle, BOTH, fits, refused_by);
+    while (n)
+        node_table_remove_pod(nodes, added[--n]);
+    free(added);
 }
 
 void scheduler_decide(struct decider *d, const struct node_table *nodes, const struct pod_info *pod,
     struct decision *ret)
 {
-    struct cycle cycle = {.nodes = nodes, .pod = pod, .arena = d->arena};
+    struct cycle cycle = decider_cycle(d, nodes, pod);
+    const char *whole_pod;
 
     *ret = (struct decision){.row = ROW_NONE};
-    arena_clear(d->arena);
-    reserve_rows(d, nodes->capacity);
-    struct node_set fits = node_set_new_like(d->arena, &nodes->live);
-    node_set_copy(&fits, &nodes->live);
-    const char *whole_pod = run_filters(&cycle, &fits, &ret->refused_by);
+    struct kept *k = row_local(d, &cycle, &whole_pod);
+    struct node_set fits = node_set_new_like(d->arena, &k->fits);
+    node_set_copy(&fits, &k->fits);
+    ret->refused_by = k->refused_by;
+    if (!whole_pod)
+        run_filters(&cycle, LOOKING_AROUND, &fits, &ret->refused_by);
+    if (any_counts_first(nodes, pod) && !node_set_is_empty(&fits))
+        keep_beside_nominated(d, nodes, pod, &fits, &ret->refused_by);
     ret->fitting = node_set_count(&fits);
     if (!ret->fitting) {
         explain(d, &cycle, whole_pod, ret);
         return;
     }
-    run_scores(d, &cycle, &fits);
-    ret->row = choose(d, &fits);
-    ret->score = d->total[ret->row];
+    const int32_t *total = sum_up(&cycle, k, &fits);
+    ret->row = choose(d, &fits, total);
+    ret->score = total[ret->row];
 }
 
 bool decider_fits_row(struct decider *d, const struct node_table *nodes, const struct pod_info *pod,
     uint32_t row, uint64_t *ret_refused_by)
 {
-    struct cycle cycle = {.nodes = nodes, .pod = pod, .arena = d->arena};
+    struct cycle cycle = decider_cycle(d, nodes, pod);
     uint64_t refused_by = 0;
 
-    arena_clear(d->arena);
     if (!node_set_has(&nodes->live, row))
         return false;
     struct node_set fits = node_set_new_like(d->arena, &nodes->live);
     node_set_add(&fits, row);
-    run_filters(&cycle, &fits, &refused_by);
+    decider_filter(&cycle, &fits, &refused_by);
     if (ret_refused_by)
         *ret_refused_by = refused_by;
     return !node_set_is_empty(&fits);

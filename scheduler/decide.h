@@ -7,8 +7,13 @@
  *     scheduler_decide(d, nodes, pod, &choice);
  *     if (choice.row == ROW_NONE) puts(choice.message);
  *
- * All nodes are looked at. Filters of plugins.c run in order on one node set; scores of the nodes
- * that are left are normalised, weighted and summed; one of the best is chosen at random.
+ * All nodes are looked at. The profile's filters run in the order of plugins.c on one node set;
+ * scores of the nodes that are left are normalised, weighted and summed; one of the best is chosen
+ * at random. Pods of the same kind as one decided shortly before reuse what it learnt of rows that
+ * have not changed (kept.h).
+ *
+ * Pods that wait for a node of their choice (node_table_nominate) with no lower priority are
+ * counted there for the filters, as upstream does: the pod must fit with them and without them.
  *
  * When nothing fits, message has upstream's wording ("0/3 nodes are available: 1 Insufficient cpu,
  * 2 node(s) had untolerated taint {k: v}. preemption: 0/3 nodes are available: ...") and refused_by
@@ -24,6 +29,7 @@
 
 #include "common/env.h"
 #include "scheduler/plugin.h"
+#include "scheduler/profile.h"
 
 struct decider;
 
@@ -33,10 +39,15 @@ struct decision {
     size_t fitting;      /* nodes that passed all filters */
     uint64_t refused_by; /* bit i: plugins[i] refused at least one node */
     const char *message; /* why not; NULL when a node was found */
+    bool may_preempt;    /* on some node eviction might help in principle */
 };
 
 struct decider *decider_new(struct env *env);
 void decider_free(struct decider *d);
+/* Profiles are borrowed; without any the default one stands for every pod. */
+void decider_set_profiles(struct decider *d, const struct profile *profiles, size_t count);
+void decider_set_storage(struct decider *d, struct storage *storage);
+const struct profile *decider_profile(const struct decider *d, const struct pod *pod);
 
 void scheduler_decide(struct decider *d, const struct node_table *nodes, const struct pod_info *pod,
     struct decision *ret);
@@ -45,3 +56,9 @@ void scheduler_decide(struct decider *d, const struct node_table *nodes, const s
  * (may be NULL) gets the plugins that say no. */
 bool decider_fits_row(struct decider *d, const struct node_table *nodes, const struct pod_info *pod,
     uint32_t row, uint64_t *ret_refused_by);
+
+/* Runs one hook over a cycle of its own: a cycle for the pod in the decider's cleared arena. */
+struct cycle decider_cycle(
+    struct decider *d, const struct node_table *nodes, const struct pod_info *pod);
+/* All filters of the profile over fits; NULL, or the sentence of the one that refused the pod. */
+const char *decider_filter(const struct cycle *cycle, struct node_set *fits, uint64_t *refused_by);

@@ -10,6 +10,8 @@
 
 #include <assert.h>
 
+#include "scheduler/workloads.h"
+
 #define ROWS_MIN 64u
 
 static void *grow_array(void *p, uint32_t old, uint32_t capacity, size_t size)
@@ -59,14 +61,12 @@ static bool has_column(const struct node_table *t, uint32_t id)
 
 static int64_t requested(const struct pod_info *pod, uint32_t id)
 {
-    if (id == RESOURCE_PODS)
-        return 1;
-    if (id < RESOURCE_REQUESTABLE)
-        return pod->request[id];
-    for (uint32_t i = 0; i < pod->extended_count; i++)
-        if (pod->extended[i].id == id)
-            return pod->extended[i].amount;
-    return 0;
+    return id == RESOURCE_PODS ? 1 : pod_info_request(pod, id);
+}
+
+static void touch(struct node_table *t, uint32_t row)
+{
+    t->touched[t->version++ % NODE_TABLE_LOG] = row;
 }
 
 static void recount(struct node_table *t, uint32_t id)
@@ -86,6 +86,9 @@ struct node_table *node_table_new(void)
     struct node_table *t = xcalloc(1, sizeof(*t));
 
     resource_names_init(&t->names);
+    t->pods = pod_index_new();
+    t->workloads = workloads_new();
+    t->touched = xcalloc(NODE_TABLE_LOG, sizeof(*t->touched));
     grow(t);
     for (uint32_t id = 0; id < RESOURCE_FIXED; id++)
         make_column(t, id);
@@ -117,6 +120,11 @@ void node_table_free(struct node_table *t)
         free(t->resources[i].allocatable);
     }
     free(t->resources);
+    pod_index_free(t->pods);
+    workloads_free(t->workloads);
+    free(t->disk_pods);
+    free(t->nominated);
+    free(t->touched);
     resource_names_done(&t->names);
     free(t->free_nonzero[0]);
     free(t->free_nonzero[1]);
@@ -270,6 +278,70 @@ static unsigned set_allocatable(
     return changed;
 }
 
+static void drop_images(struct node_table *t, struct node_row *row)
+{
+    for (uint32_t i = 0; i < row->image_count; i++) {
+        struct image *image = row->images[i];
+        column_remove(&image->nodes, row->row, t->capacity);
+        if (image->nodes.count)
+            continue;
+        HASH_DEL(t->images, image);
+        column_done(&image->nodes);
+        free(image->name);
+        free(image);
+    }
+    free(steal(&row->images));
+    row->image_count = 0;
+}
+
+static struct image *image_get(struct node_table *t, const char *name, int64_t bytes)
+{
+    struct image *image;
+
+    HASH_FIND_STR(t->images, name, image);
+    if (image)
+        return image;
+    image = xcalloc(1, sizeof(*image));
+    image->name = xstrdup(name);
+    image->bytes = bytes;
+    HASH_ADD_KEYPTR(hh, t->images, image->name, strlen(image->name), image);
+    return image;
+}
+
+static bool same_images(const struct node_row *row, const struct projected_list *images)
+{
+    const struct node_image *list = images->items;
+    uint32_t n = 0;
+
+    for (size_t i = 0; i < images->count; i++)
+        for (size_t k = 0; k < list[i].names.count; k++, n++)
+            if (n >= row->image_count || !c_eq(row->images[n]->name, list[i].names.strings[k]))
+                return false;
+    return n == row->image_count;
+}
+
+static void set_images(
+    struct node_table *t, struct node_row *row, const struct projected_list *images)
+{
+    const struct node_image *list = images->items;
+    uint32_t n = 0;
+
+    if (same_images(row, images))
+        return;
+    drop_images(t, row);
+    for (size_t i = 0; i < images->count; i++)
+        n += (uint32_t)list[i].names.count;
+    row->images = xcalloc(n ? n : 1, sizeof(*row->images));
+    for (size_t i = 0; i < images->count; i++)
+        for (size_t k = 0; k < list[i].names.count; k++) {
+            struct image *image = image_get(t, list[i].names.strings[k], list[i].bytes);
+            if (column_has(&image->nodes, row->row))
+                continue;
+            column_add(&image->nodes, row->row, t->capacity);
+            row->images[row->image_count++] = image;
+        }
+}
+
 unsigned node_table_set(struct node_table *t, const struct node *node, uint32_t *ret_row)
 {
     struct node_row *row = node_table_find(t, node->meta.name);
@@ -282,6 +354,8 @@ unsigned node_table_set(struct node_table *t, const struct node *node, uint32_t 
     changed |= set_labels(t, row, &node->meta.labels);
     changed |= set_taints(t, row, node);
     changed |= set_allocatable(t, row, &node->allocatable);
+    set_images(t, row, &node->images);
+    touch(t, row->row);
     *ret_row = row->row;
     return changed;
 }
@@ -294,10 +368,15 @@ bool node_table_remove(struct node_table *t, const char *name)
         return false;
     while (row->pods)
         node_table_remove_pod(t, row->pods);
+    for (size_t i = t->nominated_count; i-- > 0;)
+        if (t->nominated[i]->nominated_row == row->row)
+            node_table_denominate(t, t->nominated[i]);
     drop_labels(t, row);
     drop_taints(t, row);
+    drop_images(t, row);
     node_set_remove(&t->live, row->row);
     node_set_remove(&t->unschedulable, row->row);
+    touch(t, row->row);
     t->rows[row->row] = NULL;
     t->count--;
     HASH_DEL(t->by_name, row);
@@ -362,6 +441,39 @@ static void count_pod(struct node_table *t, const struct pod_info *pod, int by)
         t->free_nonzero[i][pod->row] -= by * pod->nonzero[i];
 }
 
+/* Short lists of pods, in no order. */
+static void list_add(struct pod_info ***list, size_t *count, struct pod_info *pod)
+{
+    if (!(*count & (*count - 1)))
+        *list = xrealloc(*list, (*count ? *count * 2 : 1) * sizeof(**list));
+    (*list)[(*count)++] = pod;
+}
+
+static void list_remove(struct pod_info **list, size_t *count, const struct pod_info *pod)
+{
+    size_t i = 0;
+
+    while (i < *count && list[i] != pod)
+        i++;
+    if (i < *count)
+        list[i] = list[--*count];
+}
+
+void node_table_nominate(struct node_table *t, struct pod_info *pod, uint32_t row)
+{
+    node_table_denominate(t, pod);
+    pod->nominated_row = row;
+    list_add(&t->nominated, &t->nominated_count, pod);
+}
+
+void node_table_denominate(struct node_table *t, struct pod_info *pod)
+{
+    if (pod->nominated_row == ROW_NONE)
+        return;
+    list_remove(t->nominated, &t->nominated_count, pod);
+    pod->nominated_row = ROW_NONE;
+}
+
 void node_table_add_pod(struct node_table *t, struct pod_info *pod, uint32_t row)
 {
     struct node_row *r = t->rows[row];
@@ -377,6 +489,10 @@ void node_table_add_pod(struct node_table *t, struct pod_info *pod, uint32_t row
     count_pod(t, pod, 1);
     for (uint32_t i = 0; i < pod->port_count; i++)
         add_port(t, &pod->ports[i], row);
+    pod_index_add(t->pods, pod);
+    if (pod->uses_disks)
+        list_add(&t->disk_pods, &t->disk_pod_count, pod);
+    touch(t, row);
 }
 
 void node_table_remove_pod(struct node_table *t, struct pod_info *pod)
@@ -394,6 +510,10 @@ void node_table_remove_pod(struct node_table *t, struct pod_info *pod)
     count_pod(t, pod, -1);
     for (uint32_t i = 0; i < pod->port_count; i++)
         remove_port(t, &pod->ports[i], pod->row);
+    pod_index_remove(t->pods, pod);
+    if (pod->uses_disks)
+        list_remove(t->disk_pods, &t->disk_pod_count, pod);
+    touch(t, pod->row);
     pod->row = ROW_NONE;
     pod->previous = pod->next = NULL;
 }
@@ -444,5 +564,6 @@ bool node_table_check(const struct node_table *t, struct strbuf *why)
             HASH_COUNT(t->by_name));
     NODE_SET_FOR_EACH(row, &t->live)
     right = check_row(t, t->rows[row], why) && right;
+    right = pod_index_check(t->pods, why) && right;
     return right && !why->n;
 }

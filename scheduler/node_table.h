@@ -27,14 +27,21 @@ enum cluster_event {
     EVENT_NODE_TAINTED = 1 << 3, /* taints or unschedulable changed */
     EVENT_POD_REMOVED = 1 << 4,  /* from a node: its resources and ports are free */
     EVENT_POD_ADDED = 1 << 5,    /* to a node: others may like to be near */
+    EVENT_NODE_REMOVED = 1 << 6, /* domains may have gone with it */
+    EVENT_NAMESPACE = 1 << 7,    /* labels of a namespace changed */
+    EVENT_STORAGE = 1 << 8,      /* a volume, claim, class or CSI node changed */
 };
+
+/* Results kept for a version can be brought up to date while no more rows have changed since. */
+#define NODE_TABLE_LOG 1024u
 
 struct node_row {
     uint32_t row;
     char *name;
     struct label_value **labels; /* in key order */
     struct taint **taints;       /* in the node's order */
-    uint32_t label_count, taint_count;
+    struct image **images;
+    uint32_t label_count, taint_count, image_count;
     uint32_t pod_count;
     struct pod_info *pods;
     UT_hash_handle hh; /* by name */
@@ -68,6 +75,23 @@ struct node_table {
     struct label_index labels;
     struct taint *taints;
     struct port_entry *ports;
+    struct pod_index *pods;
+    struct workloads *workloads;
+    struct image *images;
+    struct pod_info **disk_pods; /* on rows, with volumes that NoDiskConflict knows */
+    size_t disk_pod_count;
+    struct pod_info **nominated; /* waiting for victims to leave the row they chose */
+    size_t nominated_count;
+    uint64_t version;  /* grows by one with each change of a row */
+    uint32_t *touched; /* rows of the last NODE_TABLE_LOG changes, by version modulo that */
+};
+
+/* A container image that nodes have. */
+struct image {
+    char *name;
+    int64_t bytes;
+    struct column nodes;
+    UT_hash_handle hh;
 };
 
 struct node_table *node_table_new(void);
@@ -83,6 +107,10 @@ struct node_row *node_table_find(const struct node_table *t, const char *name);
 void node_table_add_pod(struct node_table *t, struct pod_info *pod, uint32_t row);
 void node_table_remove_pod(
     struct node_table *t, struct pod_info *pod); /* no-op when it is on no row */
+
+/* A pod that no row holds waits for one: decisions on pods of no higher priority count it there. */
+void node_table_nominate(struct node_table *t, struct pod_info *pod, uint32_t row);
+void node_table_denominate(struct node_table *t, struct pod_info *pod); /* no-op when it is not */
 
 /* Free amount in a row; 0 for a resource that no node offers. */
 int64_t node_table_free_of(const struct node_table *t, uint32_t resource, uint32_t row);

@@ -7,15 +7,21 @@
  * and one line in plugins.c; the order of that list is the order of filters. Hooks that it has no
  * use for are NULL.
  *
+ *     narrow    before all filters: cuts the nodes to a few that the pod names, or refuses the pod
  *     filter    clears the nodes that can't take the pod; only bits that are set need a look
  *     explain   after a failure: why one node was refused; without it .reason is the answer
  *     without   would the node do if these pods left? for choosing whom to evict; needed where
- *               the refusal depends on other pods (not .unresolvable)
- *     score     writes scores[row] for the rows of fits (all zero before); false: nothing to say of
- *               this pod. Scores are then mapped to 0..100 as .normalize says, times .weight
+ *               the refusal depends on other pods (not .unresolvable). Called after filter in the
+ *               same cycle; the pods are all on `row`
+ *     score     writes scores[row] for the rows of fits (others may hold anything); false: nothing
+ *               to say of this pod. Scores are then mapped to 0..100 as .normalize says, times the
+ *               profile's weight
+ *     concerns  may the pod that came to a node or left one help the waiting pod, which this plugin
+ *               refused? Without it, it may
  *
- * A filter decides each row by that row alone unless .looks_around says otherwise: then a change of
- * one node or pod can make another node fit. The queue relies on it.
+ * Filter and score decide each row by that row alone unless .looks_around says otherwise: then a
+ * change of one node or pod can make another node fit. The queue relies on it, and so does the
+ * decider, which keeps the results of rows that have not changed for the next pod that is alike.
  *
  * Threads: the scheduler's loop. Memory: cycle->arena, gone after the decision.
  * Upstream: framework.FilterPlugin, PreFilterPlugin, ScorePlugin, EnqueueExtensions.
@@ -24,9 +30,25 @@
 
 #include "scheduler/node_table.h"
 
+struct profile;
+struct storage;
+struct spread_state;
+struct affinity_state;
+struct volume_state;
+
+/* What plugins work out once a cycle; in its arena. */
+struct cycle_state {
+    struct spread_state *spread;
+    struct affinity_state *affinity;
+    struct volume_state *volumes;
+};
+
 struct cycle {
     const struct node_table *nodes;
     const struct pod_info *pod;
+    const struct profile *profile;
+    struct storage *storage; /* NULL: no volumes are known */
+    struct cycle_state *state;
     struct arena *arena;
 };
 
@@ -36,15 +58,15 @@ struct reasons;
 void reasons_add(struct reasons *reasons, bool unresolvable, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+typedef const char *plugin_narrow_fn(const struct cycle *cycle, struct node_set *fits);
 typedef void plugin_filter_fn(const struct cycle *cycle, struct node_set *fits);
 typedef void plugin_explain_fn(const struct cycle *cycle, uint32_t row, struct reasons *reasons);
 typedef bool plugin_without_fn(
     const struct cycle *cycle, uint32_t row, struct pod_info *const *pods, size_t count);
 typedef bool plugin_score_fn(
-    const struct cycle *cycle, const struct node_set *fits, int64_t *scores);
-/* Before all filters: cuts the nodes to a few that the pod names. Returns NULL, or a sentence that
- * says why no node at all can do. */
-typedef const char *plugin_narrow_fn(const struct cycle *cycle, struct node_set *fits);
+    const struct cycle *cycle, const struct node_set *fits, int32_t *scores);
+
+typedef bool plugin_concerns_fn(const struct pod_info *waiting, const struct pod_info *changed);
 
 enum plugin_normalize {
     NORMALIZE_NONE,     /* scores are 0..100 already */
@@ -59,11 +81,13 @@ struct plugin {
     bool unresolvable;         /* .reason can't be helped by evicting pods */
     bool looks_around;
     unsigned retry_on; /* enum cluster_event: what may help a pod it refused */
+    /* narrow: NULL, or a sentence that says why no node at all can do */
     plugin_narrow_fn *narrow;
     plugin_filter_fn *filter;
     plugin_explain_fn *explain;
     plugin_without_fn *without;
     plugin_score_fn *score;
+    plugin_concerns_fn *concerns;
     enum plugin_normalize normalize;
     int64_t weight;
 };
@@ -73,3 +97,12 @@ struct plugin {
 
 extern const struct plugin *const plugins[];
 extern const size_t plugin_count;
+
+static inline bool plugin_is_one_of(
+    const struct pod_info *pod, struct pod_info *const *pods, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (pods[i] == pod)
+            return true;
+    return false;
+}

@@ -11,7 +11,11 @@ extern const struct plugin plugin_node_selector;
 extern const struct plugin plugin_node_ports;
 extern const struct plugin plugin_fit_resource;
 extern const struct plugin plugin_least_requested;
+extern const struct plugin plugin_no_disk_conflict;
+extern const struct plugin plugin_topology_spread;
+extern const struct plugin plugin_inter_pod_affinity;
 extern const struct plugin plugin_balanced_allocation;
+extern const struct plugin plugin_image_locality;
 
 const struct plugin *const plugins[] = {
     &plugin_node_unschedulable,
@@ -20,7 +24,11 @@ const struct plugin *const plugins[] = {
     &plugin_node_selector,
     &plugin_node_ports,
     &plugin_fit_resource,
+    &plugin_no_disk_conflict,
+    &plugin_topology_spread,
+    &plugin_inter_pod_affinity,
     &plugin_least_requested,
     &plugin_balanced_allocation,
+    &plugin_image_locality,
 };
 const size_t plugin_count = ARRAY_COUNT(plugins);

@@ -33,11 +33,20 @@ void resource_names_done(struct resource_names *names)
     *names = (struct resource_names){0};
 }
 
-uint32_t resource_id(struct resource_names *names, const char *name)
+uint32_t resource_names_find(const struct resource_names *names, const char *name)
 {
     for (size_t i = 0; i < names->count; i++)
         if (c_eq(names->names[i], name))
             return (uint32_t)i;
+    return UINT32_MAX;
+}
+
+uint32_t resource_id(struct resource_names *names, const char *name)
+{
+    uint32_t known = resource_names_find(names, name);
+
+    if (known != UINT32_MAX)
+        return known;
     names->names = xrealloc(names->names, (names->count + 1) * sizeof(char *));
     names->names[names->count] = xstrdup(name);
     return (uint32_t)names->count++;
@@ -210,13 +219,39 @@ static void walk_ports(struct pod_info *info, const struct pod *pod)
             add_ports(info, &inits[i]);
 }
 
-struct pod_info *pod_info_new(struct resource_names *names, const struct pod *pod)
+int64_t pod_info_request(const struct pod_info *info, uint32_t id)
+{
+    if (id < RESOURCE_REQUESTABLE)
+        return info->request[id];
+    for (uint32_t i = 0; i < info->extended_count; i++)
+        if (info->extended[i].id == id)
+            return info->extended[i].amount;
+    return 0;
+}
+
+bool pod_volume_is_disk(const struct pod_volume *v)
+{
+    return v->gce_name[0] || v->aws_id[0] || v->iscsi_iqn[0] || v->rbd_image[0];
+}
+
+static void look_at_volumes(struct pod_info *info)
+{
+    const struct pod_volume *v = info->object->volumes.items;
+
+    for (size_t i = 0; i < info->object->volumes.count; i++) {
+        info->uses_disks = info->uses_disks || pod_volume_is_disk(&v[i]);
+        info->uses_claims = info->uses_claims || v[i].claim[0] || v[i].ephemeral;
+    }
+}
+
+struct pod_info *pod_info_new(
+    struct resource_names *names, struct pod_index *index, const struct pod *pod)
 {
     struct pod_info *info = xcalloc(1, sizeof(*info));
     struct arena *arena = arena_new();
 
     info->object = projected_ref(pod);
-    info->row = ROW_NONE;
+    info->row = info->nominated_row = ROW_NONE;
     struct amounts real = pod_amounts(arena, names, pod, false);
     set_requests(info, &real);
     struct amounts nonzero = pod_amounts(arena, names, pod, true);
@@ -228,13 +263,19 @@ struct pod_info *pod_info_new(struct resource_names *names, const struct pod *po
         walk_ports(info, pod);
     }
     arena_free(arena);
+    info->class_ = pod_class_get(index, &pod->meta);
+    info->terms = pod_terms_new(index, pod);
+    look_at_volumes(info);
     return info;
 }
 
-void pod_info_free(struct pod_info *info)
+void pod_info_free(struct pod_index *index, struct pod_info *info)
 {
     if (!info)
         return;
+    matcher_put(index, info->spread_default);
+    pod_terms_free(index, info->terms);
+    pod_class_put(index, info->class_);
     projected_unref(info->object);
     free(info->extended);
     free(info->ports);

@@ -1,20 +1,22 @@
 /*
- * Score "BalancedAllocation": prefers nodes where the used fractions of CPU and memory would be
- * alike.
+ * Score "BalancedAllocation": prefers nodes where the used fractions of the profile's resources (by
+ * default CPU and memory) would be alike.
  *
- *     score = (1 - |cpu fraction - memory fraction| / 2) * 100, cut to an integer
+ *     score = (1 - standard deviation of the fractions) * 100, cut to an integer
  *
  * in the same floating point operations as upstream, so that results are equal. A pod that requests
- * neither has no say.
+ * none of them has no say.
  *
- * Cost:     two divisions a node.
+ * Cost:     two divisions a node, in vectors for the default.
  * Threads:  reads the node table of this cycle only.
  * Upstream: plugins/noderesources, balanced_allocation.go.
- * Tests:    tests/unit/scheduler/plugins_test.c
+ * Tests:    tests/unit/scheduler/plugins_test.c, rules_test.c
  */
 #include <math.h>
 
+#include "scheduler/hot.h"
 #include "scheduler/plugin.h"
+#include "scheduler/profile.h"
 
 static plugin_score_fn balanced_score;
 
@@ -25,26 +27,88 @@ const struct plugin plugin_balanced_allocation = {
     .weight = 1,
 };
 
-static bool balanced_score(const struct cycle *cycle, const struct node_set *fits, int64_t *scores)
+/* The used fraction of one resource in 64 rows; -1 where there is none of it. */
+static inline void used_fractions(
+    const struct resource_column *c, size_t word, int64_t request, double *restrict out)
 {
-    const struct node_table *nodes = cycle->nodes;
-    const struct pod_info *pod = cycle->pod;
+    const int64_t *of = c->allocatable + word * 64, *left = c->free + word * 64;
 
-    if (!pod->request[RESOURCE_CPU] && !pod->request[RESOURCE_MEMORY])
-        return false;
-    NODE_SET_FOR_EACH(row, fits)
-    {
-        double fraction[2], deviation = 0;
-        size_t n = 0;
-        for (uint32_t id = RESOURCE_CPU; id <= RESOURCE_MEMORY; id++) {
-            int64_t of = nodes->resources[id].allocatable[row];
-            int64_t used = of - nodes->resources[id].free[row] + pod->request[id];
-            if (of)
-                fraction[n++] = used < of ? (double)used / (double)of : 1;
-        }
-        if (n == 2)
-            deviation = fabs((fraction[0] - fraction[1]) / 2);
-        scores[row] = (int64_t)((1 - deviation) * PLUGIN_SCORE_MAX);
+    for (unsigned i = 0; i < 64; i++) {
+        double all = (double)of[i], used = (double)(of[i] - left[i] + request);
+        double fraction = used / (of[i] ? all : 1);
+        fraction = fraction > 1 ? 1 : fraction;
+        out[i] = of[i] ? fraction : -1;
     }
+}
+
+HOT static void balance_of_word(const struct node_table *nodes, const struct pod_info *pod,
+    size_t word, int32_t *restrict scores)
+{
+    double cpu[64], memory[64];
+
+    used_fractions(&nodes->resources[RESOURCE_CPU], word, pod->request[RESOURCE_CPU], cpu);
+    used_fractions(&nodes->resources[RESOURCE_MEMORY], word, pod->request[RESOURCE_MEMORY], memory);
+    for (unsigned i = 0; i < 64; i++) {
+        double deviation = fabs((cpu[i] - memory[i]) / 2);
+        deviation = cpu[i] < 0 || memory[i] < 0 ? 0 : deviation;
+        scores[i] = (int32_t)((1 - deviation) * PLUGIN_SCORE_MAX);
+    }
+}
+
+/* Any resources, one row */
+
+static double deviation_of(const double *fractions, size_t n)
+{
+    double total = 0, sum = 0;
+
+    if (n < 2)
+        return 0;
+    if (n == 2)
+        return fabs((fractions[0] - fractions[1]) / 2);
+    for (size_t i = 0; i < n; i++)
+        total += fractions[i];
+    double mean = total / (double)n;
+    for (size_t i = 0; i < n; i++)
+        sum += (fractions[i] - mean) * (fractions[i] - mean);
+    return sqrt(sum / (double)n);
+}
+
+static int32_t score_row(const struct cycle *cycle, const uint32_t *ids, size_t count, uint32_t row)
+{
+    double fractions[PROFILE_RESOURCES_MAX];
+    size_t n = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        int64_t of = node_table_allocatable_of(cycle->nodes, ids[i], row);
+        int64_t request = pod_info_request(cycle->pod, ids[i]);
+        int64_t used = of - node_table_free_of(cycle->nodes, ids[i], row) + request;
+        if (!of || (ids[i] >= RESOURCE_FIXED && !request))
+            continue;
+        double fraction = (double)used / (double)of;
+        fractions[n++] = fraction > 1 ? 1 : fraction;
+    }
+    return (int32_t)((1 - deviation_of(fractions, n)) * PLUGIN_SCORE_MAX);
+}
+
+static bool balanced_score(const struct cycle *cycle, const struct node_set *fits, int32_t *scores)
+{
+    const struct profile *p = cycle->profile;
+    uint32_t ids[PROFILE_RESOURCES_MAX];
+    bool requests_any = false;
+
+    for (size_t i = 0; i < p->balanced_count; i++) {
+        ids[i] = resource_names_find(&cycle->nodes->names, p->balanced[i].name);
+        requests_any = requests_any || pod_info_request(cycle->pod, ids[i]) > 0;
+    }
+    if (!requests_any)
+        return false;
+    if (p->balanced_count == 2 && ids[0] == RESOURCE_CPU && ids[1] == RESOURCE_MEMORY) {
+        for (size_t w = 0; w < fits->word_count; w++)
+            if (fits->words[w])
+                balance_of_word(cycle->nodes, cycle->pod, w, scores + w * 64);
+        return true;
+    }
+    NODE_SET_FOR_EACH(row, fits)
+    scores[row] = score_row(cycle, ids, p->balanced_count, row);
     return true;
 }

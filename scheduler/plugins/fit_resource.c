@@ -11,7 +11,9 @@
  * Upstream: plugins/noderesources, fit.go.
  * Tests:    tests/unit/scheduler/plugins_test.c
  */
+#include "scheduler/hot.h"
 #include "scheduler/plugin.h"
+#include "scheduler/profile.h"
 
 static plugin_filter_fn fit_filter;
 static plugin_explain_fn fit_explain;
@@ -26,24 +28,47 @@ const struct plugin plugin_fit_resource = {
     .without = fit_without,
 };
 
+/* Keeps the rows of set that have at least `need` left. */
+HOT static void keep_at_least(const int64_t *left, int64_t need, struct node_set *set)
+{
+    for (size_t w = 0; w < set->word_count; w++, left += 64) {
+        uint64_t enough = 0;
+        if (!set->words[w])
+            continue;
+        for (unsigned part = 0; part < 64; part += 8) {
+            uint64_t bits = 0;
+            for (unsigned bit = 0; bit < 8; bit++)
+                bits |= (uint64_t)(left[part + bit] >= need) << bit;
+            enough |= bits << part;
+        }
+        set->words[w] &= enough;
+    }
+}
+
 static void keep_with_free(
     const struct node_table *nodes, uint32_t resource, int64_t need, struct node_set *fits)
 {
     if (need <= 0)
         return;
-    if (resource >= nodes->resource_count || !nodes->resources[resource].free) {
+    if (resource >= nodes->resource_count || !nodes->resources[resource].free)
         node_set_clear(fits);
-        return;
+    else
+        keep_at_least(nodes->resources[resource].free, need, fits);
+}
+
+/* Resources that another component checks, by the profile's arguments. */
+static bool is_ignored(const struct cycle *cycle, uint32_t id)
+{
+    const struct profile *profile = cycle->profile;
+    const char *name = cycle->nodes->names.names[id];
+
+    for (size_t i = 0; i < profile->ignored_count; i++) {
+        const char *ignored = profile->ignored_resources[i];
+        size_t n = strlen(ignored);
+        if (n && ignored[n - 1] == '/' ? !strncmp(name, ignored, n) : c_eq(name, ignored))
+            return true;
     }
-    const int64_t *left = nodes->resources[resource].free;
-    for (size_t w = 0; w < fits->word_count; w++, left += 64) {
-        uint64_t enough = 0;
-        if (!fits->words[w])
-            continue;
-        for (unsigned bit = 0; bit < 64; bit++)
-            enough |= (uint64_t)(left[bit] >= need) << bit;
-        fits->words[w] &= enough;
-    }
+    return false;
 }
 
 static void fit_filter(const struct cycle *cycle, struct node_set *fits)
@@ -54,7 +79,8 @@ static void fit_filter(const struct cycle *cycle, struct node_set *fits)
     for (uint32_t id = 0; id < RESOURCE_REQUESTABLE; id++)
         keep_with_free(cycle->nodes, id, pod->request[id], fits);
     for (uint32_t i = 0; i < pod->extended_count; i++)
-        keep_with_free(cycle->nodes, pod->extended[i].id, pod->extended[i].amount, fits);
+        if (!is_ignored(cycle, pod->extended[i].id))
+            keep_with_free(cycle->nodes, pod->extended[i].id, pod->extended[i].amount, fits);
 }
 
 static void explain_one(
@@ -75,7 +101,8 @@ static void fit_explain(const struct cycle *cycle, uint32_t row, struct reasons 
     for (uint32_t id = 0; id < RESOURCE_REQUESTABLE; id++)
         explain_one(cycle, row, id, pod->request[id], reasons);
     for (uint32_t i = 0; i < pod->extended_count; i++)
-        explain_one(cycle, row, pod->extended[i].id, pod->extended[i].amount, reasons);
+        if (!is_ignored(cycle, pod->extended[i].id))
+            explain_one(cycle, row, pod->extended[i].id, pod->extended[i].amount, reasons);
 }
 
 static int64_t freed(struct pod_info *const *pods, size_t count, uint32_t id)
@@ -108,6 +135,7 @@ static bool fit_without(
         fits = enough_without(cycle, row, pods, count, id, pod->request[id]);
     for (uint32_t i = 0; fits && i < pod->extended_count; i++)
         fits =
+            is_ignored(cycle, pod->extended[i].id) ||
             enough_without(cycle, row, pods, count, pod->extended[i].id, pod->extended[i].amount);
     return fits;
 }

@@ -1,54 +1,156 @@
 /*
- * Score "LeastRequested": prefers nodes that would have the larger part of their CPU and memory
- * left.
+ * Score "LeastRequested" and its alternatives "MostRequested" and "RequestedToCapacityRatio", as
+ * the profile's scoring strategy says: prefers nodes by how much of their resources would be used.
  *
- *     score = average over cpu and memory of (allocatable - requested) * 100 / allocatable
+ *     least   (allocatable - requested) * 100 / allocatable
+ *     most    requested * 100 / allocatable
+ *     ratio   the shape's line at requested * 100 / allocatable percent
  *
- * with integer division at each step, so that results equal upstream's. A pod that requests nothing
- * counts as 100m and 200Mi a container, so that idle pods spread too.
+ * averaged over the strategy's resources by weight, with integer division at each step so that
+ * results equal upstream's. A pod that requests no CPU or memory counts as 100m and 200Mi a
+ * container, so that idle pods spread too. A resource that the node does not have, or an extended
+ * one that the pod does not request, has no say.
  *
- * Cost:     one floating point division and its correction a node and resource.
+ * Cost:     two divisions a node and resource, in vectors for the default: least of cpu and memory.
  * Threads:  reads the node table of this cycle only.
- * Upstream: plugins/noderesources, least_allocated.go (the LeastAllocated strategy of
- * NodeResourcesFit). Tests:    tests/unit/scheduler/plugins_test.c
+ * Upstream: plugins/noderesources: least_allocated.go, most_allocated.go,
+ *           requested_to_capacity_ratio.go, resource_allocation.go.
+ * Tests:    tests/unit/scheduler/plugins_test.c, rules_test.c
  */
-#include "scheduler/plugin.h"
+#include <math.h>
 
-static plugin_score_fn least_score;
+#include "scheduler/hot.h"
+#include "scheduler/plugin.h"
+#include "scheduler/profile.h"
+
+static plugin_score_fn requested_score;
 
 const struct plugin plugin_least_requested = {
     .name = "LeastRequested",
     .upstream_name = "NodeResourcesFit",
-    .score = least_score,
+    .score = requested_score,
     .weight = 1,
 };
 
-/* floor(left * 100 / of) for 0 <= left <= of. A double's quotient is at most one off; its
- * correction is several times cheaper than a 64-bit integer division. */
-static int64_t percent(int64_t left, int64_t of)
+/* out += floor(left * 100 / of) for 64 rows with 0 <= left <= of, 0 where nothing is left. A
+ * double's quotient is at most one off; its correction is cheaper than an integer division. */
+static inline void add_percents(
+    const int64_t *of, const int64_t *left, int64_t request, int64_t *restrict out)
 {
-    int64_t n = left * PLUGIN_SCORE_MAX;
-    int64_t q = (int64_t)((double)n / (double)of);
-
-    q -= q * of > n;
-    q += (q + 1) * of <= n;
-    return q;
+    for (unsigned i = 0; i < 64; i++) {
+        int64_t n = (left[i] - request) * PLUGIN_SCORE_MAX;
+        int64_t d = of[i] ? of[i] : 1;
+        n = n > 0 && of[i] ? n : 0;
+        int64_t q = (int64_t)((double)n / (double)d);
+        int64_t rest = n - q * d;
+        q += (rest >= d) - (rest < 0);
+        out[i] += q;
+    }
 }
 
-static bool least_score(const struct cycle *cycle, const struct node_set *fits, int64_t *scores)
+HOT static void least_of_word(const struct node_table *nodes, const struct pod_info *pod,
+    size_t word, int32_t *restrict scores)
+{
+    int64_t sums[64] = {0};
+
+    for (unsigned id = RESOURCE_CPU; id <= RESOURCE_MEMORY; id++)
+        add_percents(nodes->resources[id].allocatable + word * 64,
+            nodes->free_nonzero[id] + word * 64, pod->nonzero[id], sums);
+    const int64_t *cpu = nodes->resources[RESOURCE_CPU].allocatable + word * 64;
+    const int64_t *memory = nodes->resources[RESOURCE_MEMORY].allocatable + word * 64;
+    for (unsigned i = 0; i < 64; i++)
+        scores[i] = (int32_t)(cpu[i] && memory[i] ? sums[i] >> 1 : sums[i]);
+}
+
+/* Any strategy and resources, one row */
+
+static int64_t line_at(const struct profile *p, int64_t utilization)
+{
+    const struct shape_point *s = p->shape;
+
+    for (size_t i = 0; i < p->shape_count; i++) {
+        if (utilization > s[i].utilization)
+            continue;
+        if (!i)
+            return s[0].score;
+        return s[i - 1].score + (s[i].score - s[i - 1].score) *
+                                    (utilization - s[i - 1].utilization) /
+                                    (s[i].utilization - s[i - 1].utilization);
+    }
+    return s[p->shape_count - 1].score;
+}
+
+static int64_t score_one(const struct profile *p, int64_t requested, int64_t of)
+{
+    switch (p->strategy) {
+    case STRATEGY_LEAST:
+        return requested > of ? 0 : (of - requested) * PLUGIN_SCORE_MAX / of;
+    case STRATEGY_MOST:
+        return (requested > of ? of : requested) * PLUGIN_SCORE_MAX / of;
+    case STRATEGY_RATIO:
+        return line_at(p, requested > of ? 100 : requested * 100 / of);
+    }
+    return 0;
+}
+
+/* What would be requested of a resource on the row, and of how much; 0 of 0: it has no say. */
+static int64_t requested_of(
+    const struct cycle *cycle, uint32_t id, uint32_t row, int64_t *ret_requested)
 {
     const struct node_table *nodes = cycle->nodes;
+    const struct pod_info *pod = cycle->pod;
+    int64_t of = node_table_allocatable_of(nodes, id, row);
 
-    NODE_SET_FOR_EACH(row, fits)
-    {
-        int64_t sum = 0, weights = 0;
-        for (uint32_t id = RESOURCE_CPU; id <= RESOURCE_MEMORY; id++) {
-            int64_t of = nodes->resources[id].allocatable[row];
-            int64_t left = nodes->free_nonzero[id][row] - cycle->pod->nonzero[id];
-            weights += of != 0;
-            sum += of && left > 0 ? percent(left, of) : 0;
-        }
-        scores[row] = weights == 2 ? sum / 2 : sum;
+    if (id <= RESOURCE_MEMORY) {
+        *ret_requested = of - nodes->free_nonzero[id][row] + pod->nonzero[id];
+        return of;
     }
+    int64_t request = pod_info_request(pod, id);
+    *ret_requested = of - node_table_free_of(nodes, id, row) + request;
+    return id >= RESOURCE_FIXED && !request ? 0 : of;
+}
+
+static int32_t score_row(const struct cycle *cycle, const uint32_t *ids, uint32_t row)
+{
+    const struct profile *p = cycle->profile;
+    int64_t sum = 0, weights = 0;
+
+    for (size_t i = 0; i < p->fit_count; i++) {
+        int64_t requested, of = requested_of(cycle, ids[i], row, &requested);
+        if (!of)
+            continue;
+        int64_t score = score_one(p, requested, of);
+        if (p->strategy == STRATEGY_RATIO && score <= 0)
+            continue;
+        sum += score * p->fit[i].weight;
+        weights += p->fit[i].weight;
+    }
+    if (!weights)
+        return 0;
+    return (int32_t)(p->strategy == STRATEGY_RATIO ? llround((double)sum / (double)weights)
+                                                   : sum / weights);
+}
+
+static bool is_default(const struct profile *p)
+{
+    return p->strategy == STRATEGY_LEAST && p->fit_count == 2 && p->fit[0].weight == 1 &&
+           p->fit[1].weight == 1 && c_eq(p->fit[0].name, "cpu") && c_eq(p->fit[1].name, "memory");
+}
+
+static bool requested_score(const struct cycle *cycle, const struct node_set *fits, int32_t *scores)
+{
+    const struct profile *p = cycle->profile;
+    uint32_t ids[PROFILE_RESOURCES_MAX];
+
+    if (is_default(p)) {
+        for (size_t w = 0; w < fits->word_count; w++)
+            if (fits->words[w])
+                least_of_word(cycle->nodes, cycle->pod, w, scores + w * 64);
+        return true;
+    }
+    for (size_t i = 0; i < p->fit_count; i++)
+        ids[i] = resource_names_find(&cycle->nodes->names, p->fit[i].name);
+    NODE_SET_FOR_EACH(row, fits)
+    scores[row] = score_row(cycle, ids, row);
     return true;
 }

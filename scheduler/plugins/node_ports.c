@@ -42,20 +42,12 @@ static bool uses_port(const struct pod_info *pod, const struct host_port *port)
     return false;
 }
 
-static bool is_one_of(const struct pod_info *pod, struct pod_info *const *pods, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (pods[i] == pod)
-            return true;
-    return false;
-}
-
 static bool ports_without(
     const struct cycle *cycle, uint32_t row, struct pod_info *const *pods, size_t count)
 {
     for (const struct pod_info *p = cycle->nodes->rows[row]->pods; p; p = p->next)
         for (uint32_t i = 0; i < cycle->pod->port_count; i++)
-            if (uses_port(p, &cycle->pod->ports[i]) && !is_one_of(p, pods, count))
+            if (uses_port(p, &cycle->pod->ports[i]) && !plugin_is_one_of(p, pods, count))
                 return false;
     return true;
 }

@@ -14,7 +14,8 @@
  * Upstream: plugins/nodeaffinity, component-helpers/scheduling/corev1/nodeaffinity.
  * Tests:    tests/unit/scheduler/plugins_test.c
  */
-#include "scheduler/plugin.h"
+#include "scheduler/plugins/spread.h"
+#include "scheduler/profile.h"
 
 static plugin_narrow_fn selector_narrow;
 static plugin_filter_fn selector_filter;
@@ -196,21 +197,11 @@ static const char *selector_narrow(const struct cycle *cycle, struct node_set *f
     return NULL;
 }
 
-static void selector_filter(const struct cycle *cycle, struct node_set *fits)
+/* Required node affinity of the pod, or what the profile adds to every pod. */
+static void keep_required(const struct cycle *cycle, const struct pod *pod, struct node_set *fits)
 {
-    const struct pod *pod = cycle->pod->object;
     const struct node_term *terms = pod->required.items;
 
-    for (size_t i = 0; i < pod->node_selector.count; i++) {
-        const struct string_pair *want = &pod->node_selector.pairs[i];
-        const struct label_key *key = label_index_key(&cycle->nodes->labels, want->key);
-        const struct label_value *value = key ? label_key_value(key, want->value) : NULL;
-        if (!value) {
-            node_set_clear(fits);
-            return;
-        }
-        column_and(&value->nodes, fits);
-    }
     if (!pod->has_required_terms)
         return;
     struct node_set any = node_set_new_like(cycle->arena, fits);
@@ -223,9 +214,33 @@ static void selector_filter(const struct cycle *cycle, struct node_set *fits)
     node_set_and(fits, &any);
 }
 
-static bool selector_score(const struct cycle *cycle, const struct node_set *fits, int64_t *scores)
+void node_selector_keep(const struct cycle *cycle, struct node_set *fits)
 {
     const struct pod *pod = cycle->pod->object;
+
+    for (size_t i = 0; i < pod->node_selector.count; i++) {
+        const struct string_pair *want = &pod->node_selector.pairs[i];
+        const struct label_key *key = label_index_key(&cycle->nodes->labels, want->key);
+        const struct label_value *value = key ? label_key_value(key, want->value) : NULL;
+        if (!value) {
+            node_set_clear(fits);
+            return;
+        }
+        column_and(&value->nodes, fits);
+    }
+    keep_required(cycle, pod, fits);
+}
+
+static void selector_filter(const struct cycle *cycle, struct node_set *fits)
+{
+    if (cycle->profile->added_affinity)
+        keep_required(cycle, cycle->profile->added_affinity, fits);
+    node_selector_keep(cycle, fits);
+}
+
+static void add_preferred(
+    const struct cycle *cycle, const struct pod *pod, const struct node_set *fits, int32_t *scores)
+{
     const struct preferred_node_term *terms = pod->preferred.items;
 
     for (size_t i = 0; i < pod->preferred.count; i++) {
@@ -235,7 +250,19 @@ static bool selector_score(const struct cycle *cycle, const struct node_set *fit
         node_set_copy(&matching, fits);
         apply_term(cycle, &terms[i].term, &matching);
         NODE_SET_FOR_EACH(row, &matching)
-        scores[row] += terms[i].weight;
+        scores[row] += (int32_t)terms[i].weight;
     }
-    return pod->preferred.count > 0;
+}
+
+static bool selector_score(const struct cycle *cycle, const struct node_set *fits, int32_t *scores)
+{
+    const struct pod *pod = cycle->pod->object, *added = cycle->profile->added_affinity;
+
+    if (!pod->preferred.count && !(added && added->preferred.count))
+        return false;
+    memset(scores, 0, cycle->nodes->capacity * sizeof(*scores));
+    add_preferred(cycle, pod, fits, scores);
+    if (added)
+        add_preferred(cycle, added, fits, scores);
+    return true;
 }

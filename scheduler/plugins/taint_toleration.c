@@ -9,6 +9,7 @@
  * Upstream: plugins/tainttoleration.
  * Tests:    tests/unit/scheduler/plugins_test.c
  */
+#include "scheduler/plugins/spread.h"
 #include "scheduler/plugins/tolerations.h"
 
 static plugin_filter_fn taint_filter;
@@ -54,11 +55,16 @@ static bool is_tolerated(const struct cycle *cycle, const struct taint *t)
     return pod_tolerates(cycle->pod->object, t->key, t->value, taint_effect_name(t->effect));
 }
 
-static void taint_filter(const struct cycle *cycle, struct node_set *fits)
+void taints_keep(const struct cycle *cycle, struct node_set *fits)
 {
     for (const struct taint *t = cycle->nodes->taints; t; t = t->next)
         if (t->effect != TAINT_PREFER_NO_SCHEDULE && !is_tolerated(cycle, t))
             column_and_not(&t->nodes, fits);
+}
+
+static void taint_filter(const struct cycle *cycle, struct node_set *fits)
+{
+    taints_keep(cycle, fits);
 }
 
 static void taint_explain(const struct cycle *cycle, uint32_t row, struct reasons *reasons)
@@ -74,10 +80,11 @@ static void taint_explain(const struct cycle *cycle, uint32_t row, struct reason
     }
 }
 
-static bool taint_score(const struct cycle *cycle, const struct node_set *fits, int64_t *scores)
+static bool taint_score(const struct cycle *cycle, const struct node_set *fits, int32_t *scores)
 {
     bool any = false;
 
+    memset(scores, 0, cycle->nodes->capacity * sizeof(*scores));
     for (const struct taint *t = cycle->nodes->taints; t; t = t->next) {
         if (t->effect != TAINT_PREFER_NO_SCHEDULE || is_tolerated(cycle, t))
             continue;

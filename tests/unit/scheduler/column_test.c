@@ -38,7 +38,7 @@ static void check_operations(uint32_t every)
     struct column c = {0};
     uint64_t words[ROWS / 64];
     struct node_set set = {words, ROWS / 64};
-    int64_t counts[ROWS] = {0};
+    int32_t counts[ROWS] = {0};
 
     for (uint32_t row = 0; row < ROWS; row += every)
         column_add(&c, row, ROWS);

@@ -5,7 +5,7 @@
 
 static struct pod_info *info_of(struct node_table *t, struct pod *take_pod)
 {
-    struct pod_info *info = pod_info_new(&t->names, take_pod);
+    struct pod_info *info = pod_info_new(&t->names, t->pods, take_pod);
 
     projected_unref(take_pod);
     return info;
@@ -76,22 +76,22 @@ static void request_arithmetic(void)
     CU_ASSERT_EQUAL(p->extended[0].amount, 2);
     CU_ASSERT_EQUAL(p->nonzero[0], 2210);
     CU_ASSERT_EQUAL(p->nonzero[1], 1ll << 30);
-    pod_info_free(p);
+    pod_info_free(t->pods, p);
     p = info_of(t, test_pod("q", ""));
     CU_ASSERT_EQUAL(p->request[RESOURCE_CPU], 0);
     CU_ASSERT_EQUAL(p->nonzero[0], 100);
     CU_ASSERT_EQUAL(p->nonzero[1], 200ll << 20);
-    pod_info_free(p);
+    pod_info_free(t->pods, p);
     p = info_of(t, test_pod("r", "\"resources\":{\"requests\":{\"cpu\":\"5\"}},"
                                  "\"containers\":[{\"name\":\"a\",\"resources\":{\"requests\":{"
                                  "\"cpu\":\"1\",\"memory\":\"bad\"}}}]"));
     CU_ASSERT_EQUAL(p->request[RESOURCE_CPU], 5000);
     CU_ASSERT_EQUAL(p->request[RESOURCE_MEMORY], 0);
-    pod_info_free(p);
+    pod_info_free(t->pods, p);
     p = info_of(t, test_pod_requests("s", "\"memory\":\"9E\",\"cpu\":\"9E\""));
     CU_ASSERT_EQUAL(p->request[RESOURCE_MEMORY], RESOURCE_AMOUNT_MAX);
     CU_ASSERT_EQUAL(p->request[RESOURCE_CPU], RESOURCE_AMOUNT_MAX);
-    pod_info_free(p);
+    pod_info_free(t->pods, p);
     node_table_free(t);
 }
 
@@ -116,7 +116,7 @@ static void counts_pods(void)
     node_table_remove_pod(t, p);
     CU_ASSERT_EQUAL(node_table_free_of(t, p->extended[0].id, row), 10);
     check(t);
-    pod_info_free(p);
+    pod_info_free(t->pods, p);
     node_table_free(t);
 }
 
@@ -141,7 +141,7 @@ static void random_changes(void)
         } else if (r / 200 % 3 == 0) {
             if (pods[n])
                 node_table_remove_pod(t, pods[n]);
-            pod_info_free(pods[n]);
+            pod_info_free(t->pods, pods[n]);
             pods[n] = NULL;
         } else if (r / 200 % 9 == 1) {
             node_table_remove(t, name);
@@ -162,7 +162,7 @@ static void random_changes(void)
     for (size_t i = 0; i < ARRAY_COUNT(pods); i++) {
         if (pods[i])
             node_table_remove_pod(t, pods[i]);
-        pod_info_free(pods[i]);
+        pod_info_free(t->pods, pods[i]);
     }
     node_table_free(t);
 }

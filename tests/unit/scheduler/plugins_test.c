@@ -39,12 +39,12 @@ static void add_pod(struct fixture *f, struct pod *take)
 static const char *decide(struct fixture *f, struct pod *take, struct decision *d)
 {
     static char text[4096];
-    struct pod_info *info = pod_info_new(&f->cluster->nodes->names, take);
+    struct pod_info *info = pod_info_new(&f->cluster->nodes->names, f->cluster->nodes->pods, take);
 
     projected_unref(take);
     scheduler_decide(f->cluster->decider, f->cluster->nodes, info, d);
     snprintf(text, sizeof(text), "%s", d->message ? d->message : "");
-    pod_info_free(info);
+    pod_info_free(f->cluster->nodes->pods, info);
     return text;
 }
 
@@ -182,13 +182,13 @@ static void node_affinity(void)
             "{\"nodeSelectorTerms\":[{\"matchExpressions\":[%s]}]}}}",
             cases[i].expression);
         struct pod *pod = test_pod("p", spec);
-        struct pod_info *info = pod_info_new(&f.cluster->nodes->names, pod);
+        struct pod_info *info = pod_info_new(&f.cluster->nodes->names, f.cluster->nodes->pods, pod);
         char fits[4] = "";
         for (uint32_t row = 0, n = 0; row < 3; row++)
             if (decider_fits_row(f.cluster->decider, f.cluster->nodes, info, row, NULL))
                 fits[n++] = f.cluster->nodes->rows[row]->name[0];
         CU_ASSERT_STRING_EQUAL(fits, cases[i].nodes);
-        pod_info_free(info);
+        pod_info_free(f.cluster->nodes->pods, info);
         projected_unref(pod);
     }
     stop(&f);

@@ -6,13 +6,16 @@
 #include "tests/unit/scheduler/objects.h"
 
 static struct resource_names names;
+static struct pod_index *pods;
 
 static struct pod_info *pod(const char *name, const char *spec)
 {
     struct pod *object = test_pod(name, spec);
 
     resource_names_init(&names);
-    struct pod_info *info = pod_info_new(&names, object);
+    if (!pods)
+        pods = pod_index_new();
+    struct pod_info *info = pod_info_new(&names, pods, object);
     resource_names_done(&names);
     projected_unref(object);
     return info;
@@ -43,7 +46,7 @@ static void priority_then_time(void)
     }
     CU_ASSERT_PTR_NULL(queue_pop(q, 10));
     for (size_t i = 0; i < ARRAY_COUNT(p); i++)
-        pod_info_free(p[i]);
+        pod_info_free(pods, p[i]);
     queue_free(q);
 }
 
@@ -82,7 +85,7 @@ static void wakes_on_its_events_only(void)
     CU_ASSERT_EQUAL(queue_count(q, QUEUE_ACTIVE), 1);
     queue_remove(q, p);
     CU_ASSERT_PTR_NULL(p->queued);
-    pod_info_free(p);
+    pod_info_free(pods, p);
     queue_free(q);
 }
 
@@ -102,7 +105,7 @@ static void errors_back_off(void)
         now_ns += seconds[i] * NS_PER_S;
     }
     queue_remove(q, p);
-    pod_info_free(p);
+    pod_info_free(pods, p);
     queue_free(q);
 }
 
@@ -118,8 +121,8 @@ static void gates(void)
     CU_ASSERT_PTR_EQUAL(queue_pop(q, 1), open);
     queue_put_unschedulable(q, open, 0, 1);
     queue_remove(q, open);
-    pod_info_free(p);
-    pod_info_free(open);
+    pod_info_free(pods, p);
+    pod_info_free(pods, open);
     queue_free(q);
 }
 

@@ -1,0 +1,14 @@
+/*
+ * HOT: functions that pass over columns, compiled for several vector widths and chosen at start.
+ *
+ * Not with sanitizers, whose run-time is not ready when the choice is made, nor where the compiler
+ * or machine has no such thing.
+ */
+#pragma once
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define HOT __attribute__((target_clones("avx512dq", "avx2", "default"), optimize("O3"), noinline))
+#else
+#define HOT
+#endif
