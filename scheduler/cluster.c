@@ -166,7 +166,7 @@ static void replace(struct cluster *c, struct pod_info *old, struct pod_info *po
         queue_remove(c->queue, old);
         unsettle(c, old);
         settle(c, pod);
-        wakes = wakes || pod->row != row;
+        wakes = wakes || pod->row != row || pod->class_ != old->class_;
     } else if (old->assumed) {
         unsettle(c, old);
         pod->assumed = true;
@@ -207,6 +207,7 @@ void cluster_pod_changed(
     if (known && is_assigned(known) && !pod->node_name[0])
         return; /* an older version, seen late: a pod never loses its node */
     struct pod_info *info = pod_info_new(&c->nodes->names, c->nodes->pods, pod);
+    bool was_there = known && known->row != ROW_NONE && known->class_ == info->class_;
     if (known) {
         replace(c, known, info, now_ns);
     } else {
@@ -216,7 +217,7 @@ void cluster_pod_changed(
         else
             queue_add(c->queue, info, now_ns);
     }
-    if (is_assigned(info) && !(known && info->row == ROW_NONE))
+    if (is_assigned(info) && info->row != ROW_NONE && !was_there)
         wake(c, EVENT_POD_ADDED, info->row, info, now_ns);
 }
 
@@ -268,12 +269,14 @@ void cluster_namespace_changed(
 }
 
 uint32_t cluster_assume(
-    struct cluster *c, struct pod_info *pod, uint32_t row, int64_t *ret_arrived_ns)
+    struct cluster *c, struct pod_info *pod, uint32_t row, int64_t now_ns, int64_t *ret_arrived_ns)
 {
     uint32_t attempts = queue_taken(c->queue, pod, ret_arrived_ns);
 
     pod->assumed = true;
+    node_table_denominate(c->nodes, pod);
     node_table_add_pod(c->nodes, pod, row);
+    wake(c, EVENT_POD_ADDED, row, pod, now_ns);
     return attempts;
 }
 

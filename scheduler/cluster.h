@@ -41,7 +41,7 @@ void cluster_namespace_changed(
 /* A popped pod goes to `row` until cluster_pod_changed confirms it or cluster_forget takes it back.
  * Returns the attempts it took. */
 uint32_t cluster_assume(
-    struct cluster *c, struct pod_info *pod, uint32_t row, int64_t *ret_arrived_ns);
+    struct cluster *c, struct pod_info *pod, uint32_t row, int64_t now_ns, int64_t *ret_arrived_ns);
 /* The bind of a pod failed: off its row and back to the queue (unless gone or bound otherwise
  * meanwhile). */
 void cluster_forget(struct cluster *c, const char *uid, uint32_t attempts, int64_t now_ns);

@@ -163,6 +163,7 @@ static int32_t weight_of(const struct cycle *cycle, size_t plugin)
     return (int32_t)cycle->profile->weights[plugin];
 }
 
+/* Rows that are not in the set may hold anything, so the sums are unsigned: they may wrap. */
 static void add_scores(
     const struct node_set *rows, int32_t weight, const int32_t *scores, int32_t *total)
 {
@@ -170,7 +171,7 @@ static void add_scores(
         if (!rows->words[w])
             continue;
         for (size_t i = w * 64; i < w * 64 + 64; i++)
-            total[i] += weight * scores[i];
+            total[i] = (int32_t)((uint32_t)total[i] + (uint32_t)weight * (uint32_t)scores[i]);
     }
 }
 

@@ -189,3 +189,8 @@ const struct projection node_projection = {
     .field_count = ARRAY_COUNT(node_fields),
     .no_annotations = true,
 };
+
+const struct projection namespace_projection = {
+    .size = sizeof(struct object_meta),
+    .no_annotations = true,
+};

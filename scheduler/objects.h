@@ -120,6 +120,7 @@ struct node {
 };
 
 extern const struct projection pod_projection;
+extern const struct projection namespace_projection; /* nothing but struct object_meta */
 extern const struct projection node_projection;
 
 static inline const struct pod_condition *pod_condition(const struct pod *pod, const char *type)

@@ -87,8 +87,9 @@ static struct spread_term spread_of(
     part->namespaces = xcalloc(2, sizeof(char *));
     part->namespaces[part->namespace_count++] = xstrdup(pod->meta.namespace_);
     part->selector = pod_selector_new(&c->selector, &pod->meta.labels, &c->match_label_keys, NULL);
+    bool everything = selector_is_everything(part->selector);
     return (struct spread_term){
-        .counts_nothing = selector_is_everything(part->selector),
+        .counts_nothing = everything,
         .matcher = matcher_get(index, &plan),
         .topology_key = c->topology_key,
         .max_skew = small(c->max_skew),

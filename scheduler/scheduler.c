@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/time.h"
 #include "scheduler/cluster.h"
+#include "scheduler/workloads.h"
 #include "scheduler/writer.h"
 
 #define PODS_A_TURN 64
@@ -28,7 +29,39 @@ static const struct metric_info sli_seconds = {"scheduler_pod_scheduling_sli_dur
 static const struct metric_info cache_size = {"scheduler_scheduler_cache_size", METRIC_GAUGE,
     "Nodes, pods and assumed pods in the scheduler's picture.", {"type"}};
 
-enum change_kind { CHANGE_NODE, CHANGE_POD, CHANGE_BOUND };
+enum change_kind {
+    CHANGE_NODE,
+    CHANGE_NAMESPACE,
+    CHANGE_SERVICE,
+    CHANGE_REPLICA_SET,
+    CHANGE_STATEFUL_SET,
+    CHANGE_REPLICATION_CONTROLLER,
+    CHANGE_POD, /* the last one that is followed */
+    CHANGE_BOUND,
+};
+#define FOLLOWED (CHANGE_POD + 1)
+
+/* What the scheduler follows, by change kind. Pods are listed after everything else is known, so
+ * that none has to look for its node later. */
+static const struct followed {
+    const char *group_version, *plural, *field_selector;
+    const struct projection *projection;
+} followed[FOLLOWED] = {
+    [CHANGE_NODE] = {"v1", "nodes", NULL, &node_projection},
+    [CHANGE_NAMESPACE] = {"v1", "namespaces", NULL, &namespace_projection},
+    [CHANGE_SERVICE] = {"v1", "services", NULL, &owning_service_projection},
+    [CHANGE_REPLICA_SET] = {"apps/v1", "replicasets", NULL, &workload_projection},
+    [CHANGE_STATEFUL_SET] = {"apps/v1", "statefulsets", NULL, &workload_projection},
+    [CHANGE_REPLICATION_CONTROLLER] = {"v1", "replicationcontrollers", NULL, &rc_projection},
+    [CHANGE_POD] = {"v1", "pods", "status.phase!=Succeeded,status.phase!=Failed", &pod_projection},
+};
+
+/* One informer and what its handler needs to know. */
+struct source {
+    struct scheduler *scheduler;
+    enum change_kind kind;
+    struct informer *informer;
+};
 
 struct change {
     struct change *next;
@@ -43,7 +76,8 @@ struct scheduler {
     struct api_client *client;
     struct env *env;
     struct metrics *metrics;
-    struct informer *nodes, *pods;
+    struct source sources[FOLLOWED];
+    size_t unsynced; /* informers before pods that have not listed yet */
     struct writer *writer;
     struct task *task;
     struct lock lock;
@@ -75,14 +109,11 @@ static void push_object(
     push(s, change);
 }
 
-static void on_node(void *arg, const void *old_object, const void *new_object)
+static void on_object(void *arg, const void *old_object, const void *new_object)
 {
-    push_object(arg, CHANGE_NODE, old_object, new_object);
-}
+    const struct source *source = arg;
 
-static void on_pod(void *arg, const void *old_object, const void *new_object)
-{
-    push_object(arg, CHANGE_POD, old_object, new_object);
+    push_object(source->scheduler, source->kind, old_object, new_object);
 }
 
 static void on_bound(void *arg, const struct bind_result *result)
@@ -127,11 +158,36 @@ static void apply_bound(struct scheduler *s, const struct change *change, int64_
         writer_refuse(s->writer, pod, "SchedulerError", change->text);
 }
 
+static void apply_namespace(
+    struct cluster *c, const struct object_meta *old, const struct object_meta *now, int64_t now_ns)
+{
+    cluster_namespace_changed(c, (now ? now : old)->name, now ? &now->labels : NULL, now_ns);
+}
+
+static const char *owner_kind(enum change_kind kind)
+{
+    return kind == CHANGE_REPLICA_SET    ? "ReplicaSet"
+           : kind == CHANGE_STATEFUL_SET ? "StatefulSet"
+                                         : "ReplicationController";
+}
+
 static void apply(struct scheduler *s, const struct change *change, int64_t now_ns)
 {
     switch (change->kind) {
     case CHANGE_NODE:
         cluster_node_changed(s->cluster, change->old_object, change->new_object, now_ns);
+        break;
+    case CHANGE_NAMESPACE:
+        apply_namespace(s->cluster, change->old_object, change->new_object, now_ns);
+        break;
+    case CHANGE_SERVICE:
+        workloads_set_service(s->cluster->nodes->workloads, change->old_object, change->new_object);
+        break;
+    case CHANGE_REPLICA_SET:
+    case CHANGE_STATEFUL_SET:
+    case CHANGE_REPLICATION_CONTROLLER:
+        workloads_set_owner(s->cluster->nodes->workloads, owner_kind(change->kind),
+            change->old_object, change->new_object);
         break;
     case CHANGE_POD:
         cluster_pod_changed(s->cluster, change->old_object, change->new_object, now_ns);
@@ -161,7 +217,7 @@ static bool try_one(struct scheduler *s)
         writer_refuse(s->writer, pod->object, "Unschedulable", choice.message);
         return true;
     }
-    uint32_t attempts = cluster_assume(c, pod, choice.row, &arrived_ns);
+    uint32_t attempts = cluster_assume(c, pod, choice.row, now_ns, &arrived_ns);
     metric_observe(s->metrics, &sli_seconds, (double)(now_ns - arrived_ns) / 1e9);
     writer_bind(s->writer, pod->object, c->nodes->rows[choice.row]->name, attempts);
     return true;
@@ -232,24 +288,31 @@ static void schedule_loop(void *arg)
 }
 
 /* The lists are complete and stand in the inbox before this change of flag. */
-static void on_pods_synced(void *arg)
+static void on_pods_synced(struct scheduler *s)
 {
-    struct scheduler *s = arg;
-
     env_lock(s->env, &s->lock);
     s->synced = s->look = true;
     env_signal(s->env, &s->wake);
     env_unlock(s->env, &s->lock);
-    log_info("nodes and pods are known, scheduling", "nodes", "%zu", informer_count(s->nodes),
-        "pods", "%zu", informer_count(s->pods), NULL);
+    log_info("nodes and pods are known, scheduling", "nodes", "%zu",
+        informer_count(s->sources[CHANGE_NODE].informer), "pods", "%zu",
+        informer_count(s->sources[CHANGE_POD].informer), NULL);
 }
 
-/* Pods are followed once all nodes are known, so that none has to look for its node later. */
-static void on_nodes_synced(void *arg)
+static void on_synced(void *arg)
 {
-    struct scheduler *s = arg;
+    const struct source *source = arg;
+    struct scheduler *s = source->scheduler;
 
-    informer_start(s->pods);
+    if (source->kind == CHANGE_POD) {
+        on_pods_synced(s);
+        return;
+    }
+    env_lock(s->env, &s->lock);
+    bool all = --s->unsynced == 0;
+    env_unlock(s->env, &s->lock);
+    if (all)
+        informer_start(s->sources[CHANGE_POD].informer);
 }
 
 struct scheduler *scheduler_new(
@@ -265,31 +328,30 @@ struct scheduler *scheduler_new(
     env_cond_init(&s->wake);
     s->cluster = cluster_new(s->env, SCHEDULER_NAME);
     s->writer = writer_new(client, events, on_bound, s);
-    s->nodes = informer_new(client, &(struct informer_config){
-                                        .group_version = "v1",
-                                        .plural = "nodes",
-                                        .projection = &node_projection,
-                                        .handler = on_node,
-                                        .on_synced = on_nodes_synced,
-                                        .arg = s,
-                                    });
-    s->pods =
-        informer_new(client, &(struct informer_config){
-                                 .group_version = "v1",
-                                 .plural = "pods",
-                                 .field_selector = "status.phase!=Succeeded,status.phase!=Failed",
-                                 .projection = &pod_projection,
-                                 .handler = on_pod,
-                                 .on_synced = on_pods_synced,
-                                 .arg = s,
-                             });
+    for (size_t i = 0; i < FOLLOWED; i++) {
+        struct source *source = &s->sources[i];
+        source->scheduler = s;
+        source->kind = (enum change_kind)i;
+        source->informer = informer_new(client, &(struct informer_config){
+                                                    .group_version = followed[i].group_version,
+                                                    .plural = followed[i].plural,
+                                                    .field_selector = followed[i].field_selector,
+                                                    .projection = followed[i].projection,
+                                                    .handler = on_object,
+                                                    .on_synced = on_synced,
+                                                    .arg = source,
+                                                });
+    }
+    s->unsynced = FOLLOWED - 1;
     return s;
 }
 
 void scheduler_start(struct scheduler *s)
 {
     s->task = env_spawn(s->env, "scheduler", schedule_loop, s);
-    informer_start(s->nodes);
+    for (size_t i = 0; i < FOLLOWED; i++)
+        if (i != CHANGE_POD)
+            informer_start(s->sources[i].informer);
 }
 
 bool scheduler_synced(struct scheduler *s)
@@ -304,8 +366,10 @@ void scheduler_free(struct scheduler *s)
 {
     if (!s)
         return;
-    informer_free(s->nodes);
-    informer_free(s->pods);
+    for (size_t i = 0; i < FOLLOWED; i++)
+        informer_stop(s->sources[i].informer);
+    for (size_t i = 0; i < FOLLOWED; i++)
+        informer_free(s->sources[i].informer);
     env_lock(s->env, &s->lock);
     s->stop = true;
     env_signal(s->env, &s->wake);

@@ -11,7 +11,7 @@
 static const struct projection_field service_fields[] = {
     PROJECT(struct service, selector, "spec.selector", P_MAP),
 };
-const struct projection service_projection = {
+const struct projection owning_service_projection = {
     .size = sizeof(struct service),
     .fields = service_fields,
     .field_count = ARRAY_COUNT(service_fields),

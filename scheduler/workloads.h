@@ -23,7 +23,7 @@ struct rc { /* ReplicationController */
     struct string_map selector;
 };
 
-extern const struct projection service_projection;
+extern const struct projection owning_service_projection;
 extern const struct projection workload_projection;
 extern const struct projection rc_projection;
 

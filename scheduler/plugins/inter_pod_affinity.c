@@ -30,7 +30,7 @@ const struct plugin plugin_inter_pod_affinity = {
     .upstream_name = "InterPodAffinity",
     .looks_around = true,
     .retry_on = EVENT_NODE_ADDED | EVENT_NODE_RELABELLED | EVENT_POD_ADDED | EVENT_POD_REMOVED |
-                EVENT_NAMESPACE,
+                EVENT_NODE_REMOVED | EVENT_NAMESPACE,
     .filter = affinity_filter,
     .explain = affinity_explain,
     .without = affinity_without,

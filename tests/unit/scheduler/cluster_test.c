@@ -38,7 +38,7 @@ static struct pod_info *schedule(struct cluster *c, int64_t now_ns)
     if (d.row == ROW_NONE)
         queue_put_unschedulable(c->queue, pod, d.refused_by, now_ns);
     else
-        cluster_assume(c, pod, d.row, &arrived_ns);
+        cluster_assume(c, pod, d.row, 0, &arrived_ns);
     return pod;
 }
 

@@ -126,7 +126,7 @@ static void random_clusters(void)
         n->used_mem_nonzero += mem ? mem : 200;
         n->pods++;
         int64_t arrived_ns;
-        cluster_assume(c, info, d.row, &arrived_ns);
+        cluster_assume(c, info, d.row, 0, &arrived_ns);
     }
     cluster_free(c);
     env_free(env);
