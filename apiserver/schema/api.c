@@ -278,3 +278,25 @@ const struct schema *schema_of_definition(
     }
     return NULL;
 }
+
+const struct schema *api_find_schema(
+    const struct api *api, const char *group_version, const char *kind)
+{
+    const struct schema *general = NULL;
+
+    for (size_t i = 0; i < api->schema_count; i++) {
+        const struct schema *s = &api->schemas[i];
+        if (!s->is_kind || strcmp(s->name, kind))
+            continue;
+        if (s->group_version && !strcmp(s->group_version, group_version))
+            return s;
+        if (!s->group_version)
+            general = s;
+    }
+    return general;
+}
+
+const struct api_meta *api_meta(const struct api *api)
+{
+    return &api->meta;
+}

@@ -100,6 +100,9 @@ struct field {
     uint8_t numbers[3]; /* protobuf: 2.30 is field 30 of the embedded message 2 */
 };
 
+/* Of a free-form type: what it may be besides a schema (of CustomResourceDefinitions). */
+enum choice { CHOICE_NONE, CHOICE_BOOL, CHOICE_SCHEMAS, CHOICE_STRINGS };
+
 struct schema {
     const char *name;       /* "Pod": Go's type name */
     const char *package;    /* "core.v1" */
@@ -108,12 +111,16 @@ struct schema {
     const struct field *fields;
     const uint16_t *slots;       /* open addressing over the names: index + 1, 0 is free */
     const struct field *element; /* this type as an element of a list or map */
+    const uint8_t *wire;         /* indexes of the fields with numbers, by number */
+    const struct schema *choice_of; /* the schema that a choice is of */
     default_fn *defaults;
     rule_fn *rule;
     const char *choose_none, *choose_many; /* said when none, or several, of the choices are set */
     uint16_t field_count;
     uint16_t slot_mask;
     uint16_t help_length;
+    uint8_t wire_count;
+    uint8_t choice; /* enum choice */
     bool is_kind, is_any;
     bool deep_defaults; /* it or a type below has defaults */
     bool deep_rules;
@@ -135,6 +142,7 @@ struct api {
     size_t resource_count, stored_count;
     uint32_t *find_slots; /* by group, version and plural: index + 1 */
     size_t find_mask;
+    struct api_meta meta;
     uint32_t fingerprint; /* of all .api files: changes when the API does */
     /* of an extended one */
     const struct api *base; /* NULL: this is the built-in one */
@@ -187,6 +195,9 @@ void schema_slots(const struct schema *s, const cJSON *object, cJSON **slots);
 
 /* parse.c: fills api from the embedded files. */
 int schema_parse(struct api *api, struct error *err);
+
+/* wire.c: the order of the fields in protobuf, of all types. */
+void schema_order_wire(struct api *api);
 
 /* Named functions that .api files refer to; NULL when there is none. */
 default_fn *default_find(struct str name);

@@ -578,5 +578,8 @@ int schema_parse(struct api *api, struct error *err)
         return -err->code;
     while (mark_deep(api))
         ;
+    schema_order_wire(api);
+    api->meta.partial = schema_of_definition(api, "meta.v1", "PartialObjectMetadata");
+    api->meta.list = schema_of_definition(api, "meta.v1", "ListMeta");
     return 0;
 }

@@ -146,12 +146,12 @@ static int read_time(struct reader *r, struct str bytes, bool micro, cJSON **ret
 
     if (read_small(r, bytes, parts, 2) < 0)
         return -(int)r->err->code;
-    if (parts[0].integer == 0 && parts[1].integer == 0)
+    if (bytes.n == 0)
         return 0;
     int64_t seconds = (int64_t)parts[0].integer;
     if (seconds < -62135596800 || seconds > 9223372000)
         return malformed(r, "time out of range");
-    int64_t ns = seconds * NS_PER_S + (int32_t)parts[1].integer;
+    int64_t ns = seconds * NS_PER_S + (micro ? (int32_t)parts[1].integer : 0);
     *ret = cJSON_CreateString(micro ? time_print_us(ns, text) : time_print_s(ns, text));
     return 0;
 }
@@ -167,10 +167,56 @@ static int read_int_or_string(struct reader *r, struct str bytes, cJSON **ret)
     return 0;
 }
 
-static int read_any(struct reader *r, const struct field *f, struct str bytes, cJSON **ret)
+/* A schema; or a boolean, schemas, strings. */
+static int read_choice(
+    struct reader *up, const struct schema *s, struct str bytes, int nesting, cJSON **ret)
+{
+    static const uint8_t none[1];
+    struct reader r = reader_of(up, bytes);
+    uint32_t schema_number = s->choice == CHOICE_BOOL ? 2 : 1;
+    struct wire w;
+
+    *ret = s->choice == CHOICE_BOOL ? cJSON_CreateFalse() : cJSON_CreateArray();
+    while (r.at < r.end) {
+        cJSON *item = NULL;
+        if (read_field(&r, &w) < 0)
+            return -(int)up->err->code;
+        if (w.number == 1 && s->choice == CHOICE_BOOL) {
+            if (!cJSON_IsObject(*ret)) {
+                cJSON_Delete(*ret);
+                *ret = cJSON_CreateBool(w.integer != 0);
+            }
+            continue;
+        }
+        if ((w.number != 1 && w.number != 2) || w.type != 2)
+            continue;
+        struct reader inner = reader_of(&r, w.bytes);
+        if (w.number == 2 && s->choice == CHOICE_STRINGS)
+            item = new_string(w.bytes);
+        else if (read_message(
+                     &inner, s->choice_of, none, 0, nesting + 1, item = cJSON_CreateObject()) < 0) {
+            cJSON_Delete(item);
+            return -(int)up->err->code;
+        }
+        if (w.number == schema_number) {
+            cJSON_Delete(*ret);
+            *ret = item;
+        } else if (cJSON_IsArray(*ret)) {
+            cJSON_AddItemToArray(*ret, item);
+        } else {
+            cJSON_Delete(item);
+        }
+    }
+    return 0;
+}
+
+static int read_any(
+    struct reader *r, const struct field *f, struct str bytes, int nesting, cJSON **ret)
 {
     struct wire raw = {0};
 
+    if (f->object && f->object->choice != CHOICE_NONE)
+        return read_choice(r, f->object, bytes, nesting, ret);
     if (read_small(r, bytes, &raw, 1) < 0)
         return -(int)r->err->code;
     return raw.bytes.n > 0 ? json_parse(raw.bytes, ret, r->err) : 0;
@@ -224,7 +270,7 @@ static int read_bytes_value(
     case V_MICROTIME:
         return read_time(r, bytes, f->type == V_MICROTIME, ret);
     case V_ANY:
-        return read_any(r, f, bytes, ret);
+        return read_any(r, f, bytes, nesting, ret);
     case V_LIST:
         return read_list_message(r, f->items, bytes, nesting, ret);
     case V_OBJECT: {

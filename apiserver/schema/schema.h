@@ -127,6 +127,16 @@ const struct resource *api_at(const struct api *api, size_t index);
 size_t api_stored_count(const struct api *api); /* ids are below this */
 void api_set_strategies(struct api *api, const struct strategy *const *strategies, size_t count);
 
+/* Types of meta/v1 that answers are made of. */
+struct api_meta {
+    const struct schema *partial; /* PartialObjectMetadata */
+    const struct schema *list;    /* ListMeta */
+};
+const struct api_meta *api_meta(const struct api *api);
+/* The type of a kind: stored, of a subresource, or of meta/v1 (Status, for any version); NULL. */
+const struct schema *api_find_schema(
+    const struct api *api, const char *group_version, const char *kind);
+
 /* Field errors: upstream's field.ErrorList. */
 enum field_error_type {
     FIELD_REQUIRED,
