@@ -108,6 +108,7 @@ const struct object *snapshot_next(const struct snapshot *s, struct str only_nam
 
 /* --- watches --- */
 enum event_type { EVENT_ADDED, EVENT_MODIFIED, EVENT_DELETED, EVENT_BOOKMARK };
+enum event_encoding { EVENT_JSON, EVENT_PROTOBUF, EVENT_ENCODINGS };
 
 /* A change as the history keeps it: shared by all watchers. old_object NULL: created; object is the
  * last state when deleted. */
@@ -116,11 +117,13 @@ struct event {
     enum event_type type;
     int64_t version;
     const struct object *object, *old_object;
-    struct str *encoded[3]; /* by type, ADDED to DELETED: made once on first use; private */
+    /* by type, ADDED to DELETED: made once on first use; private */
+    struct str *encoded[EVENT_ENCODINGS][3];
 };
-/* {"type":...,"object":{...}}\n of the plain JSON form; lives as long as the event. Thread-safe;
- * DELETED events carry the object at the deletion's version. */
-struct str event_encoded(const struct event *event, enum event_type as);
+/* The frame of the plain form: {"type":...,"object":{...}}\n or the same in protobuf; lives as long
+ * as the event. Thread-safe; DELETED events carry the object at the deletion's version. */
+struct str event_encoded(
+    const struct event *event, enum event_type as, enum event_encoding encoding);
 
 struct watch_filter {
     struct str namespace_;         /* empty: all */

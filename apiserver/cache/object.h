@@ -31,8 +31,9 @@ struct object {
                                         generation) */
     int64_t
         revision; /* resourceVersion of the last change; 0 until committed: see object_revision */
-    int64_t creation_ns; /* since the epoch */
-    bool deleting;       /* metadata.deletionTimestamp is set */
+    int64_t creation_ns;     /* since the epoch */
+    bool deleting;           /* metadata.deletionTimestamp is set */
+    uint32_t protobuf_bytes; /* atomic: see object_protobuf_bytes */
     struct str namespace_, name, uid;
     struct span metadata, spec, status;
     const struct object_label *labels; /* sorted by key */
@@ -48,6 +49,16 @@ int object_new(const struct resource *r, const cJSON *tree, struct object **ret,
 static inline int64_t object_revision(const struct object *o)
 {
     return __atomic_load_n(&o->revision, __ATOMIC_RELAXED);
+}
+/* How long its message in protobuf is as a list's item, kept for the next list; 0: not known yet.
+ * Only for objects of the published cache. */
+static inline uint32_t object_protobuf_bytes(const struct object *o)
+{
+    return __atomic_load_n(&o->protobuf_bytes, __ATOMIC_RELAXED);
+}
+static inline void object_set_protobuf_bytes(const struct object *o, uint32_t n)
+{
+    __atomic_store_n((uint32_t *)&o->protobuf_bytes, n, __ATOMIC_RELAXED);
 }
 struct object *object_ref(const struct object *o);
 void object_unref(const struct object *o); /* NULL is fine */

@@ -18,6 +18,7 @@
 #include <assert.h>
 #include <inttypes.h>
 
+#include "apiserver/schema/protobuf.h"
 #include "common/limits.h"
 
 #define TAKE 16            /* events taken from the ring at once */
@@ -64,18 +65,41 @@ void event_unref(struct event *e)
         return;
     object_unref(e->object);
     object_unref(e->old_object);
-    for (size_t i = 0; i < ARRAY_COUNT(e->encoded); i++)
-        free(e->encoded[i]);
+    for (size_t i = 0; i < EVENT_ENCODINGS; i++)
+        for (size_t k = 0; k < ARRAY_COUNT(e->encoded[i]); k++)
+            free(e->encoded[i][k]);
     free(e);
 }
 
-static const char *const event_heads[] = {
-    [EVENT_ADDED] = "{\"type\":\"ADDED\",\"object\":",
-    [EVENT_MODIFIED] = "{\"type\":\"MODIFIED\",\"object\":",
-    [EVENT_DELETED] = "{\"type\":\"DELETED\",\"object\":",
+static const char *const event_names[] = {
+    [EVENT_ADDED] = "ADDED",
+    [EVENT_MODIFIED] = "MODIFIED",
+    [EVENT_DELETED] = "DELETED",
 };
 
-static struct str *encode(const struct event *e, enum event_type as)
+static void put_json_event(const struct object *o, enum event_type as, struct strbuf *out)
+{
+    strbuf_reserve(out, o->body.n + 128);
+    strbuf_addf(out, "{\"type\":\"%s\",\"object\":", event_names[as]);
+    object_encode(o, out);
+    strbuf_add(out, STR("}\n"));
+}
+
+static void put_protobuf_event(const struct object *o, enum event_type as, struct strbuf *out)
+{
+    const struct resource *r = o->resource;
+    autostrbuf struct strbuf json = STRBUF_EMPTY;
+    struct protobuf p;
+
+    object_encode_item(o, &json);
+    protobuf_init(&p);
+    protobuf_object(&p, r->group_version, r->kind, r->schema, strbuf_str(&json));
+    protobuf_event(&p, event_names[as]);
+    strbuf_add(out, protobuf_bytes(&p));
+    protobuf_done(&p);
+}
+
+static struct str *encode(const struct event *e, enum event_type as, enum event_encoding encoding)
 {
     /* leaving a selector: the last state that matched, at the version of the change */
     struct object *left = as == EVENT_DELETED && e->type != EVENT_DELETED
@@ -84,10 +108,8 @@ static struct str *encode(const struct event *e, enum event_type as)
     struct strbuf text;
 
     strbuf_init(&text, 0);
-    strbuf_reserve(&text, (left ? left : e->object)->body.n + 128);
-    strbuf_addc(&text, event_heads[as]);
-    object_encode(left ? left : e->object, &text);
-    strbuf_add(&text, STR("}\n"));
+    (encoding == EVENT_JSON ? put_json_event : put_protobuf_event)(
+        left ? left : e->object, as, &text);
     struct str *block = (struct str *)xmalloc(sizeof(*block) + text.n);
 
     memcpy(block + 1, text.data, text.n);
@@ -97,15 +119,16 @@ static struct str *encode(const struct event *e, enum event_type as)
     return block;
 }
 
-struct str event_encoded(const struct event *event, enum event_type as)
+struct str event_encoded(
+    const struct event *event, enum event_type as, enum event_encoding encoding)
 {
-    struct str **place = (struct str **)&event->encoded[as], *made, *there = NULL;
+    struct str **place = (struct str **)&event->encoded[encoding][as], *made, *there = NULL;
 
     assert(as <= EVENT_DELETED);
     made = __atomic_load_n(place, __ATOMIC_ACQUIRE);
     if (made)
         return *made;
-    made = encode(event, as);
+    made = encode(event, as, encoding);
     if (__atomic_compare_exchange_n(place, &there, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
         return *made;
     free(made); /* another task was faster */

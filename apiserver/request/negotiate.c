@@ -1,14 +1,18 @@
 /*
  * Accept and Content-Type. See negotiate.h.
  *
- * Objects are answered as JSON or YAML; protobuf is passed over, as every client that asks for it
- * also names JSON. `as=` asks for another form of get, list and watch: a Table, or metadata alone.
+ * The first clause that can be served wins, in the order of q and, for equal ones, of how exact
+ * they are. `as=` asks for another form: a Table (never in protobuf), or metadata alone. Custom
+ * kinds have protobuf for their metadata only. Upstream: endpoints/handlers/negotiation.
  */
 #include "apiserver/request/negotiate.h"
 
 #include "apiserver/request/route.h"
+#include "apiserver/schema/protobuf.h"
 
-#define MEDIA_TYPES "application/json, application/yaml"
+#define MEDIA_TYPES "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+#define STREAM_TYPES \
+    "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
 
 /* "0.75" -> 750; anything odd counts as 1. */
 static int parse_q(struct str s)
@@ -63,6 +67,16 @@ static bool parse_clause(struct str text, struct accept_clause *ret)
     return ret->q > 0;
 }
 
+static int exactness(const struct accept_clause *c)
+{
+    return str_eqc(c->type, "*/*") ? 0 : str_ends(c->type, STR("/*")) ? 1 : 2;
+}
+
+static bool is_liked_more(const struct accept_clause *a, const struct accept_clause *b)
+{
+    return a->q != b->q ? a->q > b->q : exactness(a) > exactness(b);
+}
+
 size_t accept_parse(struct str header, struct accept_clause *ret, size_t max)
 {
     struct str part;
@@ -73,7 +87,7 @@ size_t accept_parse(struct str header, struct accept_clause *ret, size_t max)
         if (!parse_clause(part, &c))
             continue;
         size_t at = n++;
-        for (; at > 0 && ret[at - 1].q < c.q; at--)
+        for (; at > 0 && is_liked_more(&c, &ret[at - 1]); at--)
             ret[at] = ret[at - 1];
         ret[at] = c;
     }
@@ -108,30 +122,45 @@ bool accepts_gzip(const struct request *q)
     return false;
 }
 
+/* What a clause covers, the server's own order first. */
+static bool find_media(const struct accept_clause *c, bool yaml, bool protobuf, enum media *ret)
+{
+    const bool served[] = {[MEDIA_JSON] = true, [MEDIA_YAML] = yaml, [MEDIA_PROTOBUF] = protobuf};
+
+    for (enum media m = MEDIA_JSON; m <= MEDIA_PROTOBUF; m++)
+        if (served[m] && accept_covers(c, media_type(m))) {
+            *ret = m;
+            return true;
+        }
+    return false;
+}
+
+static bool find_form(const struct request *q, const struct accept_clause *c, enum form *ret)
+{
+    *ret = FORM_OBJECT;
+    if (c->as.n == 0)
+        return true;
+    if (q->subresource || !str_eqc(c->group, "meta.k8s.io") ||
+        (!str_eqc(c->version, "v1") && !str_eqc(c->version, "v1beta1")))
+        return false;
+    if (str_eqc(c->as, "Table"))
+        *ret = FORM_TABLE;
+    else if (str_eqc(c->as, "PartialObjectMetadata") || str_eqc(c->as, "PartialObjectMetadataList"))
+        *ret = FORM_METADATA;
+    return *ret != FORM_OBJECT;
+}
+
 /* Takes the clause if it can be served. */
 static bool take_clause(struct request *q, const struct accept_clause *c)
 {
-    bool is_read = c_eq(q->verb, "get") || c_eq(q->verb, "list") || c_eq(q->verb, "watch");
-    enum form form = FORM_OBJECT;
+    enum form form;
+    bool protobuf;
 
-    if (c->as.n > 0) {
-        if (!is_read || q->subresource || !str_eqc(c->group, "meta.k8s.io"))
-            return false;
-        if (str_eqc(c->as, "Table"))
-            form = FORM_TABLE;
-        else if (str_eqc(c->as, "PartialObjectMetadata") ||
-                 str_eqc(c->as, "PartialObjectMetadataList"))
-            form = FORM_METADATA;
-        else
-            return false;
-        if (!str_eqc(c->version, "v1") && !str_eqc(c->version, "v1beta1"))
-            return false;
-    }
-    if (accept_covers(c, "application/json"))
-        q->media = MEDIA_JSON;
-    else if (accept_covers(c, "application/yaml") && !c_eq(q->verb, "watch"))
-        q->media = MEDIA_YAML;
-    else
+    if (!find_form(q, c, &form))
+        return false;
+    protobuf = form == FORM_METADATA ||
+               (form == FORM_OBJECT && (!q->resource || schema_has_protobuf(q->resource->schema)));
+    if (!find_media(c, !c_eq(q->verb, "watch"), protobuf, &q->media))
         return false;
     q->form = form;
     if (form != FORM_OBJECT)
@@ -156,8 +185,19 @@ enum stage_result negotiate_stage(struct request *q)
     for (size_t i = 0; i < n; i++)
         if (take_clause(q, &clauses[i]))
             return STAGE_DONE;
-    return request_fail(
-        q, ERR_NOT_ACCEPTABLE, "only the following media types are accepted: " MEDIA_TYPES);
+    return request_fail(q, ERR_NOT_ACCEPTABLE, "only the following media types are accepted: %s",
+        c_eq(q->verb, "watch") ? STREAM_TYPES : MEDIA_TYPES);
+}
+
+void negotiate_error(struct request *q)
+{
+    struct accept_clause clauses[ACCEPT_CLAUSES_MAX];
+    size_t n = accept_parse(request_header(q, "Accept"), clauses, ARRAY_COUNT(clauses));
+
+    q->media = MEDIA_JSON;
+    for (size_t i = 0; i < n; i++)
+        if (clauses[i].as.n == 0 && find_media(&clauses[i], true, true, &q->media))
+            return;
 }
 
 enum body_type body_type_of(const struct request *q, bool otherwise_json)

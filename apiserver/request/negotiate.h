@@ -12,7 +12,8 @@ struct accept_clause {
 };
 #define ACCEPT_CLAUSES_MAX 16
 
-/* The clauses by falling q, those with q=0 and malformed ones left out. */
+/* The clauses by falling q, wildcards behind what is exact, those with q=0 and malformed ones left
+ * out. */
 size_t accept_parse(struct str header, struct accept_clause *ret, size_t max);
 /* Does the clause's type cover `type` (wildcards)? */
 bool accept_covers(const struct accept_clause *c, const char *type);
@@ -20,6 +21,8 @@ bool accepts_gzip(const struct request *q);
 
 /* Stage: sets q->media, q->form; 406 when nothing fits. Resource requests only. */
 stage_fn negotiate_stage;
+/* The encoding of a refusal: what the client likes best, JSON when there is nothing else. */
+void negotiate_error(struct request *q);
 
 enum body_type {
     BODY_JSON,

@@ -178,8 +178,7 @@ static void respond_error(struct request *q)
 
     add_retry_after(q);
     status = status_of_request(q);
-    if (!(q->class_ & RESOURCE))
-        q->media = MEDIA_JSON;
+    negotiate_error(q);
     request_reply_json(q, status_code(status), status);
     q->long_running = false;
     respond(q);

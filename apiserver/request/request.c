@@ -14,6 +14,7 @@
 #include "apiserver/request/pipeline.h"
 #include "apiserver/request/status.h"
 #include "apiserver/schema/schema.h"
+#include "apiserver/schema/protobuf.h"
 #include "apiserver/server.h"
 #include "common/http_client.h"
 #include "common/time.h"
@@ -261,20 +262,57 @@ static void free_bytes(void *p)
     free(p);
 }
 
+const char *media_type(enum media media)
+{
+    static const char *const types[] = {
+        [MEDIA_JSON] = "application/json",
+        [MEDIA_YAML] = "application/yaml",
+        [MEDIA_PROTOBUF] = "application/vnd.kubernetes.protobuf",
+    };
+
+    return types[media];
+}
+
+enum stage_result request_reply_text(struct request *q, int status, struct strbuf *take)
+{
+    struct str body = {.n = take->n};
+
+    body.p = strbuf_steal(take);
+    arena_on_free(q->arena, free_bytes, (void *)(uintptr_t)body.p);
+    return request_reply(q, status, media_type(q->media), body);
+}
+
+/* false: a kind that has no protobuf. */
+static bool put_protobuf(struct request *q, const cJSON *tree, struct strbuf *out)
+{
+    const char *kind = json_string(tree, "kind"), *version = json_string(tree, "apiVersion");
+    const struct schema *s =
+        kind && version ? api_find_schema(q->server->api, version, kind) : NULL;
+    autostrbuf struct strbuf json = STRBUF_EMPTY;
+    struct protobuf p;
+
+    if (!s || !schema_has_protobuf(s))
+        return false;
+    json_print(tree, &json);
+    protobuf_init(&p);
+    protobuf_object(&p, version, kind, s, strbuf_str(&json));
+    strbuf_add(out, protobuf_bytes(&p));
+    protobuf_done(&p);
+    return true;
+}
+
 enum stage_result request_reply_json(struct request *q, int status, const cJSON *tree)
 {
     struct strbuf out;
 
     strbuf_init(&out, 0);
+    if (q->media == MEDIA_PROTOBUF && !put_protobuf(q, tree, &out))
+        q->media = MEDIA_JSON;
     if (q->media == MEDIA_YAML) {
         yaml_print(tree, &out);
-    } else {
+    } else if (q->media == MEDIA_JSON) {
         json_print(tree, &out);
         strbuf_add_char(&out, '\n');
     }
-    struct str body = {.n = out.n};
-    body.p = strbuf_steal(&out);
-    arena_on_free(q->arena, free_bytes, (void *)(uintptr_t)body.p);
-    return request_reply(
-        q, status, q->media == MEDIA_YAML ? "application/yaml" : "application/json", body);
+    return request_reply_text(q, status, &out);
 }

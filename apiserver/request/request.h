@@ -61,7 +61,8 @@ struct response_header {
 };
 
 /* What the client accepts, chosen by negotiate.c. */
-enum media { MEDIA_JSON, MEDIA_YAML };
+enum media { MEDIA_JSON, MEDIA_YAML, MEDIA_PROTOBUF };
+const char *media_type(enum media media); /* "application/json" */
 enum form { FORM_OBJECT, FORM_TABLE, FORM_METADATA /* PartialObjectMetadata */ };
 
 struct request {
@@ -185,8 +186,10 @@ enum stage_result request_not_found(struct request *q, const struct resource *r,
 /* body must live as long as the request (arena, or constant). */
 enum stage_result request_reply(
     struct request *q, int status, const char *content_type, struct str body);
-enum stage_result request_reply_json(
-    struct request *q, int status, const cJSON *tree); /* or YAML, as negotiated */
+/* An object with kind and apiVersion, in the negotiated encoding. */
+enum stage_result request_reply_json(struct request *q, int status, const cJSON *tree);
+/* Bytes that are in that encoding already; taken. */
+enum stage_result request_reply_text(struct request *q, int status, struct strbuf *take);
 enum stage_result request_reply_body(
     struct request *q, int status, const char *content_type, body_fn *next, void *state);
 /* Has this turn of the loop used its millisecond? Then wake yourself and wait. */

@@ -283,6 +283,8 @@ const struct schema *api_find_schema(
     const struct api *api, const char *group_version, const char *kind)
 {
     const struct schema *general = NULL;
+    bool is_meta =
+        !strcmp(group_version, "v1") || str_starts(str_of(group_version), STR("meta.k8s.io/"));
 
     for (size_t i = 0; i < api->schema_count; i++) {
         const struct schema *s = &api->schemas[i];
@@ -290,7 +292,7 @@ const struct schema *api_find_schema(
             continue;
         if (s->group_version && !strcmp(s->group_version, group_version))
             return s;
-        if (!s->group_version)
+        if (!s->group_version && is_meta)
             general = s;
     }
     return general;

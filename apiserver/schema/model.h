@@ -109,9 +109,9 @@ struct schema {
     const char *definition; /* "io.k8s.api.core.v1.Pod" */
     const char *help;
     const struct field *fields;
-    const uint16_t *slots;       /* open addressing over the names: index + 1, 0 is free */
-    const struct field *element; /* this type as an element of a list or map */
-    const uint8_t *wire;         /* indexes of the fields with numbers, by number */
+    const uint16_t *slots;          /* open addressing over the names: index + 1, 0 is free */
+    const struct field *element;    /* this type as an element of a list or map */
+    const uint8_t *wire;            /* indexes of the fields with numbers, by number */
     const struct schema *choice_of; /* the schema that a choice is of */
     default_fn *defaults;
     rule_fn *rule;

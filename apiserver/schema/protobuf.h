@@ -2,9 +2,9 @@
  * Answers in protobuf: messages made from the JSON text that the server would answer otherwise.
  *
  * The text is one that this server printed: valid, normalised, members in any order. It is scanned
- * once into tokens and written from its end to its start, as Go's generated code does, so that every
- * length is known when it is written. Bytes equal upstream's: fields by number, maps by key, and what
- * is no pointer in Go is written even when it is empty.
+ * once into tokens and written from its end to its start, as Go's generated code does, so that
+ * every length is known when it is written. Bytes equal upstream's: fields by number, maps by key,
+ * and what is no pointer in Go is written even when it is empty.
  *
  *     struct protobuf p;
  *     protobuf_init(&p);
@@ -16,8 +16,8 @@
  * Lists are sent in parts: protobuf_list_head() with the size of all items, each protobuf_item(),
  * PROTOBUF_TAIL.
  *
- * Threads: none of its own. Cost: 2-4 us a KB of JSON. Upstream: runtime/serializer/protobuf and the
- * generated.pb.go of every group.
+ * Threads: none of its own. Cost: 2-4 us a KB of JSON. Upstream: runtime/serializer/protobuf and
+ * the generated.pb.go of every group.
  */
 #pragma once
 

@@ -1,14 +1,15 @@
 /*
  * Messages of the kinds. See protobuf.h.
  *
- * A schema's fields stand in `wire` by their numbers; a run of fields with the same first number is an
- * embedded message. Go writes a field that is no pointer whether it was set or not: strings, numbers
- * and booleans as their zero, messages as what their own fields make of nothing; only bytes, lists and
- * maps may be absent. A pointer is written when the JSON has the member.
+ * A schema's fields stand in `wire` by their numbers; a run of fields with the same first number is
+ * an embedded message. Go writes a field that is no pointer whether it was set or not: strings,
+ * numbers and booleans as their zero, messages as what their own fields make of nothing; only
+ * bytes, lists and maps may be absent. A pointer is written when the JSON has the member.
  *
- * Some types have messages of their own: Quantity {1: text}, Time {1: seconds, 2: nanos}, IntOrString
- * {1: type, 2: int, 3: text}, RawExtension, FieldsV1 and JSON {1: text}, a list as a map's value {1:
- * elements}, and the three of a CustomResourceDefinition's schema that are one thing or another.
+ * Some types have messages of their own: Quantity {1: text}, Time {1: seconds, 2: nanos},
+ * IntOrString {1: type, 2: int, 3: text}, RawExtension, FieldsV1 and JSON {1: text}, a list as a
+ * map's value {1: elements}, and the three of a CustomResourceDefinition's schema that are one
+ * thing or another.
  */
 #include "apiserver/schema/protobuf_scan.h"
 

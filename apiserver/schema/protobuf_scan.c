@@ -1,8 +1,8 @@
 /*
  * Reading JSON into tokens, and writing protobuf backwards. See protobuf_scan.h.
  *
- * The text is our own printer's, so nothing is checked beyond what keeps the reader inside it: a text
- * that ends early gives the tokens so far. Cost: about 1 ns a byte.
+ * The text is our own printer's, so nothing is checked beyond what keeps the reader inside it: a
+ * text that ends early gives the tokens so far. Cost: about 1 ns a byte.
  */
 #include "apiserver/schema/protobuf_scan.h"
 
@@ -174,8 +174,7 @@ static size_t unescape(struct str s, char *out)
             out[n++] = s.p[i++];
         } else if (s.p[i + 1] == 'u') {
             size_t taken;
-            n += utf8_print(
-                read_unicode(str_range(s.p + i + 2, s.n - i - 2), &taken), out + n);
+            n += utf8_print(read_unicode(str_range(s.p + i + 2, s.n - i - 2), &taken), out + n);
             i += 2 + taken;
         } else {
             char c = meaning[(unsigned char)s.p[i + 1]];
@@ -195,12 +194,13 @@ void put_unescaped(struct protobuf *p, struct str text)
 
 /* --- reading --- */
 
-static uint32_t add_token(struct protobuf *p)
+static uint32_t add_token(struct protobuf *p, struct protobuf_token t)
 {
     if (p->token_count == p->token_capacity) {
         p->token_capacity = p->token_capacity ? 2 * p->token_capacity : FIRST_TOKENS;
         p->tokens = xrealloc(p->tokens, p->token_capacity * sizeof(*p->tokens));
     }
+    p->tokens[p->token_count] = t;
     return (uint32_t)p->token_count++;
 }
 
@@ -239,10 +239,11 @@ struct scan {
 
 static void take_value(struct scan *s, char c)
 {
-    uint32_t number = add_token(s->p), up = s->depth > 0 ? s->open[s->depth - 1] : 0;
-    struct protobuf_token *t = &s->p->tokens[number], *parent = &s->p->tokens[up];
+    uint32_t number = add_token(s->p, (struct protobuf_token){.start = (uint32_t)s->i, .type = c});
+    struct protobuf_token *t = &s->p->tokens[number];
+    struct protobuf_token *parent = &s->p->tokens[s->depth > 0 ? s->open[s->depth - 1] : 0];
 
-    *t = (struct protobuf_token){.start = (uint32_t)s->i, .type = c, .previous = parent->last};
+    t->previous = parent->last;
     if (s->has_key) {
         t->key = s->key;
         t->key_end = s->key_end;
@@ -283,7 +284,7 @@ void protobuf_scan(struct protobuf *p, struct str json)
 
     p->text = json.p;
     p->token_count = 0;
-    p->tokens[add_token(p)] = (struct protobuf_token){0};
+    add_token(p, (struct protobuf_token){0});
     while (s.i < json.n) {
         char c = json.p[s.i];
         if (c == ',' || c == ':' || c == ' ' || c == '\n') {
@@ -299,7 +300,7 @@ void protobuf_scan(struct protobuf *p, struct str json)
         }
     }
     if (p->token_count == 1) /* never an empty text, but a root is promised */
-        p->tokens[add_token(p)] = (struct protobuf_token){.type = 'n'};
+        add_token(p, (struct protobuf_token){.type = 'n'});
 }
 
 struct str protobuf_token_text(const struct protobuf *p, const struct protobuf_token *t)

@@ -5,7 +5,8 @@
 
 #include "apiserver/schema/protobuf.h"
 
-/* One value. Numbers of tokens are indexes into p->tokens; 0 is none (the first one is not used). */
+/* One value. Numbers of tokens are indexes into p->tokens; 0 is none (the first one is not used).
+ */
 struct protobuf_token {
     uint32_t start, end; /* in the text; strings without their quotes */
     uint32_t key, key_end;

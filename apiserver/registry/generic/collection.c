@@ -34,7 +34,7 @@ struct collection {
     struct deletion slots[IN_FLIGHT_MAX];
     bool failed;
     struct strbuf items; /* of the answer */
-    size_t count;
+    struct form_list list;
 };
 
 static void collection_free(void *arg)
@@ -47,9 +47,7 @@ static void collection_free(void *arg)
 
 static void add_item(struct request *q, struct collection *c, struct object_write *o)
 {
-    if (c->count++ > 0)
-        strbuf_add_char(&c->items, ',');
-    form_item(q, o->result ? o->result : o->base, &c->items);
+    form_list_item(q, &c->list, o->result ? o->result : o->base, &c->items);
 }
 
 static void fail(struct request *q, struct collection *c, const struct error *err)
@@ -167,10 +165,13 @@ static enum stage_result answer(struct request *q, struct collection *c)
     if (c->failed)
         return STAGE_ERROR;
     strbuf_init(&out, 0);
-    form_list_head(q, cache_version(q->server->cache), NULL, -1, &out);
+    c->list.version = cache_version(q->server->cache);
+    c->list.remaining = -1;
+    c->list.items_bytes = c->items.n;
+    form_list_head(q, &c->list, &out);
     strbuf_add(&out, strbuf_str(&c->items));
-    form_list_tail(&out);
-    return reply_encoded(q, 200, &out);
+    form_list_tail(q, &c->list, &out);
+    return request_reply_text(q, 200, &out);
 }
 
 enum stage_result collection_delete_stage(struct request *q)

@@ -8,12 +8,14 @@
 #include "apiserver/registry/generic/change.h"
 #include "apiserver/registry/generic/options.h"
 #include "apiserver/registry/generic/rules.h"
+#include "apiserver/schema/protobuf.h"
 #include "apiserver/server.h"
 #include "common/base64.h"
 #include "common/yaml.h"
 
 #define SUMMARY_BYTES 30
 #define OBJECT_TYPES "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+#define CUSTOM_TYPES "application/json, application/yaml"
 #define PATCH_TYPES                                               \
     "application/json-patch+json, application/merge-patch+json, " \
     "application/strategic-merge-patch+json"
@@ -133,6 +135,8 @@ static enum stage_result decode_body(struct request *q, struct object_write *o)
             &tree, &err);
         break;
     case BODY_PROTOBUF:
+        if (!schema_has_protobuf(o->schema))
+            return unsupported_media(q, CUSTOM_TYPES);
         r = schema_from_protobuf(o->schema, q->body, &tree, &err);
         break;
     default:

@@ -94,8 +94,6 @@ enum stage_result reply_body_object(struct request *q);
 
 /* The object in the form that was asked for. */
 enum stage_result reply_object(struct request *q, int status, const struct object *o);
-/* JSON text of an object (taken), or as YAML when that was asked for. */
-enum stage_result reply_encoded(struct request *q, int status, struct strbuf *take);
 
 /* --- stages of the pipeline (request/pipeline.c) --- */
 stage_fn write_decode_stage; /* options, body; picks `change` */

@@ -2,9 +2,10 @@
  * LIST: a generator over one snapshot, with selectors and pages.
  *
  * A page with a limit is walked twice: first to find its last key and whether more follow (they
- * stand in the list's head), then to send it; both in turns of a millisecond. The snapshot of an
- * unfinished list is held for its continue token; when it is gone the client gets 410 with a token
- * that goes on at the newest version.
+ * stand in the list's head), then to send it; both in turns of a millisecond. So is every list in
+ * protobuf, whose head says how long it is: objects remember the length of their message. The
+ * snapshot of an unfinished list is held for its continue token; when it is gone the client gets
+ * 410 with a token that goes on at the newest version.
  *
  * Memory: one snapshot and a chunk, however long the list. Upstream: endpoints/handlers/get.go,
  * storage/continue.go.
@@ -19,8 +20,6 @@
 #define COMPRESS_MIN_BYTES (128u << 10)
 /* Asking the clock costs as much as a small item: once for so many. */
 #define ITEMS_A_LOOK 16
-/* YAML needs the whole list as a tree. */
-#define YAML_BYTES_MAX (2u << 20)
 
 #define EXPIRED_TEXT                                                                               \
     "The provided continue parameter is too old to display a consistent list result. You can "     \
@@ -40,7 +39,8 @@ struct list {
     struct str from_namespace, from_name; /* the page starts behind this key */
     struct str at_namespace, at_name;     /* of the walk under way; borrowed from the snapshot */
     int64_t seen;                         /* objects on earlier pages; -1: not known */
-    int64_t counted, sent;
+    int64_t counted;
+    struct form_list form;
     bool more; /* objects follow the page */
     struct str last_namespace, last_name;
 };
@@ -80,9 +80,10 @@ static const struct object *walk(
     }
 }
 
-/* Finds the last key of the page. true when that is known. */
+/* Finds the last key of the page, and how long its items are. true when that is known. */
 static bool count_page(struct request *q, struct list *l, int64_t start_ns)
 {
+    int look = q->media == MEDIA_PROTOBUF ? 1 : ITEMS_A_LOOK;
     bool over;
 
     for (;;) {
@@ -91,14 +92,16 @@ static bool count_page(struct request *q, struct list *l, int64_t start_ns)
             return false;
         if (!o)
             break;
-        if (l->counted == l->options->limit) {
+        if (l->options->limit > 0 && l->counted == l->options->limit) {
             l->more = true;
             break;
         }
         l->counted++;
+        if (q->media == MEDIA_PROTOBUF)
+            l->form.items_bytes += form_item_bytes(q, o);
         l->last_namespace = o->namespace_;
         l->last_name = o->name;
-        if (l->counted % ITEMS_A_LOOK == 0 && request_turn_over(q, start_ns))
+        if (l->counted % look == 0 && request_turn_over(q, start_ns))
             return false;
     }
     rewind_to_page(l);
@@ -118,28 +121,29 @@ static void put_head(struct request *q, struct list *l, struct strbuf *out)
             remaining = (int64_t)snapshot_count(l->snapshot, l->options->filter.namespace_) - seen;
         snapshot_hold(l->snapshot);
     }
-    form_list_head(q, version, token, remaining > 0 ? remaining : -1, out);
+    l->form.version = version;
+    l->form.token = token;
+    l->form.remaining = remaining > 0 ? remaining : -1;
+    form_list_head(q, &l->form, out);
 }
 
 static bool is_page_full(const struct list *l)
 {
-    return l->options->limit > 0 && l->sent == l->options->limit;
+    return l->options->limit > 0 && (int64_t)l->form.count == l->options->limit;
 }
 
 /* Sends items until the chunk or the turn is full. true: the list is at its end. */
 static bool put_items(struct request *q, struct list *l, int64_t start_ns, struct strbuf *out)
 {
     bool over;
-    int look = form_parses(q) ? 1 : ITEMS_A_LOOK;
+    size_t look = form_parses(q) ? 1 : ITEMS_A_LOOK;
 
     while (!is_page_full(l)) {
         const struct object *o = walk(q, l, start_ns, &over);
         if (!o)
             return !over;
-        if (l->sent++ > 0)
-            strbuf_add_char(out, ',');
-        form_item(q, o, out);
-        if (out->n >= CHUNK_BYTES || (l->sent % look == 0 && request_turn_over(q, start_ns)))
+        form_list_item(q, &l->form, o, out);
+        if (out->n >= CHUNK_BYTES || (l->form.count % look == 0 && request_turn_over(q, start_ns)))
             return false;
     }
     return true;
@@ -158,7 +162,7 @@ static enum body_result list_next(struct request *q, struct strbuf *out)
         l->phase = ITEMS;
     }
     if (l->phase == ITEMS && put_items(q, l, start_ns, out)) {
-        form_list_tail(out);
+        form_list_tail(q, &l->form, out);
         l->phase = ENDED;
     }
     if (l->phase == ENDED)
@@ -167,23 +171,6 @@ static enum body_result list_next(struct request *q, struct strbuf *out)
         return BODY_CHUNK;
     request_wake(q);
     return BODY_WAIT;
-}
-
-/* The whole list at once: for YAML. */
-static enum stage_result reply_whole(struct request *q, struct list *l)
-{
-    struct strbuf out;
-
-    strbuf_init(&out, YAML_BYTES_MAX);
-    q->body_state = l;
-    while (list_next(q, &out) != BODY_END && !strbuf_overflowed(&out))
-        ;
-    if (strbuf_overflowed(&out)) {
-        strbuf_done(&out);
-        return request_fail(q, ERR_NOT_ACCEPTABLE,
-            "the list is too long for application/yaml, use limit, or ask for application/json");
-    }
-    return reply_encoded(q, 200, &out);
 }
 
 static enum stage_result expired(struct request *q, const struct continue_token *t)
@@ -234,13 +221,11 @@ enum stage_result read_list_stage(struct request *q)
         return STAGE_ERROR;
     request_on_free(q, list_free, l);
     rewind_to_page(l);
-    l->phase = l->options->limit > 0 ? COUNTING : HEAD;
-    if (q->media == MEDIA_YAML)
-        return reply_whole(q, l);
+    l->phase = l->options->limit > 0 || q->media == MEDIA_PROTOBUF ? COUNTING : HEAD;
     /* About 1 KB an object: the exact size is known at the end only. */
     size_t count = snapshot_count(l->snapshot, l->options->filter.namespace_);
     if (l->options->limit > 0 && (size_t)l->options->limit < count)
         count = (size_t)l->options->limit;
     q->response_large = count * 1024 >= COMPRESS_MIN_BYTES;
-    return request_reply_body(q, 200, "application/json", list_next, l);
+    return request_reply_body(q, 200, media_type(q->media), list_next, l);
 }

@@ -15,7 +15,6 @@
 #include "apiserver/registry/generic/form.h"
 #include "apiserver/request/status.h"
 #include "apiserver/server.h"
-#include "common/yaml.h"
 
 struct fresh_wait {
     struct request *q;
@@ -123,28 +122,7 @@ enum stage_result reply_object(struct request *q, int status, const struct objec
 
     strbuf_init(&out, 0);
     form_object(q, o, true, &out);
-    strbuf_add_char(&out, '\n');
-    return reply_encoded(q, status, &out);
-}
-
-static void free_bytes(void *p)
-{
-    free(p);
-}
-
-enum stage_result reply_encoded(struct request *q, int status, struct strbuf *take)
-{
-    if (q->media == MEDIA_YAML) {
-        autojson cJSON *tree = NULL;
-        struct error err;
-        int r = json_parse(strbuf_str(take), &tree, &err);
-        strbuf_done(take);
-        return r < 0 ? request_fail_error(q, &err) : request_reply_json(q, status, tree);
-    }
-    struct str body = {.n = take->n};
-    body.p = strbuf_steal(take);
-    arena_on_free(q->arena, free_bytes, (void *)(uintptr_t)body.p);
-    return request_reply(q, status, "application/json", body);
+    return request_reply_text(q, status, &out);
 }
 
 enum stage_result read_get_stage(struct request *q)

@@ -13,7 +13,6 @@
 #include "apiserver/registry/generic/form.h"
 #include "apiserver/registry/generic/read.h"
 #include "apiserver/request/measure.h"
-#include "apiserver/request/status.h"
 #include "apiserver/server.h"
 #include "common/time.h"
 
@@ -68,9 +67,7 @@ static void put_event(
 {
     static const char *const names[] = {"ADDED", "MODIFIED", "DELETED", "BOOKMARK"};
 
-    strbuf_addf(out, "{\"type\":\"%s\",\"object\":", names[type]);
-    form_object(w->q, o, !w->columns_sent, out);
-    strbuf_addc(out, "}\n");
+    form_event(w->q, names[type], o, !w->columns_sent, out);
     w->columns_sent = true;
 }
 
@@ -79,18 +76,7 @@ static void put_bookmark(struct watch *w, int64_t version, bool initial_end, str
     if (version <= 0 || (version < w->version && !initial_end))
         return;
     w->version = version;
-    strbuf_addc(out, "{\"type\":\"BOOKMARK\",\"object\":");
     form_bookmark(w->q, version, initial_end, out);
-    strbuf_addc(out, "}\n");
-}
-
-static void put_error(const struct error *err, struct strbuf *out)
-{
-    autojson cJSON *status = status_new(err->code, err->text);
-
-    strbuf_addc(out, "{\"type\":\"ERROR\",\"object\":");
-    json_print(status, out);
-    strbuf_addc(out, "}\n");
 }
 
 /* true: the initial state is out. */
@@ -129,6 +115,7 @@ static enum live put_live(struct watch *w, int64_t start_ns, struct strbuf *out)
 {
     struct request *q = w->q;
     bool plain = q->form == FORM_OBJECT && q->resource == q->resource->storage;
+    enum event_encoding encoding = q->media == MEDIA_PROTOBUF ? EVENT_PROTOBUF : EVENT_JSON;
 
     for (int i = 1;; i++) {
         const struct event *e;
@@ -139,11 +126,11 @@ static enum live put_live(struct watch *w, int64_t start_ns, struct strbuf *out)
             measure_events(q, (size_t)i - 1);
             if (r == 0)
                 return LIVE_IDLE;
-            put_error(&err, out);
+            form_error(q, &err, out);
             return LIVE_FAILED;
         }
         if (plain) {
-            strbuf_add(out, event_encoded(e, as));
+            strbuf_add(out, event_encoded(e, as, encoding));
         } else {
             /* Leaving the selector shows the state before, at the version of the change. */
             struct object *moved = NULL;
@@ -176,7 +163,7 @@ static enum body_result watch_next(struct request *q, struct strbuf *out)
     if (w->ended)
         return BODY_END;
     if (w->failure.code != ERR_NONE) {
-        put_error(&w->failure, out);
+        form_error(q, &w->failure, out);
         w->ended = true;
         return BODY_END;
     }
@@ -251,5 +238,8 @@ enum stage_result read_watch_stage(struct request *q)
         return request_fail_error(q, &w->failure);
     set_times(w);
     q->long_running = true;
-    return request_reply_body(q, 200, "application/json", watch_next, w);
+    return request_reply_body(q, 200,
+        q->media == MEDIA_PROTOBUF ? "application/vnd.kubernetes.protobuf;stream=watch"
+                                   : "application/json",
+        watch_next, w);
 }

@@ -203,7 +203,7 @@ static bool follow_once(struct follower *f)
     f->version = e->version;
     f->events++;
     note(f, e->object, as == EVENT_DELETED, as == EVENT_ADDED);
-    if (event_encoded(e, as).n < 20)
+    if (event_encoded(e, as, EVENT_JSON).n < 20)
         fail(f->all, "encoding", f->index);
     return true;
 }

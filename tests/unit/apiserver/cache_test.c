@@ -297,7 +297,7 @@ static const char *drain(struct watcher *w, char *buf, size_t size)
     while ((result = watcher_next(w, &e, &as, &err)) == 1) {
         n += (size_t)snprintf(buf + n, size - n, "%c:%.*s ", "AMD"[as], STR_FMT(e->object->name));
         autofree char *wanted = str_format("\"resourceVersion\":\"%lld\"", (long long)e->version);
-        autofree char *text = str_dup(event_encoded(e, as));
+        autofree char *text = str_dup(event_encoded(e, as, EVENT_JSON));
 
         CU_ASSERT_PTR_NOT_NULL(strstr(text, wanted));
     }
@@ -398,14 +398,14 @@ static void test_leaving_carries_old_state(void)
 
     CU_ASSERT_EQUAL_FATAL(watcher_next(w, &e, &as, &err), 1);
     CU_ASSERT_EQUAL(as, EVENT_DELETED);
-    autofree char *text = str_dup(event_encoded(e, as)),
+    autofree char *text = str_dup(event_encoded(e, as, EVENT_JSON)),
                   *version = str_format("\"resourceVersion\":\"%lld\"", (long long)v);
 
     CU_ASSERT_PTR_NOT_NULL(
         strstr(text, "{\"type\":\"DELETED\",\"object\":{\"kind\":\"Pod\",\"apiVersion\":\"v1\""));
     CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"app\":\"web\""));
     CU_ASSERT_PTR_NOT_NULL(strstr(text, version));
-    CU_ASSERT(event_encoded(e, as).p == event_encoded(e, as).p);
+    CU_ASSERT(event_encoded(e, as, EVENT_JSON).p == event_encoded(e, as, EVENT_JSON).p);
     watcher_free(w);
     selector_free(web);
     teardown(&f);
