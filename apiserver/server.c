@@ -13,9 +13,9 @@
 #include "apiserver/registry/bootstrap.h"
 #include "apiserver/registry/registry.h"
 #include "apiserver/request/documents.h"
+#include "apiserver/connect/connect.h"
 #include "apiserver/request/flow.h"
 #include "apiserver/request/measure.h"
-#include "apiserver/request/nodes.h"
 #include "common/log.h"
 #include "common/time.h"
 

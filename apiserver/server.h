@@ -13,7 +13,7 @@ struct api;
 struct cache;
 struct auth;
 struct flows;
-struct nodes; /* connections to kubelets: logs, later exec */
+struct nodes; /* connections to kubelets and backends: connect/ */
 struct documents;
 struct definitions; /* custom kinds */
 

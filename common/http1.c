@@ -162,6 +162,8 @@ static int read_fields(struct http1_head *head, int *ret_status, struct error *e
     }
     if (head->chunked && head->content_length >= 0)
         return refuse(ret_status, 400, err, "both Transfer-Encoding and Content-Length");
+    if (head->method.n == 0) /* an answer */
+        return 0;
     if (hosts > 1 || (hosts == 0 && head->minor_version == 1))
         return refuse(ret_status, 400, err, hosts ? "several Host fields" : "missing Host field");
     return 0;
@@ -177,6 +179,32 @@ static struct str next_line(struct str *rest)
     return line;
 }
 
+/* Finds the head's end and clears *head; >0: the head's bytes, 0: more is needed. */
+static ssize_t begin_head(
+    struct str data, struct http1_head *head, int *ret_status, struct error *err)
+{
+    size_t most = LIMIT_HEADER_BYTES;
+    ssize_t n = find_end((struct str){data.p, data.n < most ? data.n : most}, ret_status, err);
+
+    if (n == 0 && data.n >= most)
+        return refuse(ret_status, 431, err, "the head is too large");
+    head->method = head->target = (struct str){NULL, 0};
+    head->header_count = 0;
+    head->content_length = -1;
+    head->chunked = head->upgrade = head->expect_continue = false;
+    return n;
+}
+
+static int parse_fields(
+    struct str rest, struct http1_head *head, int *ret_status, struct error *err)
+{
+    head->keep_alive = head->minor_version == 1;
+    for (struct str line = next_line(&rest); line.n > 0; line = next_line(&rest))
+        if (parse_header_line(line, head, ret_status, err) < 0)
+            return -(int)err->code;
+    return read_fields(head, ret_status, err);
+}
+
 ssize_t http1_parse_head(
     struct str data, struct http1_head *head, int *ret_status, struct error *err)
 {
@@ -189,27 +217,51 @@ ssize_t http1_parse_head(
     }
     if (data.n == 0 || (data.n == 1 && data.p[0] == '\r'))
         return 0;
-    size_t most = LIMIT_HEADER_BYTES;
-    ssize_t n = find_end((struct str){data.p, data.n < most ? data.n : most}, ret_status, err);
-    if (n < 0)
+    ssize_t n = begin_head(data, head, ret_status, err);
+    if (n <= 0)
         return n;
-    if (n == 0 && data.n >= most)
-        return refuse(ret_status, 431, err, "the request's head is too large");
-    if (n == 0)
-        return 0;
-    head->header_count = 0;
-    head->content_length = -1;
-    head->chunked = head->upgrade = head->expect_continue = false;
     struct str rest = {data.p, (size_t)n};
-    if (parse_request_line(next_line(&rest), head, ret_status, err) < 0)
-        return -(ssize_t)err->code;
-    head->keep_alive = head->minor_version == 1;
-    for (struct str line = next_line(&rest); line.n > 0; line = next_line(&rest))
-        if (parse_header_line(line, head, ret_status, err) < 0)
-            return -(ssize_t)err->code;
-    if (read_fields(head, ret_status, err) < 0)
+    if (parse_request_line(next_line(&rest), head, ret_status, err) < 0 ||
+        parse_fields(rest, head, ret_status, err) < 0)
         return -(ssize_t)err->code;
     return n + (ssize_t)skipped;
+}
+
+/* "HTTP/1.1 200 OK" */
+static int parse_status_line(
+    struct str line, struct http1_head *head, int *ret_status, struct error *err)
+{
+    int status = 0;
+
+    if (line.n < 12 || memcmp(line.p, "HTTP/1.", 7) || (line.p[7] != '0' && line.p[7] != '1') ||
+        line.p[8] != ' ' || (line.n > 12 && line.p[12] != ' '))
+        return refuse(ret_status, 0, err, "malformed status line");
+    for (size_t i = 9; i < 12; i++) {
+        if (line.p[i] < '0' || line.p[i] > '9')
+            return refuse(ret_status, 0, err, "malformed status line");
+        status = 10 * status + (line.p[i] - '0');
+    }
+    if (status < 100)
+        return refuse(ret_status, 0, err, "malformed status line");
+    head->minor_version = line.p[7] - '0';
+    *ret_status = status;
+    return 0;
+}
+
+ssize_t http1_parse_answer(
+    struct str data, struct http1_head *head, int *ret_status, struct error *err)
+{
+    int ignored;
+
+    *ret_status = 0;
+    ssize_t n = begin_head(data, head, &ignored, err);
+    if (n <= 0)
+        return n;
+    struct str rest = {data.p, (size_t)n};
+    if (parse_status_line(next_line(&rest), head, ret_status, err) < 0 ||
+        parse_fields(rest, head, &ignored, err) < 0)
+        return -(ssize_t)err->code;
+    return n;
 }
 
 struct str http1_header(const struct http1_head *head, const char *name)
@@ -220,6 +272,19 @@ struct str http1_header(const struct http1_head *head, const char *name)
         if (str_eq_nocase(head->headers[i].name, wanted))
             return head->headers[i].value;
     return (struct str){NULL, 0};
+}
+
+bool http1_is_cross_site(struct str site, struct str origin, struct str host)
+{
+    struct str scheme, rest = origin;
+
+    if (site.n > 0)
+        return !str_eqc(site, "same-origin") && !str_eqc(site, "none");
+    if (origin.n == 0)
+        return false;
+    if (!str_split(&rest, ':', &scheme) || !str_starts(rest, STR("//")))
+        return true;
+    return !str_eq_nocase(str_range(rest.p + 2, rest.n - 2), host);
 }
 
 enum chunk_state {

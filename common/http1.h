@@ -33,8 +33,16 @@ struct http1_head {
  * data. */
 ssize_t http1_parse_head(
     struct str data, struct http1_head *head, int *ret_status, struct error *err);
+/* The same for an answer that a client reads: its status is in *ret_status; method and target are
+ * empty. Failures are -ERR_BAD_REQUEST and -ERR_TOO_LARGE. */
+ssize_t http1_parse_answer(
+    struct str data, struct http1_head *head, int *ret_status, struct error *err);
 struct str http1_header(
     const struct http1_head *head, const char *name); /* case-insensitive; empty view */
+
+/* Does a browser send this for a page of another site? By Sec-Fetch-Site where there is one, which
+ * no page can forge, else by comparing Origin with Host. Empty views: not sent. */
+bool http1_is_cross_site(struct str site, struct str origin, struct str host);
 
 /* "Not Found"; "Unknown" for a status without a row. */
 const char *http1_reason(int status);

@@ -106,14 +106,14 @@ static void refresh_tls(struct httpd *h)
 
 static void add_connection(struct httpd *h, int take_fd)
 {
-    if (h->count >= CONNECTIONS_MAX + REFUSALS_MAX) {
+    if (h->count >= h->config.connections_max + REFUSALS_MAX) {
         close(take_fd);
         return;
     }
     refresh_tls(h);
     struct connection *c = xcalloc(1, sizeof(*c));
     c->server = h;
-    c->refuse = h->count >= CONNECTIONS_MAX;
+    c->refuse = h->count >= h->config.connections_max;
     c->tls = h->tls;
     if (c->tls)
         SSL_CTX_up_ref(c->tls);
@@ -253,6 +253,8 @@ int httpd_new(
 
     h->env = env;
     h->config = *config;
+    if (h->config.connections_max == 0)
+        h->config.connections_max = CONNECTIONS_MAX;
     h->config.address = xstrdup(config->address);
     h->config.cert_file = copy_of(config->cert_file);
     h->config.key_file = copy_of(config->key_file);

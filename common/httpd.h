@@ -2,7 +2,8 @@
  * A small HTTPS server for the daemons' own pages: /livez, /readyz, /healthz, /version, /metrics,
  * and the kubelet's logs. (The API server has its own in apiserver/http.)
  *
- * HTTP/1.1 over TLS or plain, one task a connection, at most 64 at a time (503 beyond). A handler
+ * HTTP/1.1 over TLS or plain, one task a connection, at most 64 at a time unless the configuration
+ * says otherwise (503 beyond). A handler
  * runs on the connection's task and may block; it writes head and body with httpd_*. Slow clients
  * are cut by the limits of common/limits.h. Requests are parsed by common/http1.h.
  *
@@ -33,6 +34,7 @@ struct httpd_config {
     const char *client_ca_file;       /* verifies client certificates when they are sent; or NULL */
     const struct httpd_route *routes;
     size_t route_count;
+    size_t connections_max; /* 0: 64 */
     void *arg;
     /* Decides on a request that is not anonymous: 0, or -ERR_UNAUTHORIZED / -ERR_FORBIDDEN. NULL
      * refuses all. */
@@ -48,6 +50,8 @@ const struct http1_head *httpd_head(const struct httpd_request *r);
 struct str httpd_path(const struct httpd_request *r); /* decoded, without the query */
 /* Decoded query parameter; false when absent. The view lives as long as the request. */
 bool httpd_query(struct httpd_request *r, const char *name, struct str *ret);
+/* Every one of them, in order; NUL-terminated. Returns how many, at most `most`. */
+size_t httpd_query_all(struct httpd_request *r, const char *name, struct str *ret, size_t most);
 const char *httpd_peer_name(
     const struct httpd_request *r); /* CN of a verified client certificate, or NULL */
 const char *httpd_peer_groups(const struct httpd_request *r); /* O values, ','-separated, or "" */
@@ -61,11 +65,16 @@ int httpd_begin(struct httpd_request *r, int status, const char *content_type, s
 int httpd_write(struct httpd_request *r, struct str piece, struct error *err);
 void httpd_end(struct httpd_request *r);
 bool httpd_client_gone(struct httpd_request *r); /* a cheap look */
-/* For upgrades: 101 with the given extra header lines, then the raw byte stream. The descriptor is
- * for poll only. */
+/* For upgrades: 101 with the given extra header lines, then the raw byte stream. Nothing of it
+ * waits: the handler polls httpd_raw_fd and httpd_raw_stop_fd (readable: the server stops) itself.
+ * Output that the handler has written is seen to the end when it returns. */
 int httpd_upgrade(struct httpd_request *r, const char *extra_head, struct error *err);
-ssize_t httpd_raw_read(struct httpd_request *r, void *buf, size_t n); /* 0: end, -1: error */
-int httpd_raw_write(struct httpd_request *r, struct str bytes, struct error *err);
-int httpd_raw_fd(struct httpd_request *r);
+/* >0: bytes moved; 0: the peer's end (reads only); HTTPD_RAW_WAIT: poll first; HTTPD_RAW_BROKEN. */
+#define HTTPD_RAW_WAIT (-1)
+#define HTTPD_RAW_BROKEN (-2)
+ssize_t httpd_raw_read(struct httpd_request *r, void *buf, size_t n);
+ssize_t httpd_raw_write(struct httpd_request *r, struct str bytes);
+int httpd_raw_fd(const struct httpd_request *r);
+int httpd_raw_stop_fd(const struct httpd_request *r);
 /* Bytes are buffered already: read them before polling the descriptor. */
 bool httpd_raw_pending(struct httpd_request *r);

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/httpd.h"
 #include "common/time.h"
 
 #define LINGER_NS NS_PER_S
@@ -122,6 +123,29 @@ static size_t try_write(struct conn *c, struct str bytes, int *wants)
         *wants = tls_wants(c->ssl, result);
     env_unlock(c->env, &c->io_lock);
     return result > 0 ? put : 0;
+}
+
+static ssize_t moved(size_t n, int wants)
+{
+    if (n > 0)
+        return (ssize_t)n;
+    return wants == 0 ? 0 : wants > 0 ? HTTPD_RAW_WAIT : HTTPD_RAW_BROKEN;
+}
+
+ssize_t conn_try_read(struct conn *c, void *buf, size_t n)
+{
+    int wants = 0;
+    size_t got = try_read(c, buf, n, &wants);
+
+    return moved(got, wants);
+}
+
+ssize_t conn_try_write(struct conn *c, struct str bytes)
+{
+    int wants = -1;
+    size_t put = try_write(c, bytes, &wants);
+
+    return moved(put, wants == 0 ? -1 : wants);
 }
 
 ssize_t conn_read(struct conn *c, void *buf, size_t n, int64_t deadline_ns, struct error *err)

@@ -31,6 +31,9 @@ ssize_t conn_read(struct conn *c, void *buf, size_t n, int64_t deadline_ns, stru
 ssize_t conn_fill(struct conn *c, size_t n, int64_t deadline_ns, struct error *err);
 /* All of it; stall_ns is the longest time without progress. */
 int conn_write(struct conn *c, struct str bytes, int64_t stall_ns, struct error *err);
+/* Without waiting: bytes moved, 0 at the end (reads only), HTTPD_RAW_WAIT or HTTPD_RAW_BROKEN. */
+ssize_t conn_try_read(struct conn *c, void *buf, size_t n);
+ssize_t conn_try_write(struct conn *c, struct str bytes);
 /* A look that doesn't wait: the peer closed, or the server stops. */
 bool conn_is_gone(struct conn *c);
 bool conn_is_buffered(struct conn *c); /* a read would be answered from memory */

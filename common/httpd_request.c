@@ -155,28 +155,31 @@ int httpd_upgrade(struct httpd_request *r, const char *extra_head, struct error 
 
 ssize_t httpd_raw_read(struct httpd_request *r, void *buf, size_t n)
 {
-    struct error ignored;
     struct conn *c = r->conn;
 
-    assert(r->state == ANSWER_UPGRADED || r->state == ANSWER_BROKEN);
+    assert(r->state == ANSWER_UPGRADED);
     if (c->in.n > 0) { /* came with the request */
         n = n < c->in.n ? n : c->in.n;
         memcpy(buf, c->in.data, n);
         strbuf_remove_front(&c->in, n);
         return (ssize_t)n;
     }
-    ssize_t got = conn_read(c, buf, n, ENV_FOREVER, &ignored);
-    return got < 0 ? -1 : got;
+    return conn_try_read(c, buf, n);
 }
 
-int httpd_raw_write(struct httpd_request *r, struct str bytes, struct error *err)
+ssize_t httpd_raw_write(struct httpd_request *r, struct str bytes)
 {
-    return conn_write(r->conn, bytes, LIMIT_BODY_STALL_NS, err);
+    return conn_try_write(r->conn, bytes);
 }
 
-int httpd_raw_fd(struct httpd_request *r)
+int httpd_raw_fd(const struct httpd_request *r)
 {
     return r->conn->fd;
+}
+
+int httpd_raw_stop_fd(const struct httpd_request *r)
+{
+    return r->conn->stop_fd;
 }
 
 bool httpd_raw_pending(struct httpd_request *r)
@@ -206,12 +209,13 @@ const char *httpd_peer_groups(const struct httpd_request *r)
     return r->conn->peer_groups ? r->conn->peer_groups : "";
 }
 
-bool httpd_query(struct httpd_request *r, const char *name, struct str *ret)
+size_t httpd_query_all(struct httpd_request *r, const char *name, struct str *ret, size_t most)
 {
     struct str rest = r->query, pair, key;
     struct error ignored;
+    size_t n = 0;
 
-    while (str_split(&rest, '&', &pair)) {
+    while (n < most && str_split(&rest, '&', &pair)) {
         autostrbuf struct strbuf decoded = STRBUF_EMPTY;
         struct str value = pair;
         if (!str_split(&value, '=', &key) || url_decode(key, true, &decoded, &ignored) < 0 ||
@@ -221,12 +225,15 @@ bool httpd_query(struct httpd_request *r, const char *name, struct str *ret)
         strbuf_init(&v->text, 0);
         v->next = r->values;
         r->values = v;
-        if (url_decode(value, true, &v->text, &ignored) < 0)
-            return false;
-        *ret = strbuf_str(&v->text);
-        return true;
+        if (url_decode(value, true, &v->text, &ignored) == 0)
+            ret[n++] = strbuf_str(&v->text);
     }
-    return false;
+    return n;
+}
+
+bool httpd_query(struct httpd_request *r, const char *name, struct str *ret)
+{
+    return httpd_query_all(r, name, ret, 1) == 1;
 }
 
 /* ---- the request's body ---- */
@@ -453,7 +460,7 @@ static bool serve_one(const struct httpd_config *config, struct conn *conn, bool
             handle(config, &r);
         bool is_answered = r.state == ANSWER_WHOLE || r.state == ANSWER_ENDED;
         keep = is_answered && drain_body(&r) && !r.close_after;
-        if (is_answered && !r.body_done)
+        if ((is_answered && !r.body_done) || r.state == ANSWER_UPGRADED)
             conn_linger(conn);
     }
     request_done(&r);

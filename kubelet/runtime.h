@@ -147,6 +147,18 @@ typedef void runtime_event_fn(void *arg, const char *id, const char *uid, const 
 /* Events may have been missed: look at everything again. */
 typedef void runtime_lost_fn(void *arg);
 
+/* A command's or a container's streams: bytes of stdin are written to the descriptor, which does
+ * not block; the output is read with read_stream. */
+struct runtime_stream {
+    int fd;
+};
+struct stream_options {
+    const char *const *argv; /* of a new command, NULL ended; NULL: the container's own process */
+    bool in, out, error, tty;
+};
+/* Takes a piece of output; stream is 1 or 2. */
+typedef int stream_sink_fn(void *arg, int stream, struct str piece);
+
 struct runtime;
 
 struct runtime_ops {
@@ -165,6 +177,20 @@ struct runtime_ops {
      */
     int (*exec)(struct runtime *, const char *id, const char *const *argv, int64_t timeout_ns,
         struct strbuf *output, int64_t *ret_exit_code, struct error *);
+    /* Where this fails always (hollow), the four below it are NULL. */
+    int (*open_stream)(struct runtime *, const char *id, const struct stream_options *,
+        struct runtime_stream **, struct error *);
+    /* What has come, handed to the sink: 1, or 0 at the end; doesn't wait. */
+    int (*read_stream)(
+        struct runtime *, struct runtime_stream *, stream_sink_fn *, void *arg, struct error *);
+    int (*resize_stream)(
+        struct runtime *, struct runtime_stream *, unsigned width, unsigned height, struct error *);
+    /* Of a command whose output has ended. ERR_BAD_REQUEST with the runtime's words: it could not
+     * be started. */
+    int (*stream_result)(
+        struct runtime *, struct runtime_stream *, int64_t *ret_exit_code, struct error *);
+    /* hang_up: the client left; the command at its terminal is told so. */
+    void (*close_stream)(struct runtime *, struct runtime_stream *, bool hang_up);
     int (*logs)(struct runtime *, const char *id, const struct log_options *, log_sink_fn *,
         void *arg, bool (*gone)(void *arg), struct error *);
     int (*image_get)(struct runtime *, const char *image, struct image_info *, struct error *);

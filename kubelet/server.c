@@ -1,5 +1,6 @@
 /*
- * The kubelet's own server: logs, pods, metrics, health; HTTPS on port 10250.
+ * The kubelet's own server: logs, exec, attach, port-forward (stream/), pods,
+ * metrics, health; HTTPS on port 10250.
  *
  * Only health is anonymous. Everything else asks the API server whether the caller may use
  * nodes/log, nodes/metrics or nodes/proxy of this node (common/delegated_auth.h).
@@ -11,6 +12,10 @@
 #include "common/log.h"
 #include "common/time.h"
 #include "kubelet/status.h"
+#include "kubelet/stream/stream.h"
+
+/* Streams and their like live long: room for two hundred besides the usual questions. */
+#define CONNECTIONS_MAX 256
 
 static const struct metric_info running_pods = {"kubelet_running_pods", METRIC_GAUGE,
     "Number of pods that have a running pod sandbox.", {NULL}};
@@ -24,12 +29,17 @@ static const struct httpd_route routes[] = {
     {"GET", "/pods", false, serve_pods},
     {"GET", "/metrics", false, serve_metrics},
     {"GET", "/containerLogs/", false, serve_logs},
+    {NULL, "/exec/", false, stream_exec},
+    {NULL, "/attach/", false, stream_attach},
+    {NULL, "/portForward/", false, stream_port_forward},
 };
 
 static const struct {
     const char *prefix, *subresource;
 } subresources[] = {
     {"/metrics", "metrics"}, {"/stats", "stats"}, {"/containerLogs/", "log"}, {"/logs", "log"}};
+
+static const char *const streams[] = {"/exec/", "/attach/", "/portForward/"};
 
 /* containerLogs is nodes/log or, as upstream asks, nodes/proxy: either is enough. */
 static int authorize(void *arg, struct httpd_request *r, struct error *err)
@@ -47,6 +57,10 @@ static int authorize(void *arg, struct httpd_request *r, struct error *err)
         attributes.subresource = "proxy";
         break;
     }
+    /* A GET must not open a shell. */
+    for (size_t i = 0; i < ARRAY_COUNT(streams); i++)
+        if (str_starts(httpd_path(r), str_of(streams[i])))
+            attributes.verb = "create";
     return delegated_auth_check(agent->auth, r, &attributes, err);
 }
 
@@ -263,6 +277,7 @@ int server_start(struct agent *agent, struct error *err)
         .client_ca_file = agent->config->client_ca_file,
         .routes = routes,
         .route_count = ARRAY_COUNT(routes),
+        .connections_max = CONNECTIONS_MAX,
         .arg = agent,
         .authorize = authorize};
 

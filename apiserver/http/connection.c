@@ -105,7 +105,8 @@ void connection_free(struct connection *c)
         __atomic_sub_fetch(c->address_count, 1, __ATOMIC_RELAXED);
     ERR_clear_error();
     SSL_free(c->ssl);
-    close(c->fd);
+    if (c->fd >= 0)
+        close(c->fd);
     strbuf_done(&c->in);
     strbuf_done(&c->out);
     free(c->peer_common_name);
@@ -283,6 +284,22 @@ static bool is_over(const struct connection *c)
     return c->state == CONN_H2 ? h2_is_over(c) : c->closing && !c->exchanges;
 }
 
+/* 101 is sent: socket, TLS and request go to the one who knows what comes now. */
+static void hand_over(struct connection *c, struct exchange *x)
+{
+    struct request *q = x->q;
+    struct taken_connection taken = {.fd = c->fd, .ssl = c->ssl, .in = c->in};
+
+    epoll_ctl(c->loop->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+    c->fd = -1;
+    c->ssl = NULL;
+    strbuf_init(&c->in, 0);
+    x->q = NULL;
+    request_detach(q);
+    connection_free(c);
+    q->upgrade(q, &taken);
+}
+
 void connection_output(struct connection *c)
 {
     int64_t until_ns = loop_now(c->loop) + TURN_NS;
@@ -304,6 +321,10 @@ void connection_output(struct connection *c)
     }
     if (c->broken) {
         connection_free(c);
+        return;
+    }
+    if (c->state == CONN_H1 && h1_upgraded(c) && connection_queued(c) == 0) {
+        hand_over(c, h1_upgraded(c));
         return;
     }
     if (is_over(c))

@@ -220,19 +220,29 @@ void h1_send_head(struct exchange *x)
         loop_date(c->loop));
     if (q->content_type)
         strbuf_addf(out, "Content-Type: %s\r\n", q->content_type);
+    h->chunked_out = h->chunked_out && !has_no_body(q->status);
     for (size_t i = 0; i < q->response_header_count; i++)
         strbuf_addf(out, "%s: %s\r\n", q->response_headers[i].name, q->response_headers[i].value);
     if (h->chunked_out)
         strbuf_addc(out, "Transfer-Encoding: chunked\r\n");
-    else if (!q->body_next && !has_no_body(q->status))
+    else if (!q->body_next && !has_no_body(q->status) && !q->upgrade)
         strbuf_addf(out, "Content-Length: %zu\r\n", q->response_body.n);
-    if (!h->keep_alive)
+    if (q->upgrade)
+        ; /* it says "Connection: Upgrade" itself */
+    else if (!h->keep_alive)
         strbuf_addc(out, "Connection: close\r\n");
     else if (h->is_old)
         strbuf_addc(out, "Connection: keep-alive\r\n");
     strbuf_addc(out, "\r\n");
     if (x->is_head || has_no_body(q->status))
         x->ended = true;
+}
+
+struct exchange *h1_upgraded(const struct connection *c)
+{
+    struct exchange *x = c->h1 ? c->h1->x : NULL;
+
+    return x && x->head_sent && x->q->upgrade ? x : NULL;
 }
 
 static void finish_exchange(struct connection *c)
@@ -301,6 +311,8 @@ void h1_produce(struct connection *c)
 
     while (h->x && h->x->head_sent && !c->broken) {
         struct exchange *x = h->x;
+        if (x->q->upgrade)
+            return;
         if (x->ended) {
             finish_exchange(c);
             return;

@@ -17,7 +17,7 @@
 #define CONNECTION_WINDOW_BYTES (16 << 20)
 #define RESET_BURST 1000
 #define RESETS_A_SECOND 100
-#define HEADERS_OUT_MAX 32
+#define HEADERS_OUT_MAX 128
 /* Of a body that was refused already. */
 #define WASTE_BYTES_MAX (16u << 20)
 

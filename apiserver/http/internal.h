@@ -178,7 +178,8 @@ void h1_free(struct connection *c);
 void h1_input(struct connection *c); /* c->in has grown */
 void h1_send_head(struct exchange *x);
 void h1_produce(struct connection *c); /* body bytes into c->out */
-int64_t h1_deadline(const struct connection *c);
+/* The exchange whose answer is 101, once its head is in the output; or NULL. */
+struct exchange *h1_upgraded(const struct connection *c);
 
 /* h2.c */
 int h2_start(struct connection *c);

@@ -97,15 +97,16 @@ static bool is_mutating(const struct request *q)
 /* A browser writes for another site's page: refused, whatever credentials it carries. */
 static bool is_foreign(const struct request *q)
 {
-    struct str origin = request_header(q, "Origin"), host = request_header(q, "Host");
-    struct str site = request_header(q, "Sec-Fetch-Site");
+    return http1_is_cross_site(request_header(q, "Sec-Fetch-Site"), request_header(q, "Origin"),
+        request_header(q, "Host"));
+}
 
-    if (site.n > 0 && !str_eqc(site, "same-origin") && !str_eqc(site, "none"))
+/* What a page must not do: writes, and connections that are upgraded or passed on. */
+static bool is_guarded(const struct request *q)
+{
+    if (is_mutating(q) || request_header(q, "Upgrade").n > 0)
         return true;
-    if (origin.n == 0)
-        return false;
-    return !str_starts(origin, STR("https://")) ||
-           !str_eq_nocase(str_range(origin.p + 8, origin.n - 8), host);
+    return q->class_ & HANDLE && !str_eqc(q->method, "GET") && !str_eqc(q->method, "HEAD");
 }
 
 /* ?timeout= makes the deadline earlier, never later. */
@@ -135,7 +136,7 @@ static enum stage_result limits_stage(struct request *q)
         q->counted = true;
         measure_inflight(q, is_mutating(q), 1);
     }
-    if (is_mutating(q) && is_foreign(q))
+    if (is_guarded(q) && is_foreign(q))
         return request_fail(q, ERR_FORBIDDEN, "writes from the pages of other sites are refused");
     if (is_mutating(q) && !q->body_complete)
         return STAGE_WAIT;

@@ -92,6 +92,19 @@ void request_wake(struct request *q)
     env_unlock(env, &q->lock);
 }
 
+void request_detach(struct request *q)
+{
+    struct env *env = q->server->env;
+
+    env_lock(env, &q->lock);
+    q->wake = NULL;
+    q->connection = NULL;
+    env_unlock(env, &q->lock);
+    q->peer_address = "";
+    q->peer_common_name = NULL;
+    q->peer_organizations = NULL;
+}
+
 void request_pin(struct request *q)
 {
     struct env *env = q->server->env;
@@ -165,8 +178,15 @@ const char *request_qualified(struct request *q, const struct resource *r)
 
 void request_add_header(struct request *q, const char *name, const char *value)
 {
-    if (q->response_header_count < ARRAY_COUNT(q->response_headers))
-        q->response_headers[q->response_header_count++] = (struct response_header){name, value};
+    if (q->response_header_count == q->response_header_capacity) {
+        size_t more = q->response_header_capacity ? 2 * q->response_header_capacity : 8;
+        struct response_header *grown = arena_new_array(q->arena, struct response_header, more);
+        if (q->response_header_count > 0)
+            memcpy(grown, q->response_headers, q->response_header_count * sizeof(*grown));
+        q->response_headers = grown;
+        q->response_header_capacity = more;
+    }
+    q->response_headers[q->response_header_count++] = (struct response_header){name, value};
 }
 
 void request_warn(struct request *q, const char *format, ...)

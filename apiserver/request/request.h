@@ -60,6 +60,13 @@ struct response_header {
     const char *name, *value;
 };
 
+/* A client's connection that became a stream of bytes. */
+struct taken_connection {
+    int fd; /* does not block */
+    struct ssl_st *ssl;
+    struct strbuf in; /* came already */
+};
+
 /* What the client accepts, chosen by negotiate.c. */
 enum media { MEDIA_JSON, MEDIA_YAML, MEDIA_PROTOBUF };
 const char *media_type(enum media media); /* "application/json" */
@@ -123,13 +130,14 @@ struct request {
     bool responded;
     int status;
     const char *content_type;
-    struct response_header response_headers[24];
-    size_t response_header_count;
+    struct response_header *response_headers;
+    size_t response_header_count, response_header_capacity;
     struct str response_body; /* a whole body, or */
     body_fn *body_next;       /* a generator */
     void *body_state;
-    void (*upgrade)(
-        struct request *q, int fd_taken_over); /* reserved for exec, attach, port-forward */
+    /* With status 101: takes the connection over once the head is sent, and the request with it
+     * (request_free is the taker's then). */
+    void (*upgrade)(struct request *q, struct taken_connection *take);
 
     bool response_large; /* a generator says that compression pays */
 
@@ -162,6 +170,8 @@ void request_wake(struct request *q);
 void request_pin(struct request *q);
 void request_unpin(struct request *q);
 /* request_free() runs fn(arg), last registered first, on the connection's thread. */
+/* The connection has nothing to do with it any more: no wakes, no peer. */
+void request_detach(struct request *q);
 void request_on_free(struct request *q, void (*fn)(void *arg), void *arg);
 
 /* For stages. */

@@ -248,6 +248,15 @@ static bool is_shape_right(const struct request *q)
     return *q->namespace_ || !*q->name;
 }
 
+/* A proxy takes any, a log is read, the others are opened by GET or POST. */
+static bool has_connect_method(const struct request *q)
+{
+    if (c_eq(q->subresource_name, "proxy"))
+        return true;
+    return str_eqc(q->method, "GET") ||
+           (!c_eq(q->subresource_name, "log") && str_eqc(q->method, "POST"));
+}
+
 enum stage_result route_check_stage(struct request *q)
 {
     const struct resource *r = q->resource;
@@ -258,10 +267,12 @@ enum stage_result route_check_stage(struct request *q)
         return no_such_path(q);
     if (*q->subpath && !(q->subresource->connect && c_eq(q->subresource_name, "proxy")))
         return no_such_path(q);
+    if (q->subresource && q->subresource->connect)
+        return has_connect_method(q) ? STAGE_DONE : no_such_method(q);
     if (str_eqc(q->method, "HEAD"))
         return no_such_method(q);
     if (q->subresource) {
-        if (!q->subresource->connect && !(q->subresource->verbs & verb_bit(q->verb)))
+        if (!(q->subresource->verbs & verb_bit(q->verb)))
             return no_such_method(q);
         return STAGE_DONE;
     }

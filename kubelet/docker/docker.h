@@ -76,7 +76,7 @@ typedef int frame_sink_fn(void *arg, int stream, struct str piece);
 int docker_frames_feed(
     struct docker_frames *f, struct str bytes, frame_sink_fn *sink, void *arg, struct error *err);
 
-/* containers.c, images.c, exec.c, logs.c, watch.c: the table's functions. */
+/* containers.c, images.c, exec.c, streams.c, logs.c, watch.c: the table's functions. */
 int docker_list(struct runtime *rt, struct container_list *ret, struct error *err);
 int docker_inspect(
     struct runtime *rt, const char *id, struct container_info **ret, struct error *err);
@@ -89,6 +89,15 @@ int docker_exec(struct runtime *rt, const char *id, const char *const *argv, int
     struct strbuf *output, int64_t *ret_exit_code, struct error *err);
 int docker_logs(struct runtime *rt, const char *id, const struct log_options *options,
     log_sink_fn *sink, void *arg, bool (*gone)(void *arg), struct error *err);
+int docker_open_stream(struct runtime *rt, const char *id, const struct stream_options *options,
+    struct runtime_stream **ret, struct error *err);
+int docker_read_stream(struct runtime *rt, struct runtime_stream *stream, stream_sink_fn *sink,
+    void *arg, struct error *err);
+int docker_resize_stream(struct runtime *rt, struct runtime_stream *stream, unsigned width,
+    unsigned height, struct error *err);
+int docker_stream_result(
+    struct runtime *rt, struct runtime_stream *stream, int64_t *ret_exit_code, struct error *err);
+void docker_close_stream(struct runtime *rt, struct runtime_stream *stream, bool hang_up);
 int docker_image_get(
     struct runtime *rt, const char *image, struct image_info *ret, struct error *err);
 int docker_image_pull(struct runtime *rt, const char *image, const char *auth, struct error *err);

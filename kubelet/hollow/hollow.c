@@ -177,6 +177,14 @@ static int hollow_remove(struct runtime *rt, const char *id, struct error *err)
     return 0;
 }
 
+static int hollow_open_stream(struct runtime *rt, const char *id, const struct stream_options *o,
+    struct runtime_stream **ret, struct error *err)
+{
+    (void)rt, (void)id, (void)o, (void)ret;
+    return error_set(
+        err, ERR_NOT_IMPLEMENTED, "the containers of a hollow node are pretended: nothing runs");
+}
+
 static int hollow_logs(struct runtime *rt, const char *id, const struct log_options *options,
     log_sink_fn *sink, void *arg, bool (*gone)(void *arg), struct error *err)
 {
@@ -241,6 +249,7 @@ static const struct runtime_ops hollow_ops = {
     .start = hollow_start,
     .signal = hollow_signal,
     .remove = hollow_remove,
+    .open_stream = hollow_open_stream,
     .logs = hollow_logs,
     .network_up = hollow_network_up,
     .network_down = hollow_network_down,

@@ -43,6 +43,21 @@ static void fuzz_head(struct str text)
     assert(http1_parse_head((struct str){text.p, (size_t)n - 1}, &head, &status, &err) == 0);
 }
 
+static void fuzz_answer(struct str text)
+{
+    static struct http1_head head;
+    struct error err;
+    int status = 0;
+
+    ssize_t n = http1_parse_answer(text, &head, &status, &err);
+    assert(n <= (ssize_t)text.n);
+    if (n <= 0)
+        return;
+    assert(status >= 100 && status <= 999 && head.method.n == 0);
+    for (size_t i = 0; i < head.header_count; i++)
+        check_view(text, head.headers[i].value);
+}
+
 static int decode(struct str text, size_t step, struct strbuf *out, size_t *ret_used)
 {
     struct http1_chunked c = {0};
@@ -85,6 +100,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct str text = {(const char *)data + 1, n - 1};
     if (data[0] & 1)
         fuzz_body(text, (size_t)(data[0] >> 1) % 17 + 1);
+    else if (data[0] & 2)
+        fuzz_answer(text);
     else
         fuzz_head(text);
     return 0;

@@ -7,7 +7,7 @@
  */
 #include "apiserver/registry/generic/change.h"
 #include "apiserver/registry/generic/rules.h"
-#include "apiserver/request/nodes.h"
+#include "apiserver/connect/connect.h"
 #include "apiserver/server.h"
 
 static const struct subresource_handler *find_handler(const struct request *q)
@@ -168,7 +168,11 @@ enum stage_result write_handle_stage(struct request *q)
     if (q->subresource && is_scale(q))
         return handle_scale(q);
     if (c_eq(q->subresource_name, "log"))
-        return pod_log_stage(q);
+        return connect_log_stage(q);
+    if (c_eq(q->subresource_name, "proxy"))
+        return connect_proxy_stage(q);
+    if (q->subresource && q->subresource->connect)
+        return connect_stream_stage(q);
     /* A subresource without rules of its own would replace the whole object. */
     if (q->subresource && !c_eq(q->subresource_name, "status"))
         return request_fail(q, ERR_NOT_IMPLEMENTED, "%s of %s is not served", q->subresource_name,

@@ -51,6 +51,46 @@ static const struct {
     {"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
 };
 
+/* result: the status, 0 for more, -1 for a refusal */
+static const struct {
+    const char *text;
+    int result;
+} answers[] = {
+    {"HTTP/1.1 200 OK\r\n\r\n", 200},
+    {"HTTP/1.1 200\r\n\r\n", 200},
+    {"HTTP/1.0 404 Not Found\r\nContent-Length: 3\r\n\r\n", 404},
+    {"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n", 101},
+    {"HTTP/1.1 200 OK\r\n", 0},
+    {"", 0},
+    {"HTTP/2.0 200 OK\r\n\r\n", -1},
+    {"HTTP/1.1 20 OK\r\n\r\n", -1},
+    {"HTTP/1.1 2x0 OK\r\n\r\n", -1},
+    {"HTTP/1.1 099 OK\r\n\r\n", -1},
+    {"HTTP/1.1 2000 OK\r\n\r\n", -1},
+    {"HTTP/1.1 200 OK\n\n", -1},
+    {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", -1},
+};
+
+static void test_answers(void)
+{
+    static struct http1_head head;
+    struct error err;
+    int status;
+
+    for (size_t i = 0; i < ARRAY_COUNT(answers); i++) {
+        struct str text = str_of(answers[i].text);
+        ssize_t n = http1_parse_answer(text, &head, &status, &err);
+        if (answers[i].result > 0) {
+            CU_ASSERT_EQUAL(n, (ssize_t)text.n);
+            CU_ASSERT_EQUAL(status, answers[i].result);
+        } else if (answers[i].result == 0) {
+            CU_ASSERT_EQUAL(n, 0);
+        } else {
+            CU_ASSERT(n < 0);
+        }
+    }
+}
+
 static void test_heads(void)
 {
     static struct http1_head head;
@@ -203,6 +243,7 @@ static void test_chunked_limits(void)
 
 const CU_TestInfo http1_tests[] = {
     {"heads", test_heads},
+    {"answers", test_answers},
     {"fields", test_fields},
     {"limits of a head", test_head_limits},
     {"chunked bodies", test_chunked},

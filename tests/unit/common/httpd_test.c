@@ -2,6 +2,8 @@
  * certificates, stop. */
 #include "common/httpd.h"
 
+#include <poll.h>
+
 #include <CUnit/CUnit.h>
 #include <errno.h>
 #include <sys/socket.h>
@@ -103,9 +105,14 @@ static void on_upgrade(void *arg, struct httpd_request *r)
 
     if (httpd_upgrade(r, "Upgrade: echo\r\n", &err) < 0)
         return;
-    while ((n = httpd_raw_read(r, buf, sizeof(buf))) > 0)
-        if (httpd_raw_write(r, (struct str){buf, (size_t)n}, &err) < 0)
+    while ((n = httpd_raw_read(r, buf, sizeof(buf))) != 0 && n != HTTPD_RAW_BROKEN) {
+        struct pollfd fds[] = {{.fd = httpd_raw_fd(r), .events = POLLIN},
+            {.fd = httpd_raw_stop_fd(r), .events = POLLIN}};
+        if (n == HTTPD_RAW_WAIT && poll(fds, 2, -1) > 0 && fds[1].revents)
             return;
+        if (n > 0 && httpd_raw_write(r, str_range(buf, (size_t)n)) < 0)
+            return;
+    }
 }
 
 static void on_silence(void *arg, struct httpd_request *r)
