@@ -9,11 +9,11 @@
 #include "apiserver/server.h"
 
 #include "apiserver/auth/auth.h"
+#include "apiserver/connect/connect.h"
 #include "apiserver/custom/definitions.h"
 #include "apiserver/registry/bootstrap.h"
 #include "apiserver/registry/registry.h"
 #include "apiserver/request/documents.h"
-#include "apiserver/connect/connect.h"
 #include "apiserver/request/flow.h"
 #include "apiserver/request/measure.h"
 #include "common/log.h"
