@@ -37,6 +37,9 @@ FIELDS(container_status, PROJECT(struct container_status, name, "name", P_STRING
     PROJECT(struct container_status, restarts, "restartCount", P_INT),
     PROJECT(struct container_status, finished_ns, "state.terminated.finishedAt", P_TIME),
     PROJECT(struct container_status, exit_code, "state.terminated.exitCode", P_INT));
+FIELDS(pod_volume, PROJECT(struct pod_volume, name, "name", P_STRING),
+    PROJECT(struct pod_volume, claim, "persistentVolumeClaim.claimName", P_STRING),
+    PROJECT(struct pod_volume, ephemeral, "ephemeral", P_PRESENT));
 FIELDS(pod_ip, PROJECT(struct pod_ip, ip, "ip", P_STRING));
 FIELDS(pod, PROJECT(struct pod, node_name, "spec.nodeName", P_STRING),
     PROJECT(struct pod, hostname, "spec.hostname", P_STRING),
@@ -50,6 +53,7 @@ FIELDS(pod, PROJECT(struct pod, node_name, "spec.nodeName", P_STRING),
     PROJECT_OF(struct pod, conditions, "status.conditions", P_LIST, &pod_condition_projection),
     PROJECT_OF(
         struct pod, statuses, "status.containerStatuses", P_LIST, &container_status_projection),
+    PROJECT_OF(struct pod, volumes, "spec.volumes", P_LIST, &pod_volume_projection),
     PROJECT_OF(struct pod, init_statuses, "status.initContainerStatuses", P_LIST,
         &container_status_projection));
 
@@ -210,8 +214,37 @@ FIELDS(budget, PROJECT(struct budget, min_available, "spec.minAvailable", P_STRI
 
 static const struct projection service_account_projection = {
     .size = sizeof(struct service_account), .no_annotations = true};
-static const struct projection claim_projection = {
-    .size = sizeof(struct claim), .no_annotations = true};
+FIELDS(claim, PROJECT(struct claim, class_name, "spec.storageClassName", P_STRING),
+    PROJECT(struct claim, has_class, "spec.storageClassName", P_PRESENT),
+    PROJECT(struct claim, volume_name, "spec.volumeName", P_STRING),
+    PROJECT(struct claim, mode, "spec.volumeMode", P_STRING),
+    PROJECT(struct claim, attributes_class, "spec.volumeAttributesClassName", P_STRING),
+    PROJECT(struct claim, request, "spec.resources.requests.storage", P_STRING),
+    PROJECT(struct claim, access_modes, "spec.accessModes", P_STRINGS),
+    PROJECT(struct claim, selector, "spec.selector", P_JSON),
+    PROJECT(struct claim, phase, "status.phase", P_STRING),
+    PROJECT(struct claim, status, "status", P_JSON));
+FIELDS(volume, PROJECT(struct volume, class_name, "spec.storageClassName", P_STRING),
+    PROJECT(struct volume, mode, "spec.volumeMode", P_STRING),
+    PROJECT(struct volume, attributes_class, "spec.volumeAttributesClassName", P_STRING),
+    PROJECT(struct volume, reclaim, "spec.persistentVolumeReclaimPolicy", P_STRING),
+    PROJECT(struct volume, capacity, "spec.capacity.storage", P_STRING),
+    PROJECT(struct volume, access_modes, "spec.accessModes", P_STRINGS),
+    PROJECT(struct volume, has_claim, "spec.claimRef", P_PRESENT),
+    PROJECT(struct volume, is_host_path, "spec.hostPath", P_PRESENT),
+    PROJECT(struct volume, claim_namespace, "spec.claimRef.namespace", P_STRING),
+    PROJECT(struct volume, claim_name, "spec.claimRef.name", P_STRING),
+    PROJECT(struct volume, claim_uid, "spec.claimRef.uid", P_STRING),
+    PROJECT(struct volume, csi_driver, "spec.csi.driver", P_STRING),
+    PROJECT(struct volume, csi_handle, "spec.csi.volumeHandle", P_STRING),
+    PROJECT(struct volume, phase, "status.phase", P_STRING),
+    PROJECT(struct volume, status, "status", P_JSON));
+FIELDS(storage_class, PROJECT(struct storage_class, provisioner, "provisioner", P_STRING),
+    PROJECT(struct storage_class, reclaim, "reclaimPolicy", P_STRING),
+    PROJECT(struct storage_class, binding_mode, "volumeBindingMode", P_STRING),
+    PROJECT(struct storage_class, expandable, "allowVolumeExpansion", P_BOOL),
+    PROJECT(struct storage_class, parameters, "parameters", P_MAP),
+    PROJECT(struct storage_class, mount_options, "mountOptions", P_STRINGS));
 FIELDS(root_ca, PROJECT(struct root_ca, data, "data", P_MAP));
 FIELDS(csr, PROJECT(struct csr, request, "spec.request", P_STRING),
     PROJECT(struct csr, signer, "spec.signerName", P_STRING),
@@ -259,6 +292,22 @@ static void index_pod_node(const void *object, informer_emit_fn *emit, void *arg
     emit(arg, ((const struct pod *)object)->node_name);
 }
 
+static void index_pod_claim(const void *object, informer_emit_fn *emit, void *arg)
+{
+    const struct pod *pod = object;
+    const struct pod_volume *volumes = pod->volumes.items;
+    char name[520];
+
+    for (size_t i = 0; i < pod->volumes.count; i++) {
+        if (volumes[i].ephemeral) {
+            snprintf(name, sizeof(name), "%s-%s", pod->meta.name, volumes[i].name);
+            emit_path(emit, arg, pod->meta.namespace_, name);
+        } else if (*volumes[i].claim) {
+            emit_path(emit, arg, pod->meta.namespace_, volumes[i].claim);
+        }
+    }
+}
+
 static void index_service_selector(const void *object, informer_emit_fn *emit, void *arg)
 {
     const struct service *service = object;
@@ -287,7 +336,8 @@ static void index_slice_service(const void *object, informer_emit_fn *emit, void
 #define INDEXES(name, ...) \
     static const struct informer_index name##_indexes[] = {BY_OWNER, ##__VA_ARGS__}
 
-INDEXES(pod, {INDEX_ORPHAN, index_orphan}, {INDEX_NODE, index_pod_node});
+INDEXES(pod, {INDEX_ORPHAN, index_orphan}, {INDEX_NODE, index_pod_node},
+    {INDEX_CLAIM, index_pod_claim});
 INDEXES(node);
 INDEXES(namespace);
 INDEXES(service, {INDEX_SELECTOR, index_service_selector});
@@ -308,6 +358,8 @@ INDEXES(bootstrap_token);
 INDEXES(token_secret);
 INDEXES(cluster_role);
 INDEXES(claim);
+INDEXES(volume);
+INDEXES(storage_class);
 INDEXES(cron_job);
 INDEXES(budget);
 

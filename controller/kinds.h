@@ -33,7 +33,8 @@ extern const struct kind_info kinds[KIND_COUNT];
     "orphan" /* namespace of objects without a controller; pods, ReplicaSets, revisions */
 #define INDEX_NODE "node" /* pods by spec.nodeName, "" when unassigned */
 #define INDEX_SELECTOR \
-    "selector" /* services by "namespace/key=value" of one pair of their selector */
+    "selector"              /* services by "namespace/key=value" of one pair of their selector */
+#define INDEX_CLAIM "claim" /* pods by "namespace/claim" of their volumes */
 #define INDEX_SERVICE "service" /* endpoint slices by "namespace/service" of their label */
 
 struct condition {
@@ -66,6 +67,10 @@ struct container_status {
 struct pod_ip {
     const char *ip;
 };
+struct pod_volume {
+    const char *name, *claim;
+    bool ephemeral; /* its claim is made for the pod and named after both */
+};
 struct pod {
     struct object_meta meta;
     const char *node_name, *hostname, *subdomain;
@@ -77,6 +82,7 @@ struct pod {
     struct projected_list conditions;  /* struct pod_condition */
     struct projected_list statuses;    /* struct container_status */
     struct projected_list init_statuses;
+    struct projected_list volumes; /* struct pod_volume */
 };
 
 struct node_taint {
@@ -247,6 +253,34 @@ struct cluster_role {
     const char *aggregation, *rules; /* JSON */
 };
 
-struct claim {
+/* --- storage --- */
+
+struct claim { /* PersistentVolumeClaim */
     struct object_meta meta;
+    const char *class_name;
+    bool has_class;
+    const char *volume_name, *mode, *attributes_class;
+    const char *request; /* quantity */
+    struct string_list access_modes;
+    const char *selector; /* JSON; NULL: any */
+    const char *phase, *status;
+};
+
+struct volume { /* PersistentVolume */
+    struct object_meta meta;
+    const char *class_name, *mode, *attributes_class, *reclaim;
+    const char *capacity; /* quantity */
+    struct string_list access_modes;
+    bool has_claim, is_host_path;
+    const char *claim_namespace, *claim_name, *claim_uid;
+    const char *csi_driver, *csi_handle;
+    const char *phase, *status;
+};
+
+struct storage_class {
+    struct object_meta meta;
+    const char *provisioner, *reclaim, *binding_mode;
+    bool expandable;
+    struct string_map parameters;
+    struct string_list mount_options;
 };

@@ -6,6 +6,7 @@
  * them would start them twice.
  */
 #include "kubelet/agent.h"
+#include "kubelet/volume/folders.h"
 
 #include "common/log.h"
 #include "common/time.h"
@@ -416,6 +417,7 @@ static void start_informers(struct agent *a)
         informer_start(a->nodes);
     }
     informer_start(a->pods);
+    a->folders = folders_start(a);
 }
 
 int agent_start(struct agent *a, struct error *err)
@@ -496,6 +498,7 @@ void agent_free(struct agent *a)
     struct informer **informers[] = {&a->pods, &a->services, &a->nodes};
 
     stop_tasks(a);
+    folders_free(a->folders);
     for (size_t i = 0; i < ARRAY_COUNT(informers); i++)
         if (*informers[i])
             informer_free(*informers[i]);

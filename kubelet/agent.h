@@ -178,6 +178,7 @@ struct agent {
     struct objects *objects;
     struct runtime_cache *cache;
     struct informer *pods, *services, *nodes;
+    struct folders *folders;
     struct workqueue *pod_queue, *status_queue, *probe_queue, *pull_queue, *lease_queue,
         *node_queue;
     struct node_facts facts;

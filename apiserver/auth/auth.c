@@ -180,16 +180,18 @@ static enum stage_result refuse(
     return request_fail_object(q, ERR_FORBIDDEN, "%s", text.data);
 }
 
-/* What a list or watch is narrowed to by its fieldSelector: KEY=VALUE, as upstream's request info
- * reads it; NULL: not. */
-static const char *selected(struct request *q, const char *key)
+/* What a list or watch is narrowed to by its fieldSelector (or labelSelector): KEY=VALUE, as
+ * upstream's request info reads it; NULL: not. */
+static const char *selected(struct request *q, const char *parameter, const char *key)
 {
+    bool by_label = c_eq(parameter, "labelSelector");
     struct str text;
     struct selector *s;
     struct error err;
     const char *value = NULL;
     if ((!c_eq(q->verb, "list") && !c_eq(q->verb, "watch")) ||
-        !request_query(q, "fieldSelector", &text) || field_selector_parse(text, &s, &err) < 0)
+        !request_query(q, parameter, &text) ||
+        (by_label ? selector_parse(text, &s, &err) : field_selector_parse(text, &s, &err)) < 0)
         return NULL;
     for (size_t i = 0; i < s->term_count && !value; i++)
         if (s->terms[i].op == SEL_IN && s->terms[i].value_count == 1 && c_eq(s->terms[i].key, key))
@@ -216,7 +218,7 @@ static struct access_attributes attributes_of(struct request *q)
     for (size_t i = 0; i < ARRAY_COUNT(shells); i++)
         if (c_eq(q->subresource_name, shells[i]))
             verb = "create";
-    const char *name = *q->name ? NULL : selected(q, "metadata.name");
+    const char *name = *q->name ? NULL : selected(q, "fieldSelector", "metadata.name");
     return (struct access_attributes){.verb = verb,
         .group = q->group,
         .version = q->version,
@@ -224,7 +226,10 @@ static struct access_attributes attributes_of(struct request *q)
         .subresource = q->subresource_name,
         .namespace_ = q->namespace_,
         .name = name ? name : q->name,
-        .only_node = selected(q, "spec.nodeName")};
+        .only_folders_of = c_eq(q->plural, "persistentvolumes")
+                               ? selected(q, "labelSelector", HOST_PATH_NODE_LABEL)
+                               : NULL,
+        .only_node = selected(q, "fieldSelector", "spec.nodeName")};
 }
 
 enum stage_result auth_create_stage(struct request *q)

@@ -32,11 +32,15 @@ void auth_free(struct auth *auth);
 stage_fn auth_authenticate_stage; /* fills q->identity */
 stage_fn auth_authorize_stage;
 
+/* On volumes of the built-in provisioner: whose folder it is (controller/volume.h). */
+#define HOST_PATH_NODE_LABEL "skiff.io/host-path-node"
+
 struct access_attributes {
     const char *verb, *group, *version, *resource, *subresource, *namespace_,
-        *name;        /* "" when absent */
-    const char *path; /* non-resource, else NULL */
-    const char
+        *name;                   /* "" when absent */
+    const char *path;            /* non-resource, else NULL */
+    const char *only_folders_of, /* of a list or watch: the labelSelector says
+                                    skiff.io/host-path-node=this; else NULL */
         *only_node; /* of a list or watch: the fieldSelector says spec.nodeName=this; else NULL */
 };
 /* Allowed? `reason` (may be NULL) gets upstream's explanation. */

@@ -14,6 +14,8 @@ enum condition {
     OWN_NAME,    /* the object bears the node's name */
     USED_BY_POD, /* by a pod of the node, see uses() */
     OWN_LEASE,   /* the node's Lease, in kube-node-lease */
+    OWN_FOLDERS, /* volumes of the built-in provisioner that are folders of the node, by their label
+                  */
     OWN_PODS,    /* lists and watches narrowed to spec.nodeName=itself; a get of a pod that is not
                     another's */
 };
@@ -28,6 +30,7 @@ static const struct node_rule rules[] = {
     {"", "configmaps", "", "get list watch", USED_BY_POD},
     {"", "persistentvolumeclaims", "", "get", USED_BY_POD},
     {"", "persistentvolumes", "", "get", USED_BY_POD},
+    {"", "persistentvolumes", "", "list watch patch", OWN_FOLDERS},
     {"", "serviceaccounts", "token", "create", USED_BY_POD},
     {"", "serviceaccounts", "", "get", USED_BY_POD},
     {"", "nodes", "", "create", ALWAYS},
@@ -189,6 +192,19 @@ static bool is_own_pod(struct cache *cache, const struct api *api, const char *n
     return own;
 }
 
+/* The agent removes the folder of a deleted volume, then the volume's finalizer. */
+static bool is_own_folder(struct cache *cache, const struct api *api, const char *node_name,
+    const struct access_attributes *what)
+{
+    if (!c_eq(what->verb, "patch"))
+        return c_eq(what->only_folders_of, node_name);
+    struct object *o = cache_get(
+        cache, api_find_plural(api, "", "persistentvolumes"), (struct str){0}, str_of(what->name));
+    bool own = o && c_eq(object_label_get(o, HOST_PATH_NODE_LABEL), node_name);
+    object_unref(o);
+    return own;
+}
+
 bool node_allowed(struct cache *cache, const struct api *api, const char *node_name,
     const struct access_attributes *what)
 {
@@ -204,6 +220,8 @@ bool node_allowed(struct cache *cache, const struct api *api, const char *node_n
                     : uses(cache, api, node_name, what->resource, what->namespace_, what->name));
         bool own = c_eq(what->name, node_name);
         if (r->condition == OWN_PODS && is_own_pod(cache, api, node_name, what))
+            return true;
+        if (r->condition == OWN_FOLDERS && is_own_folder(cache, api, node_name, what))
             return true;
         if (r->condition == ALWAYS || used || (r->condition == OWN_NAME && own) ||
             (r->condition == OWN_LEASE && c_eq(what->namespace_, "kube-node-lease") &&

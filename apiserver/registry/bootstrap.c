@@ -284,6 +284,16 @@ static int ensure_priority_classes(struct making *m, struct error *err)
     return 0;
 }
 
+/* The built-in provisioner's class (controller/volume.h), unless somebody made one of the name. */
+static int ensure_storage_class(struct making *m, struct error *err)
+{
+    return ensure_text(m, err,
+        "{\"apiVersion\":\"storage.k8s.io/v1\",\"kind\":\"StorageClass\",\"metadata\":{\"name\":"
+        "\"host-path\",\"annotations\":{\"storageclass.kubernetes.io/is-default-class\":\"true\"}},"
+        "\"provisioner\":\"skiff.io/host-path\",\"reclaimPolicy\":\"Delete\",\"volumeBindingMode\":"
+        "\"WaitForFirstConsumer\",\"allowVolumeExpansion\":true}");
+}
+
 static int ensure_authentication_config(struct making *m, struct error *err)
 {
     autostrbuf struct strbuf ca = STRBUF_EMPTY;
@@ -304,8 +314,8 @@ int bootstrap_run(struct server *server, struct error *err)
     struct making m = {.server = server};
     if (ensure_namespaces(&m, err) == 0 && make_all(&m, err) == 0 &&
         policy_walk(reconcile_policy, &m, err) == 0 && ensure_priority_classes(&m, err) == 0 &&
-        ensure_kubernetes_service(&m, err) == 0 && ensure_authentication_config(&m, err) == 0 &&
-        make_all(&m, err) == 0)
+        ensure_storage_class(&m, err) == 0 && ensure_kubernetes_service(&m, err) == 0 &&
+        ensure_authentication_config(&m, err) == 0 && make_all(&m, err) == 0)
         return 0;
     making_done(&m);
     return error_wrap(err, "objects every cluster starts with");

@@ -33,6 +33,8 @@ static void claim_validate(const struct write_context *w, struct field_errors *e
         json_remove(now, "volumeName");
         json_remove(old, "volumeName");
     }
+    if (!json_get(old, "storageClassName")) /* nor the class, of a claim older than the default */
+        json_remove(now, "storageClassName");
     bool shrinks = old_text && new_text && quantity_parse(str_of(old_text), &before, &err) == 0 &&
                    quantity_parse(str_of(new_text), &after, &err) == 0 &&
                    quantity_cmp(after, before) < 0;

@@ -27,6 +27,11 @@ NAME_FORMAT(env_name, name_is_env_var)
 NAME_FORMAT(config_key, name_is_config_map_key)
 NAME_FORMAT(port_name, name_is_port_name)
 
+static bool is_dns_subdomain_or_empty(const cJSON *v, struct strbuf *why)
+{
+    return !*value_string(v) || is_dns_subdomain(v, why);
+}
+
 static bool is_ip(const cJSON *v, struct strbuf *why)
 {
     if (name_is_ip(str_of(value_string(v))))
@@ -148,15 +153,16 @@ static const struct format table[] = {
     {"any", is_any, NULL}, {"c-identifier", is_c_identifier, NULL},
     {"config-key", is_config_key, NULL}, {"csi-driver", is_csi_driver, NULL},
     {"domain-path", is_domain_path, NULL}, {"dns-label", is_dns_label, NULL},
-    {"dns-subdomain", is_dns_subdomain, NULL}, {"dns1035-label", is_dns1035, NULL},
-    {"env-name", is_env_name, NULL}, {"env-prefix", is_env_name, NULL},
-    {"http-header", is_http_header, NULL}, {"int-or-port", is_int_or_port, NULL},
-    {"ip", is_ip, NULL}, {"label-key", is_qualified, NULL}, {"label-value", is_label_value, NULL},
-    {"path-segment", is_path_segment, NULL}, {"port", is_port, NULL},
-    {"port-name", is_port_name, NULL}, {"port-or-zero", is_port_or_zero, NULL},
-    {"qualified-name", is_qualified, NULL}, {"relative-path", is_relative_path, NULL},
-    {"provisioner", is_provisioner, NULL}, {"sysctl", is_sysctl, NULL},
-    {"labels", NULL, NULL}, /* a whole map: check_labels */
+    {"dns-subdomain", is_dns_subdomain, NULL},
+    {"dns-subdomain-or-empty", is_dns_subdomain_or_empty, NULL},
+    {"dns1035-label", is_dns1035, NULL}, {"env-name", is_env_name, NULL},
+    {"env-prefix", is_env_name, NULL}, {"http-header", is_http_header, NULL},
+    {"int-or-port", is_int_or_port, NULL}, {"ip", is_ip, NULL}, {"label-key", is_qualified, NULL},
+    {"label-value", is_label_value, NULL}, {"path-segment", is_path_segment, NULL},
+    {"port", is_port, NULL}, {"port-name", is_port_name, NULL},
+    {"port-or-zero", is_port_or_zero, NULL}, {"qualified-name", is_qualified, NULL},
+    {"relative-path", is_relative_path, NULL}, {"provisioner", is_provisioner, NULL},
+    {"sysctl", is_sysctl, NULL}, {"labels", NULL, NULL}, /* a whole map: check_labels */
 };
 
 const struct format *format_find(struct str name)

@@ -151,7 +151,7 @@ def job_policies(c):
     s = job(c, "ignore", podFailurePolicy=exits("Ignore", 42), backoffLimit=0)
     end_pod(c, pods_of(c, "ignore")[0], 42)
     c.wait("another is ignored", lambda: len(pods_of(c, "ignore")) == 2 and not s().get("failed"))
-    end_pod(c, pods_of(c, "ignore")[-1], 1)
+    end_pod(c, next(p for p in pods_of(c, "ignore") if p["status"]["phase"] != "Failed"), 1)
     c.wait("... a third one counts", lambda: ends(s, "Failed", "BackoffLimitExceeded") and s()["failed"] == 1)
     s = job(c, "each", completionMode="Indexed", completions=2, parallelism=2, backoffLimitPerIndex=1)
     index = lambda p: p["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"]
