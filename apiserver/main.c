@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "apiserver/http/http.h"
+#include "apiserver/registry/service_range.h"
 #include "common/daemon.h"
 #include "common/log.h"
 #include "common/pki.h"
@@ -57,8 +58,8 @@ static const struct flag flags[] = {
         "key that verifies ServiceAccount tokens (may be given again)"},
     {"service-account-signing-key-file", FLAG_STRING, AT(server.sa_signing_key_file), NULL, "FILE",
         "key that signs ServiceAccount tokens"},
-    {"service-cluster-ip-range", FLAG_STRING, AT(server.service_cidr), "10.96.0.0/16", "CIDR",
-        "addresses of Services"},
+    {"service-cluster-ip-range", FLAG_STRING, AT(server.service_cidr), "10.96.0.0/16", "CIDR,...",
+        "addresses of Services: one range, or one of IPv4 and one of IPv6"},
     {"service-node-port-range", FLAG_STRING, AT(node_port_range), "30000-32767", "FIRST-LAST",
         "NodePorts of Services"},
     {"event-ttl", FLAG_DURATION, AT(server.event_ttl_ns), "1h", "DURATION",
@@ -141,6 +142,9 @@ static int settle(struct options *o, struct error *err)
         c->advertise_address = c_eq(o->bind_address, "0.0.0.0") || c_eq(o->bind_address, "::")
                                    ? own_address(o->own_address)
                                    : o->bind_address;
+    struct service_ranges ranges;
+    if (service_ranges_parse(c->service_cidr, &ranges, err) < 0)
+        return -(int)err->code;
     return parse_range(o->node_port_range, &c->node_port_first, &c->node_port_last, err);
 }
 

@@ -8,11 +8,11 @@
  */
 #include "apiserver/registry/bootstrap.h"
 
-#include <arpa/inet.h>
 #include <stdarg.h>
 
 #include "apiserver/auth/policy.h"
 #include "apiserver/cache/cache.h"
+#include "apiserver/registry/service_addresses.h"
 #include "apiserver/request/request.h"
 #include "common/file.h"
 
@@ -170,20 +170,6 @@ static int reconcile_policy(void *arg, const cJSON *wanted, struct error *err)
 
 /* --- the Service "kubernetes" --- */
 
-static int first_address(const char *cidr, char *out, size_t n, struct error *err)
-{
-    char text[INET_ADDRSTRLEN];
-    struct in_addr address;
-    const char *slash = strchr(cidr, '/');
-    snprintf(text, sizeof(text), "%.*s", slash ? (int)(slash - cidr) : (int)strlen(cidr), cidr);
-    if (inet_pton(AF_INET, text, &address) != 1)
-        return error_set(
-            err, ERR_BAD_REQUEST, "--service-cluster-ip-range: \"%s\" is no IPv4 range", cidr);
-    address.s_addr = htonl(ntohl(address.s_addr) + 1);
-    inet_ntop(AF_INET, &address, out, (socklen_t)n);
-    return 0;
-}
-
 /* Makes the object, or puts what is at `member` right in the one that is there. */
 static int ensure_member(
     struct making *m, const cJSON *wanted, const char *member, struct error *err)
@@ -207,12 +193,14 @@ static int ensure_member(
 
 static int ensure_kubernetes_service(struct making *m, struct error *err)
 {
-    char address[INET_ADDRSTRLEN];
+    char address[IP_TEXT_BYTES];
     const struct server_config *config = m->server->config;
+    struct service_ranges ranges;
     const char *own = config->advertise_address;
     int port = config->secure_port;
-    if (first_address(config->service_cidr, address, sizeof(address), err) < 0)
+    if (service_ranges_parse(config->service_cidr, &ranges, err) < 0)
         return -err->code;
+    service_range_print(&ranges.at[0], 1, address);
     if (ensure_text(m, err,
             "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"kubernetes\","
             "\"namespace\":\"default\","
@@ -237,10 +225,10 @@ static int ensure_kubernetes_service(struct making *m, struct error *err)
         json_make("{\"apiVersion\":\"discovery.k8s.io/"
                   "v1\",\"kind\":\"EndpointSlice\",\"metadata\":{\"name\":\"kubernetes\","
                   "\"namespace\":\"default\",\"labels\":{\"kubernetes.io/"
-                  "service-name\":\"kubernetes\"}},\"addressType\":\"IPv4\","
+                  "service-name\":\"kubernetes\"}},\"addressType\":\"%s\","
                   "\"endpoints\":[{\"addresses\":[\"%s\"],\"conditions\":{\"ready\":true}}],"
                   "\"ports\":[{\"name\":\"https\",\"port\":%d,\"protocol\":\"TCP\"}]}",
-            own, port);
+            ip_family_name(ip_family(own)), own, port);
     if (ensure_member(m, endpoints, "subsets", err) < 0)
         return -err->code;
     return ensure_member(m, slice, "endpoints", err);
@@ -315,8 +303,10 @@ int bootstrap_run(struct server *server, struct error *err)
     if (ensure_namespaces(&m, err) == 0 && make_all(&m, err) == 0 &&
         policy_walk(reconcile_policy, &m, err) == 0 && ensure_priority_classes(&m, err) == 0 &&
         ensure_storage_class(&m, err) == 0 && ensure_kubernetes_service(&m, err) == 0 &&
-        ensure_authentication_config(&m, err) == 0 && make_all(&m, err) == 0)
+        ensure_authentication_config(&m, err) == 0 && make_all(&m, err) == 0) {
+        service_repair(server);
         return 0;
+    }
     making_done(&m);
     return error_wrap(err, "objects every cluster starts with");
 }

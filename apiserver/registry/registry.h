@@ -27,9 +27,12 @@ struct write_context {
     bool dry_run;
 };
 
+/* Two addresses and the ports of a big Service; a group must fit one transaction. */
+#define EXTRA_WRITES_MAX 40
+
 /* Writes besides the object's own, committed with it or not at all (a Service's IPAddress). */
 struct extra_writes {
-    struct write_op ops[8];
+    struct write_op ops[EXTRA_WRITES_MAX];
     size_t count;
 };
 

@@ -67,7 +67,7 @@ struct object_write {
 
     /* the commit */
     struct write write;
-    struct write_op ops[9];
+    struct write_op ops[1 + EXTRA_WRITES_MAX];
     struct extra_writes extra;
     bool submitted;
     int64_t submitted_ns;
