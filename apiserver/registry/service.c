@@ -227,8 +227,8 @@ static void add_family(cJSON *spec, int family)
     cJSON_AddItemToArray(json_get(spec, "ipFamilies"), cJSON_CreateString(ip_family_name(family)));
 }
 
-/* Families of the addresses that the client chose. */
-static void infer_families(cJSON *spec, const struct service_ranges *ranges)
+/* Families of the addresses that the client chose. false: validation will refuse one. */
+static bool infer_families(cJSON *spec, const struct service_ranges *ranges)
 {
     const cJSON *ip;
     int i = 0, had = cJSON_GetArraySize(json_get(spec, "ipFamilies"));
@@ -237,10 +237,13 @@ static void infer_families(cJSON *spec, const struct service_ranges *ranges)
         int family = cJSON_IsString(ip) ? ip_family(ip->valuestring) : 0;
         if (i++ < had)
             continue;
+        if (ip->valuestring && c_eq(ip->valuestring, "None"))
+            return true;
         if (!family || !service_range_of(ranges, family))
-            return; /* validation says so */
+            return false;
         add_family(spec, family);
     }
+    return true;
 }
 
 static bool is_without_pods(const cJSON *service)
@@ -261,9 +264,8 @@ static void settle_families(struct write_context *w)
 {
     struct service_ranges ranges = service_ranges_of(w->server);
     cJSON *spec = json_get(w->tree, "spec");
-    if (stays_preferred(w->tree, w->old))
+    if (stays_preferred(w->tree, w->old) || !infer_families(spec, &ranges))
         return;
-    infer_families(spec, &ranges);
     if (is_empty(json_get(spec, "ipFamilyPolicy")))
         json_set_string(spec, "ipFamilyPolicy", is_without_pods(w->tree) ? REQUIRE : SINGLE);
     if (is_empty(json_get(spec, "ipFamilies")))
