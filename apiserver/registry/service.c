@@ -42,7 +42,7 @@ static const char *cluster_ip(const cJSON *service)
     return ip ? ip : "";
 }
 
-bool service_is_headless(const cJSON *service)
+bool service_has_no_ip(const cJSON *service)
 {
     return service && c_eq(cluster_ip(service), "None");
 }
@@ -248,7 +248,7 @@ static bool infer_families(cJSON *spec, const struct service_ranges *ranges)
 
 static bool is_without_pods(const cJSON *service)
 {
-    return service_is_headless(service) && is_empty(json_path(service, "spec.selector"));
+    return service_has_no_ip(service) && is_empty(json_path(service, "spec.selector"));
 }
 
 /* Policies that nobody changed stay, whatever the cluster's ranges have become. */
@@ -465,7 +465,7 @@ static void check_list_change(const struct checking *c, const char *member, cons
 static void check_change(const struct checking *c)
 {
     const cJSON *old = c->w->old;
-    bool headless = service_is_headless(c->w->tree), was_headless = service_is_headless(old);
+    bool headless = service_has_no_ip(c->w->tree), was_headless = service_has_no_ip(old);
     if (!service_wants_cluster_ip(old))
         return;
     if (!(headless && was_headless))
@@ -483,9 +483,9 @@ static void service_validate(const struct write_context *w, struct field_errors 
         check_external_name(&c);
         return;
     }
-    if (!service_is_headless(w->tree) && !json_get(c.spec, "ports"))
+    if (!service_has_no_ip(w->tree) && !json_get(c.spec, "ports"))
         field_error_add(errors, FIELD_REQUIRED, "spec.ports", NULL, "%s", "");
-    if (service_is_headless(w->tree) && service_wants_node_ports(w->tree))
+    if (service_has_no_ip(w->tree) && service_wants_node_ports(w->tree))
         field_error_add(errors, FIELD_INVALID, "spec.clusterIPs[0]", "\"None\"",
             "may not be set to 'None' for %s services", json_string(c.spec, "type"));
     check_addresses(&c);

@@ -197,8 +197,8 @@ static int allocate_addresses(struct allocation *a, const cJSON *old, struct err
 static void release_addresses(struct allocation *a, const cJSON *old, const cJSON *now)
 {
     const cJSON *ip;
-    bool wanted = service_wants_cluster_ip(now) && !service_is_headless(now);
-    if (!service_wants_cluster_ip(old) || service_is_headless(old))
+    bool wanted = service_wants_cluster_ip(now) && !service_has_no_ip(now);
+    if (!service_wants_cluster_ip(old) || service_has_no_ip(old))
         return;
     cJSON_ArrayForEach(ip, json_path(old, "spec.clusterIPs"))
     {
@@ -340,8 +340,8 @@ int service_hold(struct write_context *w, struct extra_writes *extra, struct err
     release_ports(&a, old, now);
     if (!now)
         return 0;
-    if (service_wants_cluster_ip(now) && !service_is_headless(now) &&
-        allocate_addresses(&a, service_is_headless(old) ? NULL : old, err) < 0)
+    if (service_wants_cluster_ip(now) && !service_has_no_ip(now) &&
+        allocate_addresses(&a, service_has_no_ip(old) ? NULL : old, err) < 0)
         return -err->code;
     return allocate_ports(&a, err);
 }
@@ -454,7 +454,7 @@ static size_t hold_of(struct repair *r, const struct allocation *a, const cJSON 
     const cJSON *item;
     size_t count = 0;
     char name[24];
-    if (service_wants_cluster_ip(service) && !service_is_headless(service))
+    if (service_wants_cluster_ip(service) && !service_has_no_ip(service))
         cJSON_ArrayForEach(item, json_path(service, "spec.clusterIPs")) count += hold_missing(
             r, a->addresses, item->valuestring, address_tree(service, item->valuestring));
     if (!service_wants_node_ports(service))

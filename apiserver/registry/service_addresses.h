@@ -20,7 +20,7 @@ bool service_is_type(const cJSON *service, const char *type);
 bool service_wants_cluster_ip(const cJSON *service);
 bool service_wants_node_ports(const cJSON *service);
 bool service_wants_health_port(const cJSON *service);
-bool service_is_headless(const cJSON *service);
+bool service_has_no_ip(const cJSON *service);
 struct service_ranges service_ranges_of(const struct server *server);
 /* Is the text among the array's strings? */
 bool service_has_text(const cJSON *array, const char *text);
