@@ -120,12 +120,13 @@ static void reply_error(struct httpd_request *r, const struct error *err)
     httpd_reply(r, error_http_status(err->code), "text/plain; charset=utf-8", str_of(err->text));
 }
 
+/* As the API converts booleans: Python's clients send "True". */
 static bool query_bool(struct httpd_request *r, const char *name)
 {
     struct str value;
 
-    return httpd_query(r, name, &value) &&
-           (str_eqc(value, "true") || str_eqc(value, "1") || value.n == 0);
+    return httpd_query(r, name, &value) && !str_eq_nocase(value, STR("false")) &&
+           !str_eqc(value, "0");
 }
 
 static int query_int(struct httpd_request *r, const char *name, int64_t *ret, struct error *err)
