@@ -8,6 +8,7 @@
  */
 #include "apiserver/server.h"
 
+#include "apiserver/admission/admission.h"
 #include "apiserver/auth/auth.h"
 #include "apiserver/connect/connect.h"
 #include "apiserver/custom/definitions.h"
@@ -83,7 +84,9 @@ static int start(struct server *s, struct error *err)
         return -(int)err->code;
     api_set_strategies(s->api, strategies, strategy_count);
     s->definitions = definitions_new(s->env, s->api, &strategy_custom);
-    if (open_cache(s, err) < 0 || open_auth(s, err) < 0 || nodes_new(s, &s->nodes, err) < 0)
+    if (admission_new(s->config->enable_admission, s->config->disable_admission,
+            s->config->admission_config_file, &s->admission, err) < 0 ||
+        open_cache(s, err) < 0 || open_auth(s, err) < 0 || nodes_new(s, &s->nodes, err) < 0)
         return -(int)err->code;
     s->documents = documents_new(s);
     if (bootstrap_run(s, err) < 0)
@@ -123,6 +126,7 @@ void server_free(struct server *s)
     auth_free(s->auth);
     cache_free(s->cache);
     definitions_free(s->definitions);
+    admission_free(s->admission);
     api_free(s->api);
     flows_free(s->flows);
     metrics_free(s->metrics);

@@ -16,6 +16,7 @@ struct flows;
 struct nodes; /* connections to kubelets and backends: connect/ */
 struct documents;
 struct definitions; /* custom kinds */
+struct admission;
 
 struct server_config {
     struct env *env;
@@ -37,6 +38,7 @@ struct server_config {
     bool always_allow;
     const char *kubelet_client_cert, *kubelet_client_key, *kubelet_ca;
     const char *client_ca_file;
+    const char *enable_admission, *disable_admission, *admission_config_file;
 };
 
 struct server {
@@ -50,6 +52,7 @@ struct server {
     struct nodes *nodes;
     struct documents *documents;
     struct flows *flows;  /* who may have how much at once */
+    struct admission *admission;
     atomic_bool ready;    /* the objects every cluster starts with are there */
     atomic_bool stopping; /* watches end, readyz fails */
 };
