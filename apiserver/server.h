@@ -51,7 +51,7 @@ struct server {
     struct auth *auth;
     struct nodes *nodes;
     struct documents *documents;
-    struct flows *flows;  /* who may have how much at once */
+    struct flows *flows; /* who may have how much at once */
     struct admission *admission;
     atomic_bool ready;    /* the objects every cluster starts with are there */
     atomic_bool stopping; /* watches end, readyz fails */
