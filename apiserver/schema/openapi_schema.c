@@ -264,6 +264,8 @@ void openapi_write_schema(struct openapi *o, const struct schema *s)
         write_property(o, &s->fields[i]);
     }
     add(o, s->field_count > 0 ? "}" : "");
+    if (s->is_atomic)
+        add(o, ",\"x-kubernetes-map-type\":\"atomic\"");
     if (s->is_kind)
         write_gvks(o, s);
     add(o, "}");

@@ -466,6 +466,8 @@ static int begin_type(struct parser *p, struct str line)
             s->choose_none = parser_text(p, value);
         } else if (parser_value(token, "choose-one", &value)) {
             s->choose_many = parser_text(p, value);
+        } else if (str_eqc(token, "atomic")) {
+            s->is_atomic = true;
         } else if (!str_eqc(token, "=") && !str_eqc(token, "any")) {
             return fail(p, "unknown attribute of a type", token);
         }
