@@ -17,6 +17,7 @@
 #include "apiserver/request/documents.h"
 #include "apiserver/request/flow.h"
 #include "apiserver/request/measure.h"
+#include "apiserver/schema/field_memo.h"
 #include "common/log.h"
 #include "common/time.h"
 
@@ -104,6 +105,7 @@ int server_new(const struct server_config *config, struct server **ret, struct e
     s->metrics = metrics_new();
     s->flows = flows_new(config->loops);
     measure_start(s);
+    s->field_memo = field_memo_new(config->env);
     if (start(s, err) < 0) {
         server_free(s);
         return -(int)err->code;
@@ -129,6 +131,7 @@ void server_free(struct server *s)
     admission_free(s->admission);
     api_free(s->api);
     flows_free(s->flows);
+    field_memo_free(s->field_memo);
     metrics_free(s->metrics);
     free(s);
 }

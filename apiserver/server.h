@@ -12,6 +12,7 @@
 struct api;
 struct cache;
 struct auth;
+struct field_memo;
 struct flows;
 struct nodes; /* connections to kubelets and backends: connect/ */
 struct documents;
@@ -47,6 +48,7 @@ struct server {
     struct metrics *metrics;
     struct api *api; /* built-in kinds; requests ask definitions_api() for all of them */
     struct definitions *definitions;
+    struct field_memo *field_memo; /* of managedFields */
     struct cache *cache;
     struct auth *auth;
     struct nodes *nodes;

@@ -488,18 +488,56 @@ void object_encode_metadata(const struct object *o, struct strbuf *out)
     strbuf_add(out, str_range(o->body.p + o->metadata.offset + 1, o->metadata.length - 1));
 }
 
-cJSON *object_tree(const struct object *o)
+/* The member is the last of metadata, and its name in quotes stands nowhere else: within strings
+ * quotes are escaped. */
+#define MANAGED_START ",\"managedFields\":"
+
+struct str object_managed_fields(const struct object *o)
 {
-    autostrbuf struct strbuf text;
+    const char *metadata = o->body.p + o->metadata.offset, *end = metadata + o->metadata.length - 1;
+    size_t n = sizeof(MANAGED_START) - 1;
+    const char *start = memmem(metadata, o->metadata.length, MANAGED_START "[", n + 1);
+
+    return start ? str_range(start + n, (size_t)(end - start) - n) : (struct str){0};
+}
+
+static cJSON *parse_encoded(const struct strbuf *text)
+{
     struct error err;
     cJSON *tree = NULL;
-
-    strbuf_init(&text, 0);
-    object_encode(o, &text);
-    int failed = json_parse(strbuf_str(&text), &tree, &err);
+    int failed = json_parse(strbuf_str(text), &tree, &err);
 
     assert(!failed); /* it was printed from a tree that had passed the same limits */
     return tree;
+}
+
+cJSON *object_tree(const struct object *o)
+{
+    autostrbuf struct strbuf text;
+
+    strbuf_init(&text, 0);
+    object_encode(o, &text);
+    return parse_encoded(&text);
+}
+
+cJSON *object_tree_bare(const struct object *o)
+{
+    struct str managed = object_managed_fields(o);
+    autostrbuf struct strbuf text;
+
+    if (managed.n == 0)
+        return object_tree(o);
+    strbuf_init(&text, 0);
+    object_encode(o, &text);
+    /* behind the list the encoded text is the body's */
+    size_t behind = (size_t)(o->body.p + o->body.n - (managed.p + managed.n));
+    size_t cut = managed.n + sizeof(MANAGED_START) - 1;
+    char *end = text.data + text.n - behind;
+
+    memmove(end - cut, end, behind);
+    text.n -= cut;
+    text.data[text.n] = '\0';
+    return parse_encoded(&text);
 }
 
 /* --- the stored form --- */

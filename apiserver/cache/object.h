@@ -67,6 +67,10 @@ size_t object_bytes(const struct object *o);
 /* The body parsed, with kind, apiVersion and resourceVersion put back (for writers, Tables,
  * conversion). */
 cJSON *object_tree(const struct object *o);
+/* The same without managedFields, whose list writers take as text. */
+cJSON *object_tree_bare(const struct object *o);
+/* The list of metadata.managedFields, "[...]", or nothing. */
+struct str object_managed_fields(const struct object *o);
 void object_encode(const struct object *o, struct strbuf *out);
 /* Without kind and apiVersion, as an item of a List. */
 void object_encode_item(const struct object *o, struct strbuf *out);

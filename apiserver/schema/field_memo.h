@@ -8,6 +8,7 @@
 #pragma once
 
 #include "common/env.h"
+#include "common/str.h"
 
 struct field_memo;
 

@@ -32,22 +32,28 @@ static const struct field_set *reset(
     return managed_strip(m, w, set);
 }
 
-static int bad_config(
-    const struct managed_writer *w, const cJSON *config, struct strbuf *errors, struct error *err)
+static int refuse(struct managed *m, enum err code, const struct strbuf *text,
+    struct managed_refusal *why, struct error *err)
+{
+    why->message = arena_strdup(m->arena, strbuf_str(text));
+    return error_set(err, code, "%s", why->message);
+}
+
+static int bad_config(struct managed *m, const struct managed_writer *w, const cJSON *config,
+    const struct strbuf *errors, struct managed_refusal *why, struct error *err)
 {
     const char *ns = json_string_at(config, "metadata.namespace");
     const char *name = json_string_at(config, "metadata.name");
     autostrbuf struct strbuf text = STRBUF_EMPTY;
     struct str rest = strbuf_str(errors), line;
     bool several = memchr(errors->data, '\n', errors->n - 1);
-    if (several)
-        strbuf_addc(&text, "errors:");
+    strbuf_addf(&text, "failed to create typed patch object (%s/%s; %s/%s, Kind=%s): %s",
+        ns ? ns : "", name ? name : "", w->resource->group, w->resource->version, w->resource->kind,
+        several ? "errors:" : "");
     while (str_split(&rest, '\n', &line))
         if (line.n > 0)
             strbuf_addf(&text, "%s%.*s", several ? "\n  " : "", STR_FMT(line));
-    return error_set(err, ERR_INTERNAL,
-        "failed to create typed patch object (%s/%s; %s/%s, Kind=%s): %s", ns ? ns : "",
-        name ? name : "", w->resource->group, w->resource->version, w->resource->kind, text.data);
+    return refuse(m, ERR_INTERNAL, &text, why, err);
 }
 
 /* Whoever changed the object before anybody applied to it. */
@@ -59,14 +65,14 @@ static void own_the_past(struct managed *m, const struct managed_writer *w, cons
 }
 
 int managed_merge(struct managed *m, const struct managed_writer *w, const cJSON *live, cJSON *tree,
-    const cJSON *config, struct error *err)
+    const cJSON *config, struct managed_refusal *why, struct error *err)
 {
     autostrbuf struct strbuf errors = STRBUF_EMPTY;
     const struct schema *s = w->resource->schema;
     struct managed_entry self = managed_identity(m, w, true);
     const struct field_set *set = field_set_of_tree(m->arena, s, config, &errors);
     if (errors.n > 0)
-        return bad_config(w, config, &errors, err);
+        return bad_config(m, w, config, &errors, why, err);
     if (live && m->count == 0)
         own_the_past(m, w, live);
     struct managed_entry *had = managed_find(m, &self);
@@ -177,26 +183,28 @@ static int by_manager(const void *x, const void *y)
     return order ? order : str_cmp(a->entry->subresource, b->entry->subresource);
 }
 
-static int conflict_text(
-    struct managed *m, struct conflict *list, size_t n, cJSON **ret_causes, struct error *err)
+static int conflict_text(struct managed *m, struct conflict *list, size_t n,
+    struct managed_refusal *why, struct error *err)
 {
-    autostrbuf struct strbuf text = STRBUF_EMPTY;
-    struct listing l = {.causes = cJSON_CreateArray(), .paths = &text};
+    autostrbuf struct strbuf paths = STRBUF_EMPTY, text = STRBUF_EMPTY;
+    struct listing l = {.causes = cJSON_CreateArray(), .paths = &paths};
     qsort(list, n, sizeof(*list), by_manager);
     for (size_t i = 0; i < n; i++) {
         l.manager = manager_text(m, list[i].entry);
-        strbuf_addf(&text, "%sconflicts with %s:", i > 0 ? "\n" : "", l.manager);
+        strbuf_addf(&paths, "%sconflicts with %s:", i > 0 ? "\n" : "", l.manager);
         field_set_each(list[i].set, list_path, &l);
     }
-    *ret_causes = l.causes;
     if (l.count == 1)
-        return error_set(err, ERR_CONFLICT, "Apply failed with 1 conflict: conflict with %s: %s",
-            l.manager, json_string(l.causes->child, "field"));
-    return error_set(err, ERR_CONFLICT, "Apply failed with %zu conflicts: %s", l.count, text.data);
+        strbuf_addf(&text, "Apply failed with 1 conflict: conflict with %s: %s", l.manager,
+            json_string(l.causes->child, "field"));
+    else
+        strbuf_addf(&text, "Apply failed with %zu conflicts: %s", l.count, paths.data);
+    why->causes = l.causes;
+    return refuse(m, ERR_CONFLICT, &text, why, err);
 }
 
 static int check_conflicts(struct managed *m, const struct managed_writer *w,
-    struct managed_changes *c, const struct managed_entry *self, cJSON **ret_causes,
+    struct managed_changes *c, const struct managed_entry *self, struct managed_refusal *why,
     struct error *err)
 {
     size_t n, left = 0;
@@ -210,16 +218,16 @@ static int check_conflicts(struct managed *m, const struct managed_writer *w,
         }
         n = left;
     }
-    return n > 0 ? conflict_text(m, list, n, ret_causes, err) : 0;
+    return n > 0 ? conflict_text(m, list, n, why, err) : 0;
 }
 
 int managed_own(struct managed *m, const struct managed_writer *w, const cJSON *live,
-    const cJSON *tree, bool force, cJSON **ret_causes, struct error *err)
+    const cJSON *tree, bool force, struct managed_refusal *why, struct error *err)
 {
     struct managed_entry self = managed_identity(m, w, true);
     struct managed_changes c;
     managed_changes_init(&c, m->arena, w, live, tree);
-    if (!force && live && check_conflicts(m, w, &c, &self, ret_causes, err) < 0)
+    if (!force && live && check_conflicts(m, w, &c, &self, why, err) < 0)
         return -(int)err->code;
     managed_take(m, &c, &self);
     struct managed_entry *had = managed_find(m, &self);

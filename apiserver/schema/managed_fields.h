@@ -43,15 +43,21 @@ void managed_print(struct managed *m, struct strbuf *out); /* "[]" when there is
 bool managed_update(struct managed *m, const struct managed_writer *w, struct field_memo *memo,
     const cJSON *old, const cJSON *tree);
 
+/* Why an apply is refused: texts may be longer than an error's. */
+struct managed_refusal {
+    const char *message;
+    cJSON *causes; /* details.causes of a conflict (owned by the caller), or NULL */
+};
+
 /* The first half of apply: merges config into tree (a copy of live; {} without one) and takes out
  * what the manager no longer names. live may be NULL. ERR_INTERNAL with upstream's text when the
  * configuration does not fit the schema; nothing is changed then. */
 int managed_merge(struct managed *m, const struct managed_writer *w, const cJSON *live, cJSON *tree,
-    const cJSON *config, struct error *err);
+    const cJSON *config, struct managed_refusal *why, struct error *err);
 /* The second: who owns what in tree, which is decoded now. ERR_CONFLICT when others own what was
- * changed and it is not forced; *ret_causes is then the details.causes of the Status. */
+ * changed and it is not forced. */
 int managed_own(struct managed *m, const struct managed_writer *w, const cJSON *live,
-    const cJSON *tree, bool force, cJSON **ret_causes, struct error *err);
+    const cJSON *tree, bool force, struct managed_refusal *why, struct error *err);
 
 /* scale's view: entries that own spec.replicas, as of autoscaling/v1. */
 void managed_print_scale(struct managed *m, struct strbuf *out);

@@ -98,7 +98,7 @@ int change_create(struct write_context *w, void *arg, struct error *err)
     if (base && *base && (!*o->name || o->generated_name))
         generate_name(o, m, base);
     static const char *const server_owned[] = {"resourceVersion", "selfLink", "deletionTimestamp",
-        "deletionGracePeriodSeconds", "managedFields", "generation"};
+        "deletionGracePeriodSeconds", "generation"};
     for (size_t i = 0; i < ARRAY_COUNT(server_owned); i++)
         json_remove(m, server_owned[i]);
     if (*o->name)
@@ -159,7 +159,7 @@ static int check_uid(struct object_write *o, const char *uid, struct error *err)
 
 /* --- update --- */
 
-static int check_name(const struct object_write *o, const cJSON *metadata, struct error *err)
+int check_name(const struct object_write *o, const cJSON *metadata, struct error *err)
 {
     const char *name = json_string(metadata, "name"), *ns = json_string(metadata, "namespace");
 
@@ -182,7 +182,6 @@ static void keep_server_fields(const struct object_write *o, cJSON *metadata, co
 
     for (size_t i = 0; i < ARRAY_COUNT(kept); i++)
         copy_member(metadata, old_metadata, kept[i]);
-    json_remove(metadata, "managedFields");
     json_remove(metadata, "selfLink");
     json_set_string(metadata, "name", o->name);
     if (*o->namespace_)
@@ -213,7 +212,7 @@ static void separate_status(const struct object_write *o, cJSON *tree, const cJS
         json_set(tree, "status", status);
 }
 
-static int finish_update(struct object_write *o, struct write_context *w, struct error *err)
+int finish_update(struct object_write *o, struct write_context *w, struct error *err)
 {
     cJSON *m = metadata_of(w->tree);
     const char *version = json_string(m, "resourceVersion");
@@ -318,10 +317,26 @@ int patch_tree(struct object_write *o, const struct schema *schema, cJSON **tree
     return 0;
 }
 
+/* A patch may look at managedFields or change them. */
+static void show_managed(const struct object_write *o, cJSON *tree)
+{
+    struct str body = o->request->body, list = object_managed_fields(o->base);
+    cJSON *managed;
+    struct error err;
+
+    /* a JSON patch may test or copy all of metadata */
+    if (list.n == 0 ||
+        (o->patch_type != BODY_JSON_PATCH && !memmem(body.p, body.n, "managedFields", 13)))
+        return;
+    if (json_parse(list, &managed, &err) == 0)
+        json_set(json_get(tree, "metadata"), "managedFields", managed);
+}
+
 int change_patch(struct write_context *w, void *arg, struct error *err)
 {
     struct object_write *o = arg;
 
+    show_managed(o, w->tree);
     if (patch_tree(o, o->resource->schema, &w->tree, err) < 0)
         return -(int)err->code;
     json_set_string(w->tree, "kind", o->resource->kind);

@@ -18,7 +18,7 @@
 #define CUSTOM_TYPES "application/json, application/yaml"
 #define PATCH_TYPES                                               \
     "application/json-patch+json, application/merge-patch+json, " \
-    "application/strategic-merge-patch+json"
+    "application/strategic-merge-patch+json, application/apply-patch+yaml"
 
 static enum stage_result unsupported_media(struct request *q, const char *accepted)
 {
@@ -156,9 +156,7 @@ static enum stage_result decode_patch(struct request *q, struct object_write *o)
 
     o->patch_type = body_type_of(q, false);
     if (o->patch_type == BODY_APPLY_PATCH)
-        return request_fail(q, ERR_UNSUPPORTED_MEDIA,
-            "the body of the request was in an unknown format - server-side apply is not served, "
-            "accepted media types include: " PATCH_TYPES);
+        return decode_apply(q, o);
     if (o->patch_type != BODY_JSON_PATCH && o->patch_type != BODY_MERGE_PATCH &&
         o->patch_type != BODY_STRATEGIC_PATCH)
         return unsupported_media(q, PATCH_TYPES);

@@ -49,6 +49,7 @@ struct object_write {
     bool dry_run;
     enum field_validation field_validation;
     const char *field_manager; /* "" when not given */
+    bool force;                /* apply: take fields over from other managers */
 
     /* the request's body */
     cJSON *body;  /* decoded */
@@ -62,6 +63,8 @@ struct object_write {
     struct object *next;          /* referenced; NULL: delete */
     bool created, deleted;        /* what the commit will have done */
     bool unchanged;               /* nothing to write */
+    struct str managed;           /* the next managedFields, "[...]" in the arena */
+    bool managed_set;             /* `managed` is right (by apply); else track */
     bool client_version;          /* the client sent a resourceVersion: a conflict is its own */
     int rounds;
 

@@ -8,6 +8,7 @@
 #include "apiserver/registry/generic/change.h"
 #include "apiserver/registry/generic/rules.h"
 #include "apiserver/connect/connect.h"
+#include "apiserver/schema/managed_fields.h"
 #include "apiserver/server.h"
 
 static const struct subresource_handler *find_handler(const struct request *q)
@@ -54,6 +55,23 @@ static const char *selector_text(struct request *q, const cJSON *object)
     return arena_strdup(q->arena, strbuf_str(&text));
 }
 
+/* Who owns spec.replicas, as a scale shows it. */
+static void show_owners(struct request *q, cJSON *metadata, const cJSON *list)
+{
+    autostrbuf struct strbuf text = STRBUF_EMPTY, shown = STRBUF_EMPTY;
+    struct managed *m;
+    struct error err;
+
+    if (!list)
+        return;
+    json_print(list, &text);
+    if (managed_parse(q->arena, strbuf_str(&text), true, &m, &err) < 0)
+        return;
+    managed_print_scale(m, &shown);
+    if (shown.n > 2)
+        json_set(metadata, "managedFields", cJSON_CreateRaw(shown.data));
+}
+
 static cJSON *scale_of(struct request *q, const cJSON *object)
 {
     static const char *const kept[] = {
@@ -68,6 +86,7 @@ static cJSON *scale_of(struct request *q, const cJSON *object)
     json_set_string(scale, "apiVersion", "autoscaling/v1");
     for (size_t i = 0; i < ARRAY_COUNT(kept); i++)
         copy_member(metadata, from, kept[i]);
+    show_owners(q, metadata, json_get(from, "managedFields"));
     json_set(scale, "metadata", metadata);
     if (replicas != 0)
         json_set(spec, "replicas", json_new_int64(replicas));
@@ -113,6 +132,26 @@ static int refuse_replicas(struct object_write *o, int64_t replicas, struct erro
     return error_set(err, ERR_INVALID, "spec.replicas must not be negative");
 }
 
+/* The configuration of a scale is one of the object that names spec.replicas only. */
+static int apply_scale(struct write_context *w, struct object_write *o, struct error *err)
+{
+    const cJSON *replicas = json_path(o->patch, "spec.replicas");
+    const char *version = json_string_at(o->patch, "metadata.resourceVersion");
+    const char *uid = json_string_at(o->patch, "metadata.uid");
+    autojson cJSON *config = cJSON_CreateObject();
+    int64_t number;
+
+    if (version)
+        json_set_string_at(config, "metadata.resourceVersion", version);
+    if (uid)
+        json_set_string_at(config, "metadata.uid", uid);
+    if (json_int64(replicas, &number) && number < 0)
+        return refuse_replicas(o, number, err);
+    if (replicas)
+        json_set_at(config, "spec.replicas", cJSON_Duplicate(replicas, 1));
+    return apply_config(w, o, config, err);
+}
+
 static int change_scale(struct write_context *w, void *arg, struct error *err)
 {
     struct object_write *o = arg;
@@ -121,6 +160,8 @@ static int change_scale(struct write_context *w, void *arg, struct error *err)
     const char *uid;
     int64_t replicas;
 
+    if (o->patch_type == BODY_APPLY_PATCH)
+        return apply_scale(w, o, err);
     if (o->patch) {
         patched = scale_of(o->request, w->old);
         if (patch_tree(o, o->schema, &patched, err) < 0)

@@ -46,6 +46,14 @@ static const char *query_text(struct request *q, const char *name)
     return request_query(q, name, &value) ? arena_strdup(q->arena, value) : "";
 }
 
+static const char *quoted(struct request *q, const char *text)
+{
+    autostrbuf struct strbuf out = STRBUF_EMPTY;
+
+    json_print_string(str_of(text), &out);
+    return arena_strdup(q->arena, strbuf_str(&out));
+}
+
 static enum stage_result parse_dry_run(
     struct request *q, struct object_write *o, const char *kind, struct str value)
 {
@@ -54,6 +62,29 @@ static enum stage_result parse_dry_run(
     if (!str_eqc(value, "All"))
         return not_supported(q, kind, "dryRun", value, "\"All\"");
     o->dry_run = q->dry_run = true;
+    return STAGE_DONE;
+}
+
+/* force and a missing manager are judged by the kind of patch. */
+static enum stage_result check_manager(struct request *q, struct object_write *o, const char *kind)
+{
+    struct str force;
+    bool patch = c_eq(kind, "PatchOptions"), given = patch && request_query(q, "force", &force);
+    bool apply = patch && body_type_of(q, false) == BODY_APPLY_PATCH;
+
+    for (const unsigned char *p = (const unsigned char *)o->field_manager; *p; p++)
+        if (*p < 0x20 || *p == 0x7f)
+            return options_invalid(q, kind, "fieldManager", "FieldValueInvalid",
+                arena_printf(q->arena,
+                    "Invalid value: %s: should only contain printable characters",
+                    quoted(q, o->field_manager)));
+    if (given && !apply)
+        return options_invalid(q, kind, "force", "FieldValueForbidden",
+            "Forbidden: may not be specified for non-apply patch");
+    o->force = given && query_bool(q, "force", false);
+    if (apply && !*o->field_manager)
+        return options_invalid(q, kind, "fieldManager", "FieldValueRequired",
+            "Required value: is required for apply patch");
     return STAGE_DONE;
 }
 
@@ -68,6 +99,8 @@ enum stage_result options_parse_write(struct request *q, struct object_write *o,
     if (strlen(o->field_manager) > FIELD_MANAGER_MAX)
         return options_invalid(q, kind, "fieldManager", "FieldValueTooLong",
             "Too long: may not be more than 128 bytes");
+    if (check_manager(q, o, kind) == STAGE_ERROR)
+        return STAGE_ERROR;
     value = (struct str){0};
     request_query(q, "fieldValidation", &value);
     if (value.n == 0 || str_eqc(value, "Warn"))

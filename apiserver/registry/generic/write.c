@@ -47,6 +47,8 @@ void write_release_round(struct object_write *o)
     o->extra.count = 0;
     o->submitted = o->unchanged = o->deleted = o->created = false;
     o->finished = 0;
+    o->managed = (struct str){0};
+    o->managed_set = false;
 }
 
 /* --- apply --- */
@@ -88,7 +90,7 @@ static void start_round(struct request *q, struct object_write *o)
 /* The stored object as the version that the client speaks. */
 static int tree_of_base(const struct object_write *o, cJSON **ret, struct error *err)
 {
-    *ret = object_tree(o->base);
+    *ret = o->kind == WRITE_DELETE ? object_tree(o->base) : object_tree_bare(o->base);
     if (o->resource != o->resource->storage)
         return schema_convert(o->resource->storage, o->resource, ret, err);
     return 0;
@@ -130,15 +132,15 @@ static int to_storage(struct object_write *o, struct error *err)
 
     if (o->resource == o->resource->storage)
         return 0;
-    schema_default(o->resource->schema, w->tree);
     if (custom_refuses(o, err))
         return -(int)err->code;
     if (schema_convert(o->resource, o->resource->storage, &w->tree, err) < 0)
         return -(int)err->code;
     if (o->base)
-        old = object_tree(o->base);
+        old = object_tree_bare(o->base);
     cJSON_Delete((cJSON *)(uintptr_t)w->old);
     w->old = old;
+    schema_default(o->resource->storage->schema, w->tree);
     return 0;
 }
 
@@ -167,8 +169,6 @@ enum stage_result write_apply_stage(struct request *q)
         r = delete_compute(o, &err);
     else if (r == 0)
         r = o->change(&o->context, o->change_arg ? o->change_arg : o, &err);
-    if (r == 0 && o->context.tree)
-        r = to_storage(o, &err);
     if (r < 0)
         return request_fail_error(q, &err);
     return STAGE_DONE;
@@ -178,8 +178,14 @@ enum stage_result write_default_stage(struct request *q)
 {
     struct object_write *o = q->write;
 
-    if (o->context.tree)
-        schema_default(o->resource->storage->schema, o->context.tree);
+    struct error err = {0};
+
+    if (!o->context.tree)
+        return STAGE_DONE;
+    schema_default(o->resource->schema, o->context.tree);
+    write_track(o);
+    if (to_storage(o, &err) < 0)
+        return request_fail_error(q, &err);
     return STAGE_DONE;
 }
 
@@ -330,10 +336,11 @@ static int make_next(struct object_write *o, struct error *err)
     schema_normalise(r->schema, w->tree);
     if (w->old && r->has_generation)
         count_generation(w);
+    write_put_managed(o, w->tree);
     if (object_new(r, w->tree, &o->next, err) < 0)
         return -(int)err->code;
     if (!o->deleted && o->base && object_revision(o->base) > 0 && o->extra.count == 0 &&
-        str_eq(o->next->body, o->base->body))
+        write_is_noop(o))
         o->unchanged = true;
     return 0;
 }
