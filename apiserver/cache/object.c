@@ -523,11 +523,10 @@ cJSON *object_tree(const struct object *o)
 cJSON *object_tree_bare(const struct object *o)
 {
     struct str managed = object_managed_fields(o);
-    autostrbuf struct strbuf text;
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
 
     if (managed.n == 0)
         return object_tree(o);
-    strbuf_init(&text, 0);
     object_encode(o, &text);
     /* behind the list the encoded text is the body's */
     size_t behind = (size_t)(o->body.p + o->body.n - (managed.p + managed.n));

@@ -122,7 +122,7 @@ struct schema {
     uint8_t wire_count;
     uint8_t choice; /* enum choice */
     bool is_kind, is_any;
-    bool is_atomic; /* one unit to apply, where a field does not say otherwise */
+    bool is_atomic;     /* one unit to apply, where a field does not say otherwise */
     bool deep_defaults; /* it or a type below has defaults */
     bool deep_rules;
     const char *group_version; /* of the file; NULL for meta/v1 */

@@ -63,6 +63,37 @@ spec: {selector: {app: web}, ports: [{port: 80}]}
 YAML
 }
 
+config() { printf '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"ssa"},"data":{%s}}' "$1"; }
+
+applies_on_the_server() {
+    has "apply --server-side creates" 'configmap/ssa serverside-applied' apply --server-side -f - <<<"$(config '"a":"1"')"
+    has "another manager conflicts" 'Apply failed with 1 conflict: conflict with "kubectl": \.data\.a' \
+        apply --server-side --field-manager=other -f - <<<"$(config '"a":"2"')"
+    has "--force-conflicts" 'serverside-applied' apply --server-side --field-manager=other --force-conflicts -f - <<<"$(config '"a":"2","b":"1"')"
+    is "the other one's" '2 1' get cm ssa -o 'jsonpath={.data.a} {.data.b}'
+    has "what is left out goes" 'serverside-applied' apply --server-side --field-manager=other -f - <<<"$(config '"a":"2"')"
+    is "gone" '{"a":"2"}' get cm ssa -o 'jsonpath={.data}'
+    has "a server-side dry run" 'serverside-applied \(server dry run\)' apply --server-side --dry-run=server --field-manager=other -f - <<<"$(config '"z":"2"')"
+    if [[ $kubectl_name == v1.20* ]]; then
+        has "managed fields are shown" 'manager: other' get cm ssa -o yaml
+    else
+        has "--show-managed-fields" 'manager: other' get cm ssa -o yaml --show-managed-fields
+        if k get cm ssa -o yaml | grep -q managedFields; then bad "managed fields are hidden"; else ok "managed fields are hidden"; fi
+    fi
+    has "diff --server-side" '^\+  a: "7"' diff --server-side --field-manager=other -f - <<<"$(config '"a":"7"')"
+    config '"a":"2"' >"$dir/ssa.json"
+    has "a client-side apply" 'configmap/ssa (configured|unchanged)' apply -f "$dir/ssa.json"
+    has "apply view-last-applied" '^  a: "2"' apply view-last-applied cm/ssa
+    config '"a":"3"' >"$dir/ssa.json"
+    has "a client-side apply changes" 'configmap/ssa configured' apply -f "$dir/ssa.json"
+    has "back to the server's side" 'serverside-applied' apply --server-side -f - <<<"$(config '"a":"4"')"
+    is "taken over" 4 get cm ssa -o 'jsonpath={.data.a}'
+    has "the last applied goes along" '^  a: "4"' apply view-last-applied cm/ssa
+    manifest 2 1 >"$dir/s.yaml"
+    has "a deployment and a service" 'service/web serverside-applied' apply --server-side --force-conflicts -f "$dir/s.yaml"
+    k delete cm ssa >/dev/null
+}
+
 run_all() {
     local ns=k${RANDOM} w
     has "version" 'v1\.34\.0\+skiff' version
@@ -116,6 +147,7 @@ run_all() {
     has "dry runs store nothing" 'NotFound' get cm d
     has "replace" 'configmap/c replaced' replace -f - <<<'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"data":{"a":"2"}}'
     has "diff" '^\+  replicas: 9|^\+.*replicas.*9' diff -f <(manifest 9 2)
+    applies_on_the_server
     (k get cm -w --request-timeout=30s >"$dir/watch" 2>&1 & echo $! >"$dir/watch.pid"; wait) &
     w=$!
     for _ in $(seq 50); do grep -q '^c ' "$dir/watch" 2>/dev/null && break; sleep 0.1; done
