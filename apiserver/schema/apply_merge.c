@@ -14,6 +14,8 @@
 
 #include <stdarg.h>
 
+#include "apiserver/custom/node.h"
+
 /* Errors that one answer shows. */
 #define ERRORS_MAX 50
 
@@ -144,10 +146,8 @@ static bool fits(const struct field *f, const cJSON *v)
 static bool has_key(const struct field *list, const cJSON *item, const char **missing)
 {
     for (const char *const *k = list->keys; *k; k++) {
-        const struct schema *object = list->items->object;
-        const struct field *f = object ? schema_field(object, *k, strlen(*k)) : NULL;
         const cJSON *value = json_get(item, *k);
-        if ((!value || cJSON_IsNull(value)) && !(f && f->rules && f->rules->otherwise)) {
+        if ((!value || cJSON_IsNull(value)) && !list_key_default(list, *k)) {
             *missing = *k;
             return false;
         }
@@ -194,6 +194,12 @@ static bool set_member(struct reader *r, const struct element *e, const struct f
     return member;
 }
 
+/* A custom object that keeps what its schema does not know. */
+static bool is_open(const struct field *f)
+{
+    return f->object->node && f->object->node->preserve;
+}
+
 /* Everything in a value has its type, also below leaves. */
 static void check_deep(struct reader *r, const struct field *f, const cJSON *v);
 
@@ -215,6 +221,8 @@ static void check_deep(struct reader *r, const struct field *f, const cJSON *v)
     for (const cJSON *e = v->child; e; e = e->next, i++) {
         const struct field *type =
             f->type == V_OBJECT ? schema_field(f->object, e->string, strlen(e->string)) : f->items;
+        if (!type && is_open(f))
+            continue;
         char index[24];
         snprintf(index, sizeof(index), "%zu", i);
         path_element_print(e->string ? 'f' : 'i', str_of(e->string ? e->string : index), &r->path);
@@ -253,7 +261,7 @@ static const struct field_set *set_of(struct reader *r, const struct field *f, c
             continue;
         }
         path_element_print(e.p[i].kind, e.p[i].name, &r->path);
-        if (f->type == V_OBJECT && !e.p[i].named)
+        if (f->type == V_OBJECT && !e.p[i].named && !is_open(f))
             report(r, "field not declared in schema");
         else
             check_element(r, &e.p[i]);

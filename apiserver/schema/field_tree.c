@@ -6,6 +6,8 @@
  */
 #include "apiserver/schema/field_tree.h"
 
+#include "apiserver/custom/node.h"
+
 static const struct field any_field = {.type = V_ANY};
 
 /* --- elements --- */
@@ -36,6 +38,16 @@ static void print_key_value(const char *name, const cJSON *value, bool first, st
     json_print(value, out);
 }
 
+const cJSON *list_key_default(const struct field *list, const char *key)
+{
+    const struct schema *s = list->items->object;
+    const struct field *f = s ? schema_field(s, key, strlen(key)) : NULL;
+    if (f && f->rules)
+        return f->rules->otherwise;
+    const struct node *n = s && s->node ? node_member(s->node, key) : NULL;
+    return n ? n->otherwise : NULL;
+}
+
 /* {"containerPort":80,"protocol":"TCP"}: keys by name. */
 static struct str list_key(struct arena *a, const struct field *list, const cJSON *item)
 {
@@ -50,10 +62,8 @@ static struct str list_key(struct arena *a, const struct field *list, const cJSO
         if (!next)
             break;
         const cJSON *value = json_get(item, next);
-        const struct schema *object = list->items->object;
-        const struct field *f = object ? schema_field(object, next, strlen(next)) : NULL;
-        if ((!value || cJSON_IsNull(value)) && f && f->rules)
-            value = f->rules->otherwise;
+        if (!value || cJSON_IsNull(value))
+            value = list_key_default(list, next);
         if (!value || cJSON_IsNull(value))
             continue;
         print_key_value(next, value, first, &text);
@@ -227,11 +237,19 @@ static bool is_unique(const struct field *f)
     return f->type == V_OBJECT || f->type == V_MAP;
 }
 
+/* Custom kinds have no other spelling of a value, and more fields than field_equal() takes. */
+static bool is_custom(const struct field *f)
+{
+    while (f->items)
+        f = f->items;
+    return f->type == V_ANY || (f->object && f->object->node);
+}
+
 static unsigned compare_leaf(const struct field *f, const cJSON *x, const cJSON *y)
 {
     if (!x || !y)
         return 1 << (x ? DIFF_REMOVED : DIFF_ADDED);
-    return json_equal(x, y) || (f->type != V_ANY && field_equal(f, x, y)) ? 0 : 1 << DIFF_MODIFIED;
+    return json_equal(x, y) || (!is_custom(f) && field_equal(f, x, y)) ? 0 : 1 << DIFF_MODIFIED;
 }
 
 /* The sets that the value itself is a member of, as bits; what is below goes to out. */
@@ -275,7 +293,7 @@ static unsigned compare_with_zero(
 {
     if (!is_container(f, y)) {
         bool zero = (f->flags & F_PTR)    ? false
-                    : f->type == V_OBJECT ? field_equal(f, NULL, y)
+                    : f->type == V_OBJECT ? !is_custom(f) && field_equal(f, NULL, y)
                                           : value_is_empty(y);
         if (f->type == V_QUANTITY)
             zero = !strcmp(value_string(y), "0");

@@ -28,6 +28,8 @@ struct elements {
 bool is_container(const struct field *f, const cJSON *value);
 /* The elements of a container as they come. A list element without a key counts without it. */
 struct elements elements_of(struct arena *a, const struct field *f, const cJSON *container);
+/* What a key that is left out counts as, or NULL. */
+const cJSON *list_key_default(const struct field *list, const char *key);
 void elements_sort(struct elements *e);
 
 enum { DIFF_ADDED, DIFF_MODIFIED, DIFF_REMOVED, DIFF_KINDS };

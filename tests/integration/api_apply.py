@@ -333,6 +333,51 @@ def versions(s):
           'Apply failed with 1 conflict: conflict with "edit" using autoscaling/v2: .spec.maxReplicas'))
 
 
+def custom_kinds(s):
+    """The same through the schema of a definition: map and set lists, atomic ones, what it does not know."""
+    crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    text = {"type": "string"}
+    item = {"type": "object", "required": ["name"], "properties": {
+        "name": text, "zone": {"type": "string", "default": "a"}, "value": {"type": "integer"}}}
+    spec = {"type": "object", "properties": {
+        "size": {"type": "integer"}, "plain": {"type": "array", "items": text},
+        "set": {"type": "array", "items": text, "x-kubernetes-list-type": "set"},
+        "items": {"type": "array", "items": item, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name", "zone"]},
+        "one": {"type": "object", "x-kubernetes-map-type": "atomic", "properties": {"a": text, "b": text}},
+        "open": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}}
+    status, e = s.call("POST", crds, {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
+        "names": {"plural": "widgets", "kind": "Widget"}, "versions": [{"name": "v1", "served": True, "storage": True,
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}}]}})
+    path = "/apis/example.com/v1/namespaces/default/widgets/w"
+    def widget(**spec):
+        return {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": spec}
+    if not e.get("status", {}).get("conditions"):  # nobody else establishes it here
+        s.patch(crds + "/widgets.example.com/status", {"status": {"conditions": [
+            {"type": "Established", "status": "True", "reason": "x", "message": "", "lastTransitionTime": "2024-01-01T00:00:00Z"}],
+            "acceptedNames": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+            "storedVersions": ["v1"]}})
+    deadline = time.time() + 10
+    while s.call("GET", path.rsplit("/", 1)[0])[0] != 200 and time.time() < deadline:
+        time.sleep(0.02)
+    status, o = apply(s, path, widget(size=1, set=["x"], plain=["p"], items=[{"name": "n", "value": 1}],
+                                      one={"a": "1"}, open={"q": {"r": [1]}}))
+    equal("a custom object is applied", (status, owners(o)), (201, {("one", "Apply", ""): {"f:spec": {
+        "f:size": {}, "f:plain": {}, "f:one": {}, "f:set": {'v:"x"': {}},
+        "f:open": {"f:q": {".": {}, "f:r": {}}},
+        "f:items": {'k:{"name":"n","zone":"a"}': {".": {}, "f:name": {}, "f:value": {}}}}}}))
+    status, o = apply(s, path, widget(set=["y"], items=[{"name": "n", "zone": "b"}]), "two")
+    equal("lists are shared by their keys", (status, o["spec"]["set"], [(i["name"], i["zone"]) for i in o["spec"]["items"]]),
+          (200, ["x", "y"], [("n", "a"), ("n", "b")]))
+    status, e = apply(s, path, widget(one={"b": "2"}), "two")
+    equal("an atomic map is one field", (status, e["message"]), (409,
+          'Apply failed with 1 conflict: conflict with "one": .spec.one'))
+    status, o = apply(s, path, widget(size=1))
+    equal("what goes, goes", o["spec"], {"size": 1, "set": ["y"], "items": [{"name": "n", "zone": "b"}]})
+    status, e = apply(s, path, widget(nope=1))
+    check("unknown fields are refused", status == 500 and e["message"].endswith(".spec.nope: field not declared in schema"), e)
+
+
 def races(s):
     """Appliers of different fields at once all get through."""
     import threading
@@ -351,6 +396,6 @@ def races(s):
 
 with Server() as s:
     service_account(s)
-    for part in (tracking, created_pod, applies, refusals, lists, subresources, migration, versions, races):
+    for part in (tracking, created_pod, applies, refusals, lists, subresources, migration, versions, custom_kinds, races):
         part(s)
 finish()
