@@ -49,3 +49,7 @@ struct text_set {
 struct text_set text_set_new(struct check *c, const cJSON *list);
 bool text_set_add(struct text_set *s, const char *text); /* false: it was there */
 bool text_set_has(const struct text_set *s, const char *text);
+
+/* Parts of a pod's spec that rule_pod_spec has judged elsewhere. */
+void check_spread_twice(struct check *c, const struct frame *at, const cJSON *spec);
+void check_operating_system(struct check *c, const struct frame *at, const cJSON *spec);

@@ -136,6 +136,12 @@ static void compare_with_limit(
             "must be less than or equal to %s limit of %s", request->string, text.data);
 }
 
+static void mark_resource(const char *name, bool *huge, bool *cpu_or_memory)
+{
+    *huge = *huge || !strncmp(name, "hugepages-", 10);
+    *cpu_or_memory = *cpu_or_memory || !strcmp(name, "cpu") || !strcmp(name, "memory");
+}
+
 void rule_resources(struct check *c, const struct frame *at, const cJSON *o)
 {
     cJSON *limits = json_get(o, "limits");
@@ -145,6 +151,13 @@ void rule_resources(struct check *c, const struct frame *at, const cJSON *o)
     check_resource_list(c, AT(at, "requests"), requests);
     for (const cJSON *r = requests ? requests->child : NULL; r; r = r->next)
         compare_with_limit(c, at, r, &by_name);
+    bool huge = false, cpu_or_memory = false;
+    for (const cJSON *r = limits ? limits->child : NULL; r; r = r->next)
+        mark_resource(r->string, &huge, &cpu_or_memory);
+    for (const cJSON *r = requests ? requests->child : NULL; r; r = r->next)
+        mark_resource(r->string, &huge, &cpu_or_memory);
+    if (huge && !cpu_or_memory)
+        check_forbidden(c, at, "HugePages require cpu or memory");
 }
 
 void rule_profile(struct check *c, const struct frame *at, const cJSON *o)
@@ -187,6 +200,14 @@ void rule_volume_mount(struct check *c, const struct frame *at, const cJSON *o)
                 "subPathExpr and subPath are mutually exclusive");
         check_descending_path(c, AT(at, "subPathExpr"), expression);
     }
+    if (!json_get(o, "recursiveReadOnly") || text_is(o, "recursiveReadOnly", "Disabled"))
+        return;
+    if (!json_bool(o, "readOnly", false))
+        check_forbidden(
+            c, AT(at, "recursiveReadOnly"), "may only be specified when readOnly is true");
+    if (has_member(o, "mountPropagation") && !text_is(o, "mountPropagation", "None"))
+        check_forbidden(c, AT(at, "recursiveReadOnly"),
+            "may only be specified when mountPropagation is None or not specified");
 }
 
 static void check_mounts(struct check *c, const struct frame *at, const cJSON *o)
@@ -203,6 +224,37 @@ static void check_mounts(struct check *c, const struct frame *at, const cJSON *o
         if (text_is(m, "mountPropagation", "Bidirectional") && !privileged)
             check_forbidden(c, AT(here, "mountPropagation"),
                 "Bidirectional mount propagation is available only to privileged containers");
+    }
+}
+
+/* Block devices of a container besides its mounts. */
+static void check_devices(struct check *c, const struct frame *at, const cJSON *o)
+{
+    const cJSON *devices = json_get(o, "volumeDevices"), *mounts = json_get(o, "volumeMounts");
+    struct text_set paths = text_set_new(c, devices), names = text_set_new(c, devices);
+    struct text_set mounted = text_set_new(c, mounts), used = text_set_new(c, mounts);
+    size_t i = 0;
+    for (const cJSON *m = mounts && devices ? mounts->child : NULL; m; m = m->next) {
+        text_set_add(&mounted, text_of(m, "mountPath"));
+        text_set_add(&used, text_of(m, "name"));
+    }
+    for (const cJSON *d = devices ? devices->child : NULL; d; d = d->next, i++) {
+        const struct frame *here = AT_INDEX(AT(at, "volumeDevices"), i);
+        const char *path = text_of(d, "devicePath"), *name = text_of(d, "name");
+        struct str rest = str_of(path), part;
+        if (*path && !text_set_add(&paths, path))
+            check_invalid_text(c, AT(here, "devicePath"), path, "must be unique");
+        while (str_split(&rest, '/', &part))
+            if (str_eqc(part, ".."))
+                check_invalid_text(
+                    c, AT(here, "devicePath"), path, "can not contain backsteps ('..')");
+        if (*path && text_set_has(&mounted, path))
+            check_invalid_text(c, AT(here, "devicePath"), path,
+                "must not already exist as a path in volumeMounts");
+        if (*name && !text_set_add(&names, name))
+            check_invalid_text(c, AT(here, "name"), name, "must be unique");
+        if (*name && text_set_has(&used, name))
+            check_invalid_text(c, AT(here, "name"), name, "must not already exist in volumeMounts");
     }
 }
 
@@ -224,6 +276,7 @@ void rule_container(struct check *c, const struct frame *at, const cJSON *o)
     size_t n = strlen(image);
     check_ports(c, at, o);
     check_mounts(c, at, o);
+    check_devices(c, at, o);
     if (n > 0 && (image[0] == ' ' || image[n - 1] == ' '))
         check_invalid_text(
             c, AT(at, "image"), image, "must not have leading or trailing whitespace");
@@ -231,9 +284,17 @@ void rule_container(struct check *c, const struct frame *at, const cJSON *o)
 
 void rule_ephemeral_container(struct check *c, const struct frame *at, const cJSON *o)
 {
-    static const char *const forbidden[] = {
-        "ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", NULL};
+    static const char *const forbidden[] = {"ports", "livenessProbe", "readinessProbe",
+        "startupProbe", "lifecycle", "resources", "resizePolicy", "restartPolicy", NULL};
+    size_t i = 0;
     rule_container(c, at, o);
+    for (const cJSON *m = first_member(o, "volumeMounts"); m; m = m->next, i++) {
+        const struct frame *here = AT_INDEX(AT(at, "volumeMounts"), i);
+        if (has_member(m, "subPath"))
+            check_forbidden(c, AT(here, "subPath"), "cannot be set for an Ephemeral Container");
+        if (has_member(m, "subPathExpr"))
+            check_forbidden(c, AT(here, "subPathExpr"), "cannot be set for an Ephemeral Container");
+    }
     for (const char *const *f = forbidden; *f; f++)
         if (has_member(o, *f))
             check_forbidden(c, AT(at, *f), "cannot be set for an Ephemeral Container");

@@ -56,11 +56,59 @@ static void check_init_container(struct check *c, const struct frame *at, const 
                 "may not be set for init containers without restartPolicy=Always");
 }
 
+/* The claims a container uses must be claims of the pod. */
+static void check_claims(
+    struct check *c, const struct frame *at, const cJSON *container, const struct text_set *claims)
+{
+    size_t i = 0;
+    for (const cJSON *e = first_member(json_get(container, "resources"), "claims"); e;
+         e = e->next, i++)
+        if (has_member(e, "name") && !text_set_has(claims, text_of(e, "name")))
+            check_not_found(c, AT_INDEX(AT(AT(at, "resources"), "claims"), i), text_of(e, "name"));
+}
+
+/* A pause must end before the container would be killed. */
+static void check_sleep(
+    struct check *c, const struct frame *at, const cJSON *container, const cJSON *spec)
+{
+    static const char *const hooks[] = {"postStart", "preStop"};
+    int64_t grace = json_int64_at(spec, "terminationGracePeriodSeconds", 30);
+    for (size_t i = 0; i < ARRAY_COUNT(hooks); i++) {
+        const cJSON *sleep =
+            json_get(json_get(json_get(container, "lifecycle"), hooks[i]), "sleep");
+        const cJSON *seconds = json_get(sleep, "seconds");
+        int64_t n;
+        if (json_int64(seconds, &n) && (n < 0 || n > grace))
+            check_error(c, AT(AT(AT(AT(at, "lifecycle"), hooks[i]), "sleep"), "seconds"),
+                FIELD_INVALID, seconds,
+                "must be non-negative and less than terminationGracePeriodSeconds (%lld)",
+                (long long)grace);
+    }
+}
+
+static void check_resize_policy(
+    struct check *c, const struct frame *at, const cJSON *container, const cJSON *spec)
+{
+    const cJSON *list = json_get(container, "resizePolicy");
+    struct text_set seen = text_set_new(c, list);
+    size_t i = 0;
+    for (const cJSON *e = list ? list->child : NULL; e; e = e->next, i++) {
+        const struct frame *here = AT_INDEX(AT(at, "resizePolicy"), i);
+        if (!text_set_add(&seen, text_of(e, "resourceName")))
+            check_duplicate(c, here, json_get(e, "resourceName"));
+        if (text_is(spec, "restartPolicy", "Never") &&
+            text_is(e, "restartPolicy", "RestartContainer"))
+            check_invalid_text(c, here, "RestartContainer",
+                "must be 'NotRequired' when `restartPolicy` is 'Never'");
+    }
+}
+
 static void check_containers(struct check *c, const struct frame *at, const cJSON *spec)
 {
     static const char *const lists[] = {"initContainers", "containers", "ephemeralContainers"};
     struct text_set volumes = names_of(c, json_get(spec, "volumes"));
     struct text_set names = names_of(c, json_get(spec, "containers"));
+    struct text_set claims = names_of(c, json_get(spec, "resourceClaims"));
     bool host = json_bool(spec, "hostNetwork", false);
     for (size_t k = 0; k < ARRAY_COUNT(lists); k++) {
         size_t i = 0;
@@ -73,6 +121,13 @@ static void check_containers(struct check *c, const struct frame *at, const cJSO
                 check_init_container(c, here, e);
             if (k != 1 && text_set_has(&names, text_of(e, "name")))
                 check_duplicate(c, AT(here, "name"), json_get(e, "name"));
+            check_claims(c, here, e, &claims);
+            check_sleep(c, here, e, spec);
+            check_resize_policy(c, here, e, spec);
+            if (k == 2 && has_member(e, "targetContainerName") &&
+                !text_set_has(&names, text_of(e, "targetContainerName")))
+                check_not_found(
+                    c, AT(here, "targetContainerName"), text_of(e, "targetContainerName"));
             if (k == 1 && json_get(e, "restartPolicy"))
                 check_forbidden(
                     c, AT(here, "restartPolicy"), "may not be set for non-init containers");
@@ -103,20 +158,30 @@ static void check_host_ports(struct check *c, const struct frame *at, const cJSO
 
 static void check_dns(struct check *c, const struct frame *at, const cJSON *spec)
 {
-    const cJSON *config = json_get(spec, "dnsConfig"), *servers = json_get(config, "nameservers");
-    size_t n = 0;
-    for (const cJSON *s = servers ? servers->child : NULL; s; s = s->next)
-        n++;
-    if (n > 3)
-        check_error(c, AT(AT(at, "dnsConfig"), "nameservers"), FIELD_INVALID, servers,
-            "must not have more than %d nameservers", 3);
+    const cJSON *config = json_get(spec, "dnsConfig");
     if (!text_is(spec, "dnsPolicy", "None"))
         return;
     if (!config)
         check_required(c, AT(at, "dnsConfig"), "must provide `dnsConfig` when `dnsPolicy` is None");
-    else if (n == 0)
+    else if (!first_member(config, "nameservers"))
         check_required(c, AT(AT(at, "dnsConfig"), "nameservers"),
             "must provide at least one DNS nameserver when `dnsPolicy` is None");
+}
+
+/* Users of its own don't go with the node's namespaces. */
+static void check_users(struct check *c, const struct frame *at, const cJSON *spec)
+{
+    static const char *const members[] = {"hostNetwork", "hostPID", "hostIPC"};
+    size_t i = 0;
+    bool own = cJSON_IsFalse(json_get(spec, "hostUsers"));
+    for (size_t k = 0; own && k < ARRAY_COUNT(members); k++)
+        if (json_bool(spec, members[k], false))
+            check_forbidden(c, AT(at, members[k]), "when `pod.Spec.HostUsers` is false");
+    for (const cJSON *e = first_member(spec, "containers"); e && !own; e = e->next, i++)
+        if (text_is(json_get(e, "securityContext"), "procMount", "Unmasked"))
+            check_invalid_text(c,
+                AT(AT(AT_INDEX(AT(at, "containers"), i), "securityContext"), "procMount"),
+                "Unmasked", "`hostUsers` must be false to use `Unmasked`");
 }
 
 void rule_pod_spec(struct check *c, const struct frame *at, const cJSON *o)
@@ -124,6 +189,9 @@ void rule_pod_spec(struct check *c, const struct frame *at, const cJSON *o)
     check_containers(c, at, o);
     check_host_ports(c, at, o);
     check_dns(c, at, o);
+    check_spread_twice(c, at, o);
+    check_operating_system(c, at, o);
+    check_users(c, at, o);
     if (json_bool(o, "hostPID", false) && json_bool(o, "shareProcessNamespace", false))
         check_invalid(c, AT(at, "shareProcessNamespace"), json_get(o, "shareProcessNamespace"),
             "ShareProcessNamespace and HostPID cannot both be enabled");
@@ -186,41 +254,6 @@ void rule_toleration(struct check *c, const struct frame *at, const cJSON *o)
         if (!*e || !strcmp(*e, effect))
             break;
     }
-}
-
-void rule_affinity_term(struct check *c, const struct frame *at, const cJSON *o)
-{
-    const cJSON *key = json_get(o, "topologyKey");
-    if (value_is_empty(key))
-        check_required(c, AT(at, "topologyKey"), "can not be empty");
-    else
-        check_format(c, AT(at, "topologyKey"), "label-key", key);
-}
-
-void rule_preferred_term(struct check *c, const struct frame *at, const cJSON *o)
-{
-    int64_t weight;
-    if (json_int64(json_get(o, "weight"), &weight) || json_get(o, "weight"))
-        return;
-    autojson cJSON *zero = cJSON_CreateNumber(0);
-    check_invalid(c, AT(at, "weight"), zero, "must be in the range 1-100");
-}
-
-void rule_spread(struct check *c, const struct frame *at, const cJSON *o)
-{
-    const cJSON *skew = json_get(o, "maxSkew"), *domains = json_get(o, "minDomains");
-    autojson cJSON *zero = cJSON_CreateNumber(0);
-    int64_t n = 0;
-    if (!json_int64(skew, &n) || n <= 0)
-        check_invalid(c, AT(at, "maxSkew"), skew ? skew : zero, "must be greater than zero");
-    if (!domains)
-        return;
-    if (json_int64(domains, &n) && n <= 0)
-        check_invalid(c, AT(at, "minDomains"), domains, "must be greater than zero");
-    if (!text_is(o, "whenUnsatisfiable", "DoNotSchedule"))
-        check_error(c, AT(at, "minDomains"), FIELD_INVALID, domains,
-            "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not %s",
-            text_of(o, "whenUnsatisfiable"));
 }
 
 void check_of_taints(
