@@ -130,6 +130,34 @@ static bool is_domain_path(const cJSON *v, struct strbuf *why)
     return name_is_dns1123_subdomain(str_range(text, (size_t)(slash - text)), why);
 }
 
+/* A domain with at least three parts. */
+static bool is_webhook_name(const cJSON *v, struct strbuf *why)
+{
+    const char *text = value_string(v), *dot = strchr(text, '.');
+    if (!name_is_dns1123_subdomain(str_of(text), why))
+        return false;
+    if (dot && strchr(dot + 1, '.'))
+        return true;
+    strbuf_addc(why, "should be a domain with at least three segments separated by dots");
+    return false;
+}
+
+static bool is_cel_identifier(const cJSON *v, struct strbuf *why)
+{
+    const char *s = value_string(v);
+    bool ok = *s && !(*s >= '0' && *s <= '9');
+    for (; *s && ok; s++)
+        ok = *s == '_' || (*s >= '0' && *s <= '9') || ((*s | 0x20) >= 'a' && (*s | 0x20) <= 'z');
+    if (!ok)
+        strbuf_addc(why, "name is not a valid CEL identifier");
+    return ok;
+}
+
+static bool is_name_or_all(const cJSON *v, struct strbuf *why)
+{
+    return !strcmp(value_string(v), "*") || is_dns_label(v, why);
+}
+
 /* Parts of letters, digits, - and _, between dots or slashes. */
 static bool is_sysctl(const cJSON *v, struct strbuf *why)
 {
@@ -149,21 +177,38 @@ static bool is_sysctl(const cJSON *v, struct strbuf *why)
     return ok;
 }
 
+/* clang-format off */
 static const struct format table[] = {
-    {"any", is_any, NULL}, {"c-identifier", is_c_identifier, NULL},
-    {"config-key", is_config_key, NULL}, {"csi-driver", is_csi_driver, NULL},
-    {"domain-path", is_domain_path, NULL}, {"dns-label", is_dns_label, NULL},
+    {"any", is_any, NULL},
+    {"c-identifier", is_c_identifier, NULL},
+    {"cel-identifier", is_cel_identifier, NULL},
+    {"config-key", is_config_key, NULL},
+    {"csi-driver", is_csi_driver, NULL},
+    {"dns-label", is_dns_label, NULL},
     {"dns-subdomain", is_dns_subdomain, NULL},
     {"dns-subdomain-or-empty", is_dns_subdomain_or_empty, NULL},
-    {"dns1035-label", is_dns1035, NULL}, {"env-name", is_env_name, NULL},
-    {"env-prefix", is_env_name, NULL}, {"http-header", is_http_header, NULL},
-    {"int-or-port", is_int_or_port, NULL}, {"ip", is_ip, NULL}, {"label-key", is_qualified, NULL},
-    {"label-value", is_label_value, NULL}, {"path-segment", is_path_segment, NULL},
-    {"port", is_port, NULL}, {"port-name", is_port_name, NULL},
-    {"port-or-zero", is_port_or_zero, NULL}, {"qualified-name", is_qualified, NULL},
-    {"relative-path", is_relative_path, NULL}, {"provisioner", is_provisioner, NULL},
-    {"sysctl", is_sysctl, NULL}, {"labels", NULL, NULL}, /* a whole map: check_labels */
+    {"dns1035-label", is_dns1035, NULL},
+    {"domain-path", is_domain_path, NULL},
+    {"env-name", is_env_name, NULL},
+    {"env-prefix", is_env_name, NULL},
+    {"http-header", is_http_header, NULL},
+    {"int-or-port", is_int_or_port, NULL},
+    {"ip", is_ip, NULL},
+    {"label-key", is_qualified, NULL},
+    {"label-value", is_label_value, NULL},
+    {"name-or-all", is_name_or_all, NULL},
+    {"path-segment", is_path_segment, NULL},
+    {"port", is_port, NULL},
+    {"port-name", is_port_name, NULL},
+    {"port-or-zero", is_port_or_zero, NULL},
+    {"provisioner", is_provisioner, NULL},
+    {"qualified-name", is_qualified, NULL},
+    {"relative-path", is_relative_path, NULL},
+    {"sysctl", is_sysctl, NULL},
+    {"webhook-name", is_webhook_name, NULL},
+    {"labels", NULL, NULL}, /* a whole map: check_labels */
 };
+/* clang-format on */
 
 const struct format *format_find(struct str name)
 {

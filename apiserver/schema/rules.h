@@ -30,6 +30,14 @@ static inline bool text_is(const cJSON *object, const char *name, const char *te
     return !strcmp(text_of(object, name), text);
 }
 
+/* names: NULL ended. */
+static inline bool is_one_of(const char *text, const char *const *names)
+{
+    while (*names && strcmp(*names, text) != 0)
+        names++;
+    return *names;
+}
+
 static inline const cJSON *first_member(const cJSON *object, const char *name)
 {
     const cJSON *list = json_get(object, name);
