@@ -33,9 +33,11 @@ static void config_map_validate(const struct write_context *w, struct field_erro
     cJSON_ArrayForEach(item, binary)
     {
         char path[300];
-        snprintf(path, sizeof(path), "binaryData[%s]", item->string);
+        snprintf(path, sizeof(path), "data[%s]", item->string);
         if (json_get(data, item->string))
-            field_error_add(errors, FIELD_INVALID, path, "", "duplicate of key present in data");
+            field_error_add(errors, FIELD_INVALID, path,
+                arena_printf(w->arena, "\"%s\"", item->string),
+                "duplicate of key present in binaryData");
         total += cJSON_IsString(item) ? strlen(item->valuestring) / 4 * 3 : 0;
     }
     cJSON_ArrayForEach(item, data) total += cJSON_IsString(item) ? strlen(item->valuestring) : 0;

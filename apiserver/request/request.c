@@ -189,6 +189,39 @@ void request_add_header(struct request *q, const char *name, const char *value)
     q->response_headers[q->response_header_count++] = (struct response_header){name, value};
 }
 
+/* Client's text may be anything: a warning shows its start, all of them stay below so much. */
+#define WARNING_BYTES 256
+#define WARNINGS_BYTES 4096
+#define WARNINGS_MAX 64
+
+/* The end of the last whole character before a limit. */
+static size_t cut_at(const char *text, size_t limit)
+{
+    size_t n = strnlen(text, limit + 1);
+
+    if (n <= limit)
+        return n;
+    for (n = limit; n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80; n--)
+        ;
+    return n;
+}
+
+/* Or is there no room for it? */
+static bool is_said(const struct request *q, const char *warning)
+{
+    size_t bytes = strlen(warning), count = 0;
+    bool said = false;
+
+    for (size_t i = 0; i < q->response_header_count; i++) {
+        if (!c_eq(q->response_headers[i].name, "Warning"))
+            continue;
+        said = said || c_eq(q->response_headers[i].value, warning);
+        bytes += strlen(q->response_headers[i].value);
+        count++;
+    }
+    return said || bytes > WARNINGS_BYTES || count >= WARNINGS_MAX;
+}
+
 void request_warn(struct request *q, const char *format, ...)
 {
     autostrbuf struct strbuf text = STRBUF_EMPTY;
@@ -200,13 +233,15 @@ void request_warn(struct request *q, const char *format, ...)
         abort();
     va_end(args);
     strbuf_addc(&text, "299 - \"");
+    plain[cut_at(plain, WARNING_BYTES)] = '\0';
     for (const char *p = plain; *p; p++) {
         if (*p == '"' || *p == '\\')
             strbuf_add_char(&text, '\\');
         strbuf_add_char(&text, (unsigned char)*p < ' ' || *p == 0x7f ? ' ' : *p);
     }
     strbuf_add_char(&text, '"');
-    request_add_header(q, "Warning", arena_strdup(q->arena, strbuf_str(&text)));
+    if (!is_said(q, text.data))
+        request_add_header(q, "Warning", arena_strdup(q->arena, strbuf_str(&text)));
 }
 
 enum stage_result request_fail(struct request *q, enum err code, const char *format, ...)

@@ -280,7 +280,7 @@ def secrets(s):
         refused(kind + " back", s.patch(where, {"immutable": None}), 422, "immutable: Forbidden")
         equal(kind + " labels", s.patch(where, {"metadata": {"labels": {"x": "y"}}})[0], 200)
         equal(kind + " delete", s.call("DELETE", where)[0], 200)
-    refused("a key twice", s.call("POST", maps, dict(config_map("d", {"a": "1"}), binaryData={"a": "MQ=="})), 422, "duplicate of key present in data")
+    refused("a key twice", s.call("POST", maps, dict(config_map("d", {"a": "1"}), binaryData={"a": "MQ=="})), 422, "duplicate of key present in binaryData")
     refused("too large", s.call("POST", maps, config_map("d", {"a": "x" * (1 << 20) + "y"})), 422, "")
 
 

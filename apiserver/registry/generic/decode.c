@@ -120,8 +120,28 @@ static enum stage_result decode_tree(struct request *q, struct object_write *o, 
     return STAGE_DONE;
 }
 
+/* YAML says a key twice at the parser already: warned of, or refused, as it is for JSON later. */
+static int parse_yaml(struct request *q, const struct object_write *o, cJSON **tree,
+    enum stage_result *ret_refused, struct error *err)
+{
+    bool ignore = o->field_validation == VALIDATION_IGNORE;
+    int r = yaml_parse(q->body, ignore ? YAML_LAX : YAML_STRICT, tree, err);
+
+    if (r == 0 || !strstr(err->text, "already set in map"))
+        return r;
+    if (o->field_validation == VALIDATION_STRICT) {
+        *ret_refused = request_fail(q, ERR_BAD_REQUEST,
+            "%s in version \"%s\" cannot be handled as a %s: strict decoding error: %s",
+            expected_kind(q), q->resource->version, expected_kind(q), err->text);
+        return 0;
+    }
+    request_warn(q, "%s", err->text);
+    return yaml_parse(q->body, YAML_LAX, tree, err);
+}
+
 static enum stage_result decode_body(struct request *q, struct object_write *o)
 {
+    enum stage_result refused = STAGE_DONE;
     autojson cJSON *tree = NULL;
     struct error err;
     int r;
@@ -131,8 +151,7 @@ static enum stage_result decode_body(struct request *q, struct object_write *o)
         r = json_parse(q->body, &tree, &err);
         break;
     case BODY_YAML:
-        r = yaml_parse(q->body, o->field_validation == VALIDATION_STRICT ? YAML_STRICT : YAML_LAX,
-            &tree, &err);
+        r = parse_yaml(q, o, &tree, &refused, &err);
         break;
     case BODY_PROTOBUF:
         if (!schema_has_protobuf(o->schema))
@@ -142,6 +161,8 @@ static enum stage_result decode_body(struct request *q, struct object_write *o)
     default:
         return unsupported_media(q, OBJECT_TYPES);
     }
+    if (refused == STAGE_ERROR)
+        return STAGE_ERROR;
     if (r < 0)
         return unrecognized(q, err.text);
     if (decode_tree(q, o, tree) == STAGE_ERROR)

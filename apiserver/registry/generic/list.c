@@ -196,7 +196,8 @@ static enum stage_result open_snapshot(struct request *q, struct list *l)
         l->seen = t.seen;
         if (t.version > 0 && snapshot_at(cache, r, t.version, &l->snapshot, &err) < 0)
             return err.code == ERR_EXPIRED ? expired(q, &t) : request_fail_error(q, &err);
-    } else if (c_eq(options->match, "Exact")) {
+    } else if (c_eq(options->match, "Exact") ||
+               (!*options->match && options->limit > 0 && options->version > 0)) {
         struct snapshot *newest = snapshot_take(cache, r);
         if (snapshot_version(newest) == options->version) {
             l->snapshot = newest;

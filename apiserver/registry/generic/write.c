@@ -243,6 +243,28 @@ static void check_new_finalizers(const struct write_context *w, struct field_err
     }
 }
 
+/* Finalizers of built-in kinds are well known, or say by their prefix whose they are. */
+static void check_finalizer_names(const struct write_context *w, struct field_errors *errors)
+{
+    static const char *const known[] = {"kubernetes", "orphan", "foregroundDeletion"};
+    const cJSON *item;
+    int index = 0;
+
+    cJSON_ArrayForEach(item, json_path(w->tree, "metadata.finalizers"))
+    {
+        const char *name = cJSON_IsString(item) ? item->valuestring : "";
+        bool fine = strchr(name, '/');
+        for (size_t i = 0; i < ARRAY_COUNT(known); i++)
+            fine = fine || c_eq(name, known[i]);
+        if (!fine)
+            field_error_add(errors, FIELD_INVALID,
+                arena_printf(w->arena, "metadata.finalizers[%d]", index),
+                arena_printf(w->arena, "\"%s\"", name),
+                "name is neither a standard finalizer name nor is it fully qualified");
+        index++;
+    }
+}
+
 enum stage_result write_validate_stage(struct request *q)
 {
     struct object_write *o = q->write;
@@ -253,6 +275,8 @@ enum stage_result write_validate_stage(struct request *q)
         return STAGE_DONE;
     struct field_errors *errors = field_errors_new(q->arena);
     schema_validate(r, w->tree, errors);
+    if (!w->old && !r->custom)
+        check_finalizer_names(w, errors);
     if (w->old)
         schema_validate_update(r, w->tree, w->old, errors);
     check_new_finalizers(w, errors);
