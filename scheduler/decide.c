@@ -409,57 +409,64 @@ static uint32_t choose(struct decider *d, const struct node_set *fits, const int
 
 /* Why not */
 
-static void diagnose_filter(
-    const struct cycle *cycle, const struct plugin *p, struct node_set *fits, struct diagnosis *why)
+static bool runs(const struct cycle *cycle, size_t plugin)
 {
-    struct node_set refused = node_set_new_like(cycle->arena, fits);
-
-    node_set_copy(&refused, fits);
-    p->filter(cycle, fits);
-    node_set_and_not(&refused, fits);
-    NODE_SET_FOR_EACH(row, &refused)
-    diagnosis_add_node(why, cycle, p, row);
+    return cycle->profile->filters >> plugin & 1;
 }
 
 /* Why each node was refused: the filters once more, one after the other. */
-static void diagnose(const struct cycle *cycle, struct diagnosis *why)
+static void diagnose(const struct cycle *cycle, struct reasons *why, struct node_set *fits)
 {
-    struct node_set fits = node_set_new_like(cycle->arena, &cycle->nodes->live);
+    struct node_set refused = node_set_new_like(cycle->arena, fits);
 
-    node_set_copy(&fits, &cycle->nodes->live);
     for (size_t i = 0; i < plugin_count; i++) {
-        size_t left = node_set_count(&fits);
-        if (!plugins[i]->narrow || !(cycle->profile->filters >> i & 1))
+        if (!plugins[i]->narrow || !runs(cycle, i))
             continue;
-        plugins[i]->narrow(cycle, &fits);
-        diagnosis_add_nodes(why,
-            arena_printf(
-                cycle->arena, "node(s) didn't satisfy plugin(s) [%s]", plugins[i]->upstream_name),
-            left - node_set_count(&fits), true);
+        node_set_copy(&refused, fits);
+        plugins[i]->narrow(cycle, fits);
+        node_set_and_not(&refused, fits);
+        if (!node_set_is_empty(&refused))
+            reasons_add(why, &refused, true, "node(s) didn't satisfy plugin(s) [%s]",
+                plugins[i]->upstream_name);
     }
-    for (size_t i = 0; i < plugin_count; i++)
-        if (plugins[i]->filter && (cycle->profile->filters >> i & 1))
-            diagnose_filter(cycle, plugins[i], &fits, why);
-    if (!node_set_is_empty(&fits)) /* they fit, but for pods that were promised the place */
-        diagnosis_add_nodes(
-            why, "node(s) are promised to waiting pods", node_set_count(&fits), false);
+    for (size_t i = 0; i < plugin_count; i++) {
+        if (!plugins[i]->filter || !runs(cycle, i))
+            continue;
+        node_set_copy(&refused, fits);
+        plugins[i]->filter(cycle, fits);
+        node_set_and_not(&refused, fits);
+        reasons_of_plugin(why, cycle, plugins[i], &refused);
+    }
 }
 
+/* The message, and whom to evict if that helps. */
 static void explain(
     struct decider *d, const struct cycle *cycle, const char *whole_pod, struct decision *ret)
 {
-    struct diagnosis why = {
-        .reasons = {.arena = d->arena},
-        .nodes = cycle->nodes->count,
-        .whole_pod = whole_pod,
-    };
+    struct reasons why = reasons_new(d->arena, &cycle->nodes->live);
+    struct node_set fits = node_set_new_like(d->arena, &cycle->nodes->live);
+    struct node_set candidates = node_set_new_like(d->arena, &cycle->nodes->live);
 
-    if (!whole_pod)
-        diagnose(cycle, &why);
     strbuf_clear(&d->message);
-    diagnosis_print(&why, cycle->pod->object, &d->message);
-    diagnosis_done(&why);
-    ret->may_preempt = why.resolvable > 0;
+    ret->message = d->message.data;
+    if (!cycle->nodes->count) {
+        strbuf_addc(&d->message, "no nodes available to schedule pods");
+        ret->message = d->message.data;
+        return;
+    }
+    strbuf_addf(&d->message, "0/%u nodes are available:", cycle->nodes->count);
+    if (whole_pod) {
+        strbuf_addf(&d->message, " %s.", whole_pod);
+    } else {
+        node_set_copy(&fits, &cycle->nodes->live);
+        diagnose(cycle, &why, &fits);
+        node_set_copy(&candidates, &cycle->nodes->live);
+        node_set_and_not(&candidates, &why.unresolvable);
+        reasons_print(&why, &d->message);
+    }
+    reasons_done(&why);
+    if (!cycle->profile->no_preemption)
+        preempt_find(cycle, &candidates, &d->message, &ret->preemption);
     ret->message = d->message.data;
 }
 
@@ -467,25 +474,13 @@ static void explain(
 
 static bool counts_first(const struct pod_info *nominated, const struct pod_info *pod)
 {
-    return nominated != pod && nominated->row == ROW_NONE &&
-           nominated->object->priority >= pod->object->priority;
+    return nominated != pod && nominated->row == ROW_NONE && nominated->priority >= pod->priority;
 }
 
-static bool any_counts_first(const struct node_table *nodes, const struct pod_info *pod)
+/* Puts the nominated pods that count first on their rows for a while; returns how many. */
+static size_t add_nominated(
+    struct node_table *nodes, const struct pod_info *pod, struct pod_info **added)
 {
-    for (size_t i = 0; i < nodes->nominated_count; i++)
-        if (counts_first(nodes->nominated[i], pod))
-            return true;
-    return false;
-}
-
-/* Keeps the rows of fits that also do with the nominated pods on their rows, which are put there
- * for the while. */
-static void keep_beside_nominated(struct decider *d, const struct node_table *const_nodes,
-    const struct pod_info *pod, struct node_set *fits, uint64_t *refused_by)
-{
-    struct node_table *nodes = (struct node_table *)const_nodes;
-    struct pod_info **added = xmalloc(nodes->nominated_count * sizeof(*added));
     size_t n = 0;
 
     for (size_t i = 0; i < nodes->nominated_count; i++) {
@@ -495,35 +490,49 @@ static void keep_beside_nominated(struct decider *d, const struct node_table *co
         node_table_add_pod(nodes, p, p->nominated_row);
         added[n++] = p;
     }
-    struct cycle_state state = {0};
-    struct cycle cycle = {
-        nodes, pod, decider_profile(d, pod->object), d->storage, &state, d->arena};
-    run_filters(&cycle, BOTH, fits, refused_by);
+    return n;
+}
+
+static void remove_nominated(struct node_table *nodes, struct pod_info **added, size_t n)
+{
     while (n)
         node_table_remove_pod(nodes, added[--n]);
-    free(added);
+}
+
+static struct cycle renewed(const struct cycle *cycle)
+{
+    struct cycle again = *cycle;
+
+    again.state = arena_new_array(cycle->arena, struct cycle_state, 1);
+    return again;
 }
 
 void scheduler_decide(struct decider *d, const struct node_table *nodes, const struct pod_info *pod,
     struct decision *ret)
 {
     struct cycle cycle = decider_cycle(d, nodes, pod);
+    struct node_table *table = (struct node_table *)nodes; /* left as it was found */
+    struct pod_info **added = arena_new_array(d->arena, struct pod_info *, nodes->nominated_count);
     const char *whole_pod;
 
-    *ret = (struct decision){.row = ROW_NONE};
+    *ret = (struct decision){.row = ROW_NONE, .preemption = {.row = ROW_NONE}};
     struct kept *k = row_local(d, &cycle, &whole_pod);
     struct node_set fits = node_set_new_like(d->arena, &k->fits);
     node_set_copy(&fits, &k->fits);
     ret->refused_by = k->refused_by;
     if (!whole_pod)
         run_filters(&cycle, LOOKING_AROUND, &fits, &ret->refused_by);
-    if (any_counts_first(nodes, pod) && !node_set_is_empty(&fits))
-        keep_beside_nominated(d, nodes, pod, &fits, &ret->refused_by);
+    size_t n = add_nominated(table, pod, added);
+    struct cycle beside = n ? renewed(&cycle) : cycle;
+    if (n && !node_set_is_empty(&fits))
+        run_filters(&beside, BOTH, &fits, &ret->refused_by);
     ret->fitting = node_set_count(&fits);
     if (!ret->fitting) {
-        explain(d, &cycle, whole_pod, ret);
+        explain(d, &beside, whole_pod, ret);
+        remove_nominated(table, added, n);
         return;
     }
+    remove_nominated(table, added, n);
     const int32_t *total = sum_up(&cycle, k, &fits);
     ret->row = choose(d, &fits, total);
     ret->score = total[ret->row];

@@ -17,7 +17,8 @@
  *
  * When nothing fits, message has upstream's wording ("0/3 nodes are available: 1 Insufficient cpu,
  * 2 node(s) had untolerated taint {k: v}. preemption: 0/3 nodes are available: ...") and refused_by
- * says which plugins removed a node, so that the queue knows which events may help.
+ * says which plugins removed a node, so that the queue knows which events may help. preemption then
+ * says which pods would have to go; its victims live until the next decision or change.
  *
  * Known difference: upstream 1.34 has "no new claims to deallocate, " before "preemption:"; it
  * comes from dynamic resource allocation, which is not here.
@@ -29,6 +30,7 @@
 
 #include "common/env.h"
 #include "scheduler/plugin.h"
+#include "scheduler/preempt.h"
 #include "scheduler/profile.h"
 
 struct decider;
@@ -36,10 +38,10 @@ struct decider;
 struct decision {
     uint32_t row; /* ROW_NONE: no node fits */
     int64_t score;
-    size_t fitting;      /* nodes that passed all filters */
-    uint64_t refused_by; /* bit i: plugins[i] refused at least one node */
-    const char *message; /* why not; NULL when a node was found */
-    bool may_preempt;    /* on some node eviction might help in principle */
+    size_t fitting;               /* nodes that passed all filters */
+    uint64_t refused_by;          /* bit i: plugins[i] refused at least one node */
+    const char *message;          /* why not; NULL when a node was found */
+    struct preemption preemption; /* no node fits, but one would without some pods */
 };
 
 struct decider *decider_new(struct env *env);

@@ -10,6 +10,7 @@
 
 #include <assert.h>
 
+#include "scheduler/budgets.h"
 #include "scheduler/workloads.h"
 
 #define ROWS_MIN 64u
@@ -39,6 +40,9 @@ static void grow(struct node_table *t)
         c->free = grow_array(c->free, old, now, sizeof(int64_t));
         c->allocatable = grow_array(c->allocatable, old, now, sizeof(int64_t));
     }
+    t->lowest_priority = grow_array(t->lowest_priority, old, now, sizeof(int32_t));
+    for (uint32_t row = old; row < now; row++)
+        t->lowest_priority[row] = INT32_MAX;
     t->capacity = now;
 }
 
@@ -88,6 +92,7 @@ struct node_table *node_table_new(void)
     resource_names_init(&t->names);
     t->pods = pod_index_new();
     t->workloads = workloads_new();
+    t->budgets = budgets_new();
     t->touched = xcalloc(NODE_TABLE_LOG, sizeof(*t->touched));
     grow(t);
     for (uint32_t id = 0; id < RESOURCE_FIXED; id++)
@@ -120,7 +125,9 @@ void node_table_free(struct node_table *t)
         free(t->resources[i].allocatable);
     }
     free(t->resources);
+    budgets_free(t->budgets, t->pods);
     pod_index_free(t->pods);
+    free(t->lowest_priority);
     workloads_free(t->workloads);
     free(t->disk_pods);
     free(t->nominated);
@@ -486,6 +493,8 @@ void node_table_add_pod(struct node_table *t, struct pod_info *pod, uint32_t row
         r->pods->previous = pod;
     r->pods = pod;
     r->pod_count++;
+    if (pod->priority < t->lowest_priority[row])
+        t->lowest_priority[row] = pod->priority;
     count_pod(t, pod, 1);
     for (uint32_t i = 0; i < pod->port_count; i++)
         add_port(t, &pod->ports[i], row);
@@ -493,6 +502,15 @@ void node_table_add_pod(struct node_table *t, struct pod_info *pod, uint32_t row
     if (pod->uses_disks)
         list_add(&t->disk_pods, &t->disk_pod_count, pod);
     touch(t, row);
+}
+
+static int32_t lowest_priority(const struct node_row *r)
+{
+    int32_t lowest = INT32_MAX;
+
+    for (const struct pod_info *p = r->pods; p; p = p->next)
+        lowest = p->priority < lowest ? p->priority : lowest;
+    return lowest;
 }
 
 void node_table_remove_pod(struct node_table *t, struct pod_info *pod)
@@ -507,6 +525,8 @@ void node_table_remove_pod(struct node_table *t, struct pod_info *pod)
     if (pod->next)
         pod->next->previous = pod->previous;
     r->pod_count--;
+    if (pod->priority == t->lowest_priority[pod->row])
+        t->lowest_priority[pod->row] = lowest_priority(r);
     count_pod(t, pod, -1);
     for (uint32_t i = 0; i < pod->port_count; i++)
         remove_port(t, &pod->ports[i], pod->row);
@@ -534,6 +554,8 @@ static bool check_row(const struct node_table *t, const struct node_row *row, st
 
     for (struct pod_info *p = row->pods; p; p = p->next)
         pods++;
+    if (t->lowest_priority[row->row] != lowest_priority(row))
+        strbuf_addf(why, "row %u has a wrong lowest priority; ", row->row);
     if (pods != row->pod_count)
         strbuf_addf(why, "row %u counts %u pods and has %u; ", row->row, row->pod_count, pods);
     for (uint32_t id = 0; id < t->resource_count; id++) {

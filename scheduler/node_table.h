@@ -75,7 +75,9 @@ struct node_table {
     struct label_index labels;
     struct taint *taints;
     struct port_entry *ports;
+    int32_t *lowest_priority; /* of the row's pods; INT32_MAX: it has none */
     struct pod_index *pods;
+    struct budgets *budgets;
     struct workloads *workloads;
     struct image *images;
     struct pod_info **disk_pods; /* on rows, with volumes that NoDiskConflict knows */

@@ -9,7 +9,8 @@
  *
  *     narrow    before all filters: cuts the nodes to a few that the pod names, or refuses the pod
  *     filter    clears the nodes that can't take the pod; only bits that are set need a look
- *     explain   after a failure: why one node was refused; without it .reason is the answer
+ *     explain   after a failure: why these nodes were refused; without it .reason is the answer
+ *     applies   after filter in the same cycle: can it refuse this pod at all? Without it, it can
  *     without   would the node do if these pods left? for choosing whom to evict; needed where
  *               the refusal depends on other pods (not .unresolvable). Called after filter in the
  *               same cycle; the pods are all on `row`
@@ -52,15 +53,17 @@ struct cycle {
     struct arena *arena;
 };
 
-/* Takes reasons from explain(). text is copied; unresolvable: no eviction on that node would help.
- */
+/* Takes reasons from explain(): one for each of the rows. Unresolvable: no eviction on these nodes
+ * would help. */
 struct reasons;
-void reasons_add(struct reasons *reasons, bool unresolvable, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+void reasons_add(struct reasons *reasons, const struct node_set *rows, bool unresolvable,
+    const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 typedef const char *plugin_narrow_fn(const struct cycle *cycle, struct node_set *fits);
 typedef void plugin_filter_fn(const struct cycle *cycle, struct node_set *fits);
-typedef void plugin_explain_fn(const struct cycle *cycle, uint32_t row, struct reasons *reasons);
+typedef void plugin_explain_fn(
+    const struct cycle *cycle, const struct node_set *refused, struct reasons *reasons);
+typedef bool plugin_applies_fn(const struct cycle *cycle);
 typedef bool plugin_without_fn(
     const struct cycle *cycle, uint32_t row, struct pod_info *const *pods, size_t count);
 typedef bool plugin_score_fn(
@@ -85,6 +88,7 @@ struct plugin {
     plugin_narrow_fn *narrow;
     plugin_filter_fn *filter;
     plugin_explain_fn *explain;
+    plugin_applies_fn *applies;
     plugin_without_fn *without;
     plugin_score_fn *score;
     plugin_concerns_fn *concerns;
@@ -97,6 +101,14 @@ struct plugin {
 
 extern const struct plugin *const plugins[];
 extern const size_t plugin_count;
+
+static inline uint64_t plugin_bit(const struct plugin *plugin)
+{
+    for (size_t i = 0; i < plugin_count; i++)
+        if (plugins[i] == plugin)
+            return 1ull << i;
+    return 0;
+}
 
 static inline bool plugin_is_one_of(
     const struct pod_info *pod, struct pod_info *const *pods, size_t count)

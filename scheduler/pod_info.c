@@ -252,6 +252,8 @@ struct pod_info *pod_info_new(
 
     info->object = projected_ref(pod);
     info->row = info->nominated_row = ROW_NONE;
+    info->priority = (int32_t)pod->priority;
+    info->start_ns = pod->start_ns ? pod->start_ns : pod->meta.creation_ns;
     struct amounts real = pod_amounts(arena, names, pod, false);
     set_requests(info, &real);
     struct amounts nonzero = pod_amounts(arena, names, pod, true);

@@ -75,8 +75,14 @@ struct pod_terms {
 struct queue_item;
 
 struct pod_info {
-    const struct pod *object;
+    /* what preemption reads of every pod on a node, in one cache line */
+    struct pod_info *next, *previous; /* on its row */
     int64_t request[RESOURCE_REQUESTABLE];
+    int64_t start_ns; /* status.startTime, else the pod's creation */
+    int32_t priority;
+    uint32_t row; /* ROW_NONE: on no node of the table */
+
+    const struct pod *object;
     int64_t nonzero[2];
     struct resource_request *extended;
     struct host_port *ports;
@@ -86,14 +92,12 @@ struct pod_info {
     struct matcher *spread_default; /* what its services and owner select, as of ... */
     uint64_t spread_version;        /* ... this workloads_version; 0: not looked up */
     struct pod_info *class_previous, *class_next; /* on rows, of its class */
-    uint32_t row;                                 /* ROW_NONE: on no node of the table */
     uint32_t nominated_row;                       /* ROW_NONE: waits for no node in particular */
     bool uses_disks;                              /* volumes that NoDiskConflict knows */
     bool uses_claims;                             /* volumes that are persistent volume claims */
-    bool assumed;                     /* on its row by our decision, not yet confirmed */
-    struct pod_info *previous, *next; /* on its row */
-    struct queue_item *queued;        /* while it waits; owned by the queue */
-    UT_hash_handle hh;                /* by uid */
+    bool assumed;              /* on its row by our decision, not yet confirmed */
+    struct queue_item *queued; /* while it waits; owned by the queue */
+    UT_hash_handle hh;         /* by uid */
 };
 
 struct pod_info *pod_info_new(

@@ -57,8 +57,8 @@ static bool goes_first(
 {
     if (place == QUEUE_BACKING_OFF)
         return a->ready_ns < b->ready_ns;
-    if (a->pod->object->priority != b->pod->object->priority)
-        return a->pod->object->priority > b->pod->object->priority;
+    if (a->pod->priority != b->pod->priority)
+        return a->pod->priority > b->pod->priority;
     if (a->arrived_ns != b->arrived_ns)
         return a->arrived_ns < b->arrived_ns;
     return a->sequence < b->sequence;

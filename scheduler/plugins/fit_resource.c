@@ -83,26 +83,51 @@ static void fit_filter(const struct cycle *cycle, struct node_set *fits)
             keep_with_free(cycle->nodes, pod->extended[i].id, pod->extended[i].amount, fits);
 }
 
-static void explain_one(
-    const struct cycle *cycle, uint32_t row, uint32_t id, int64_t need, struct reasons *reasons)
+/* The refused rows that have less than needed: those too small for it even when empty can't be
+ * helped. */
+static void explain_one(const struct cycle *cycle, const struct node_set *refused, uint32_t id,
+    int64_t need, struct reasons *reasons)
 {
-    if (need <= 0 || need <= node_table_free_of(cycle->nodes, id, row))
+    struct node_set enough = node_set_new_like(cycle->arena, refused);
+    struct node_set large = node_set_new_like(cycle->arena, refused);
+    struct node_set lacking = node_set_new_like(cycle->arena, refused);
+
+    if (need <= 0)
         return;
-    reasons_add(reasons, need > node_table_allocatable_of(cycle->nodes, id, row), "Insufficient %s",
-        cycle->nodes->names.names[id]);
+    node_set_copy(&enough, refused);
+    keep_with_free(cycle->nodes, id, need, &enough);
+    node_set_copy(&lacking, refused);
+    node_set_and_not(&lacking, &enough);
+    if (id < cycle->nodes->resource_count && cycle->nodes->resources[id].allocatable) {
+        node_set_copy(&large, &lacking);
+        keep_at_least(cycle->nodes->resources[id].allocatable, need, &large);
+    }
+    const char *name = cycle->nodes->names.names[id];
+    node_set_and_not(&lacking, &large);
+    if (!node_set_is_empty(&large))
+        reasons_add(reasons, &large, false, "Insufficient %s", name);
+    if (!node_set_is_empty(&lacking))
+        reasons_add(reasons, &lacking, true, "Insufficient %s", name);
 }
 
-static void fit_explain(const struct cycle *cycle, uint32_t row, struct reasons *reasons)
+static void fit_explain(
+    const struct cycle *cycle, const struct node_set *refused, struct reasons *reasons)
 {
     const struct pod_info *pod = cycle->pod;
+    struct node_set full = node_set_new_like(cycle->arena, refused);
+    struct node_set roomy = node_set_new_like(cycle->arena, refused);
 
-    if (node_table_free_of(cycle->nodes, RESOURCE_PODS, row) < 1)
-        reasons_add(reasons, false, "Too many pods");
+    node_set_copy(&full, refused);
+    node_set_copy(&roomy, refused);
+    keep_with_free(cycle->nodes, RESOURCE_PODS, 1, &roomy);
+    node_set_and_not(&full, &roomy);
+    if (!node_set_is_empty(&full))
+        reasons_add(reasons, &full, false, "Too many pods");
     for (uint32_t id = 0; id < RESOURCE_REQUESTABLE; id++)
-        explain_one(cycle, row, id, pod->request[id], reasons);
+        explain_one(cycle, refused, id, pod->request[id], reasons);
     for (uint32_t i = 0; i < pod->extended_count; i++)
         if (!is_ignored(cycle, pod->extended[i].id))
-            explain_one(cycle, row, pod->extended[i].id, pod->extended[i].amount, reasons);
+            explain_one(cycle, refused, pod->extended[i].id, pod->extended[i].amount, reasons);
 }
 
 static int64_t freed(struct pod_info *const *pods, size_t count, uint32_t id)

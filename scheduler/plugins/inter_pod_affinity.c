@@ -21,6 +21,7 @@
 
 static plugin_filter_fn affinity_filter;
 static plugin_explain_fn affinity_explain;
+static plugin_applies_fn affinity_applies;
 static plugin_without_fn affinity_without;
 static plugin_score_fn affinity_score;
 static plugin_concerns_fn affinity_concerns;
@@ -33,6 +34,7 @@ const struct plugin plugin_inter_pod_affinity = {
                 EVENT_NODE_REMOVED | EVENT_NAMESPACE,
     .filter = affinity_filter,
     .explain = affinity_explain,
+    .applies = affinity_applies,
     .without = affinity_without,
     .score = affinity_score,
     .concerns = affinity_concerns,
@@ -106,10 +108,8 @@ static struct affinity_state *state_of(const struct cycle *cycle)
     return s;
 }
 
-static void affinity_filter(const struct cycle *cycle, struct node_set *fits)
+static void keep_wanted(const struct affinity_state *s, struct node_set *fits)
 {
-    const struct affinity_state *s = state_of(cycle);
-
     for (uint32_t i = 0; i < s->wanted_count; i++) {
         const struct domains *d = &s->wanted[i];
         if (!s->is_first)
@@ -119,6 +119,13 @@ static void affinity_filter(const struct cycle *cycle, struct node_set *fits)
         else
             node_set_clear(fits);
     }
+}
+
+static void affinity_filter(const struct cycle *cycle, struct node_set *fits)
+{
+    const struct affinity_state *s = state_of(cycle);
+
+    keep_wanted(s, fits);
     for (uint32_t i = 0; i < s->refusal_count; i++)
         domains_keep(&s->refusals[i].domains, fits, false, 0);
 }
@@ -128,33 +135,35 @@ static uint32_t domain_of(const struct domains *d, uint32_t row)
     return d->key ? d->of[row] : 0;
 }
 
-static bool is_wanted(const struct affinity_state *s, uint32_t row)
-{
-    for (uint32_t i = 0; i < s->wanted_count; i++) {
-        uint32_t domain = domain_of(&s->wanted[i], row);
-        if (!domain || (!s->is_first && s->wanted[i].sums[domain] <= 0))
-            return false;
-    }
-    return true;
-}
-
-static void affinity_explain(const struct cycle *cycle, uint32_t row, struct reasons *reasons)
+static void affinity_explain(
+    const struct cycle *cycle, const struct node_set *refused, struct reasons *reasons)
 {
     const struct affinity_state *s = cycle->state->affinity;
+    struct node_set rest = node_set_new_like(cycle->arena, refused);
+    struct node_set rows = node_set_new_like(cycle->arena, refused);
 
-    if (!is_wanted(s, row)) {
-        reasons_add(reasons, true, "node(s) didn't match pod affinity rules");
-        return;
-    }
+    node_set_copy(&rest, refused);
+    keep_wanted(s, &rest);
+    node_set_copy(&rows, refused);
+    node_set_and_not(&rows, &rest);
+    if (!node_set_is_empty(&rows))
+        reasons_add(reasons, &rows, true, "node(s) didn't match pod affinity rules");
     for (uint32_t i = 0; i < s->refusal_count; i++) {
-        const struct refusal *r = &s->refusals[i];
-        if (r->domains.sums[domain_of(&r->domains, row)] <= 0)
-            continue;
-        reasons_add(reasons, false,
-            r->existing ? "node(s) didn't satisfy existing pods anti-affinity rules"
-                        : "node(s) didn't match pod anti-affinity rules");
-        return;
+        node_set_copy(&rows, &rest);
+        domains_keep(&s->refusals[i].domains, &rows, true, 0);
+        node_set_and_not(&rest, &rows);
+        if (!node_set_is_empty(&rows))
+            reasons_add(reasons, &rows, false, "%s",
+                s->refusals[i].existing ? "node(s) didn't satisfy existing pods anti-affinity rules"
+                                        : "node(s) didn't match pod anti-affinity rules");
     }
+}
+
+static bool affinity_applies(const struct cycle *cycle)
+{
+    const struct affinity_state *s = state_of(cycle);
+
+    return s->wanted_count || s->refusal_count;
 }
 
 static int64_t owned_terms(const struct pod_info *pod, const struct term_group *group)

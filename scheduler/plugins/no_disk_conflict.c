@@ -13,6 +13,7 @@
 #include "scheduler/plugin.h"
 
 static plugin_filter_fn disk_filter;
+static plugin_applies_fn disks_apply;
 static plugin_without_fn disk_without;
 
 const struct plugin plugin_no_disk_conflict = {
@@ -21,6 +22,7 @@ const struct plugin plugin_no_disk_conflict = {
     .reason = "node(s) had no available disk",
     .retry_on = EVENT_NODE_ADDED | EVENT_POD_REMOVED,
     .filter = disk_filter,
+    .applies = disks_apply,
     .without = disk_without,
 };
 
@@ -69,6 +71,11 @@ static void disk_filter(const struct cycle *cycle, struct node_set *fits)
     for (size_t i = 0; cycle->pod->uses_disks && i < cycle->nodes->disk_pod_count; i++)
         if (pods_conflict(pod, cycle->nodes->disk_pods[i]->object))
             node_set_remove(fits, cycle->nodes->disk_pods[i]->row);
+}
+
+static bool disks_apply(const struct cycle *cycle)
+{
+    return cycle->pod->uses_disks;
 }
 
 static bool disk_without(

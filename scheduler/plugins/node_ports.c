@@ -12,6 +12,7 @@
 #include "scheduler/plugin.h"
 
 static plugin_filter_fn ports_filter;
+static plugin_applies_fn ports_apply;
 static plugin_without_fn ports_without;
 
 const struct plugin plugin_node_ports = {
@@ -20,6 +21,7 @@ const struct plugin plugin_node_ports = {
     .reason = "node(s) didn't have free ports for the requested pod ports",
     .retry_on = EVENT_NODE_ADDED | EVENT_POD_REMOVED,
     .filter = ports_filter,
+    .applies = ports_apply,
     .without = ports_without,
 };
 
@@ -40,6 +42,11 @@ static bool uses_port(const struct pod_info *pod, const struct host_port *port)
         if (host_port_conflicts(&pod->ports[i], port))
             return true;
     return false;
+}
+
+static bool ports_apply(const struct cycle *cycle)
+{
+    return cycle->pod->port_count;
 }
 
 static bool ports_without(

@@ -67,16 +67,36 @@ static void taint_filter(const struct cycle *cycle, struct node_set *fits)
     taints_keep(cycle, fits);
 }
 
-static void taint_explain(const struct cycle *cycle, uint32_t row, struct reasons *reasons)
+/* The node's first taint, in its own order, that the pod does not tolerate. */
+static const struct taint *first_untolerated(const struct cycle *cycle, const struct node_row *node)
 {
-    const struct node_row *node = cycle->nodes->rows[row];
+    for (uint32_t i = 0; i < node->taint_count; i++)
+        if (node->taints[i]->effect != TAINT_PREFER_NO_SCHEDULE &&
+            !is_tolerated(cycle, node->taints[i]))
+            return node->taints[i];
+    return NULL;
+}
 
-    for (uint32_t i = 0; i < node->taint_count; i++) {
-        const struct taint *t = node->taints[i];
+static void taint_explain(
+    const struct cycle *cycle, const struct node_set *refused, struct reasons *reasons)
+{
+    struct node_set rows = node_set_new_like(cycle->arena, refused);
+    struct node_set rest = node_set_new_like(cycle->arena, refused);
+
+    node_set_copy(&rest, refused);
+    for (const struct taint *t = cycle->nodes->taints; t; t = t->next) {
         if (t->effect == TAINT_PREFER_NO_SCHEDULE || is_tolerated(cycle, t))
             continue;
-        reasons_add(reasons, true, "node(s) had untolerated taint {%s: %s}", t->key, t->value);
-        return;
+        node_set_copy(&rows, &rest);
+        column_and(&t->nodes, &rows);
+        NODE_SET_FOR_EACH(row, &rows)
+        if (cycle->nodes->rows[row]->taint_count > 1 &&
+            first_untolerated(cycle, cycle->nodes->rows[row]) != t)
+            node_set_remove(&rows, row);
+        node_set_and_not(&rest, &rows);
+        if (!node_set_is_empty(&rows))
+            reasons_add(
+                reasons, &rows, true, "node(s) had untolerated taint {%s: %s}", t->key, t->value);
     }
 }
 

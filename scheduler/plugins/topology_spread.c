@@ -25,6 +25,7 @@
 
 static plugin_filter_fn spread_filter;
 static plugin_explain_fn spread_explain;
+static plugin_applies_fn spread_applies;
 static plugin_without_fn spread_without;
 static plugin_score_fn spread_score;
 static plugin_concerns_fn spread_concerns;
@@ -37,6 +38,7 @@ const struct plugin plugin_topology_spread = {
                 EVENT_POD_REMOVED | EVENT_POD_ADDED | EVENT_NAMESPACE,
     .filter = spread_filter,
     .explain = spread_explain,
+    .applies = spread_applies,
     .without = spread_without,
     .score = spread_score,
     .concerns = spread_concerns,
@@ -216,23 +218,35 @@ static void spread_filter(const struct cycle *cycle, struct node_set *fits)
     }
 }
 
-static void spread_explain(const struct cycle *cycle, uint32_t row, struct reasons *reasons)
+static void spread_explain(
+    const struct cycle *cycle, const struct node_set *refused, struct reasons *reasons)
 {
     const struct spread_state *s = cycle->state->spread;
+    struct node_set rest = node_set_new_like(cycle->arena, refused);
+    struct node_set rows = node_set_new_like(cycle->arena, refused);
 
+    node_set_copy(&rest, refused);
     for (uint32_t i = 0; i < s->hard_count; i++) {
         const struct constraint *c = &s->hard[i];
-        uint32_t domain = c->domains.key ? c->domains.of[row] : 0;
-        if (!domain) {
-            reasons_add(reasons, true,
+        node_set_copy(&rows, &rest);
+        if (c->domains.key)
+            column_and_not(&c->domains.key->nodes, &rows);
+        if (!node_set_is_empty(&rows))
+            reasons_add(reasons, &rows, true,
                 "node(s) didn't match pod topology spread constraints (missing required label)");
-            return;
-        }
-        if (c->domains.sums[domain] > limit_of(c)) {
-            reasons_add(reasons, false, "node(s) didn't match pod topology spread constraints");
-            return;
-        }
+        node_set_and_not(&rest, &rows);
+        node_set_copy(&rows, &rest);
+        domains_keep(&c->domains, &rows, true, limit_of(c));
+        if (!node_set_is_empty(&rows))
+            reasons_add(
+                reasons, &rows, false, "node(s) didn't match pod topology spread constraints");
+        node_set_and_not(&rest, &rows);
     }
+}
+
+static bool spread_applies(const struct cycle *cycle)
+{
+    return state_of(cycle)->hard_count > 0;
 }
 
 static bool fits_without(
