@@ -112,7 +112,7 @@ void cluster_drop(struct cluster *c, const char *uid, int64_t now_ns)
     uint32_t row = pod->row;
     queue_remove(c->queue, pod);
     unsettle(c, pod);
-    node_table_denominate(c->nodes, pod);
+    cluster_denominate(c, pod, now_ns);
     HASH_DEL(c->pods, pod);
     if (row != ROW_NONE)
         wake(c, EVENT_POD_REMOVED, row, pod, now_ns);
@@ -164,6 +164,7 @@ static void replace(struct cluster *c, struct pod_info *old, struct pod_info *po
     insert(c, pod);
     if (is_assigned(pod)) {
         queue_remove(c->queue, old);
+        node_table_denominate(c->nodes, old);
         unsettle(c, old);
         settle(c, pod);
         wakes = wakes || pod->row != row || pod->class_ != old->class_;
@@ -173,9 +174,14 @@ static void replace(struct cluster *c, struct pod_info *old, struct pod_info *po
         if (row != ROW_NONE)
             node_table_add_pod(c->nodes, pod, row);
     } else if (old->queued) {
+        uint32_t nominated = old->nominated_row;
+        node_table_denominate(c->nodes, old);
+        if (nominated != ROW_NONE)
+            node_table_nominate(c->nodes, pod, nominated);
         queue_replace(c->queue, old, pod, spec_changed(old, pod), now_ns);
+        if (nominated != ROW_NONE && pod->class_ != old->class_)
+            wake(c, EVENT_POD_REMOVED, nominated, old, now_ns);
     }
-    node_table_denominate(c->nodes, old);
     if (wakes && row != ROW_NONE)
         wake(c, EVENT_POD_REMOVED, row, old, now_ns);
     pod_info_free(c->nodes->pods, old);
@@ -190,6 +196,16 @@ static bool is_ours_to_place(const struct cluster *c, const struct pod *pod)
 {
     return !pod->node_name[0] && !pod->meta.deletion_ns &&
            c_eq(pod->scheduler_name, c->scheduler_name);
+}
+
+/* After a restart a pod may be nominated already. */
+static void add_waiting(struct cluster *c, struct pod_info *pod, int64_t now_ns)
+{
+    const struct node_row *row = node_table_find(c->nodes, pod->object->nominated_node);
+
+    queue_add(c->queue, pod, now_ns);
+    if (row && pod->object->nominated_node[0])
+        node_table_nominate(c->nodes, pod, row->row);
 }
 
 void cluster_pod_changed(
@@ -215,7 +231,7 @@ void cluster_pod_changed(
         if (is_assigned(info))
             settle(c, info);
         else
-            queue_add(c->queue, info, now_ns);
+            add_waiting(c, info, now_ns);
     }
     if (is_assigned(info) && info->row != ROW_NONE && !was_there)
         wake(c, EVENT_POD_ADDED, info->row, info, now_ns);
@@ -268,13 +284,46 @@ void cluster_namespace_changed(
         wake(c, EVENT_NAMESPACE, ROW_NONE, NULL, now_ns);
 }
 
+void cluster_nominate(struct cluster *c, struct pod_info *pod, uint32_t row, int64_t now_ns)
+{
+    if (pod->nominated_row != row)
+        cluster_denominate(c, pod, now_ns);
+    node_table_nominate(c->nodes, pod, row);
+}
+
+void cluster_denominate(struct cluster *c, struct pod_info *pod, int64_t now_ns)
+{
+    uint32_t row = pod->nominated_row;
+
+    if (row == ROW_NONE)
+        return;
+    node_table_denominate(c->nodes, pod);
+    wake(c, EVENT_POD_REMOVED, row, pod, now_ns);
+}
+
+void cluster_retry(struct cluster *c, const char *uid, int64_t now_ns)
+{
+    struct pod_info *pod = cluster_find(c, uid);
+
+    if (!pod || !pod->queued)
+        return;
+    cluster_denominate(c, pod, now_ns);
+    queue_retry(c->queue, pod, now_ns);
+}
+
+void cluster_budget_changed(
+    struct cluster *c, const struct disruption_budget *old, const struct disruption_budget *now)
+{
+    budgets_set(c->nodes->budgets, c->nodes->pods, old, now);
+}
+
 uint32_t cluster_assume(
     struct cluster *c, struct pod_info *pod, uint32_t row, int64_t now_ns, int64_t *ret_arrived_ns)
 {
     uint32_t attempts = queue_taken(c->queue, pod, ret_arrived_ns);
 
     pod->assumed = true;
-    node_table_denominate(c->nodes, pod);
+    cluster_denominate(c, pod, now_ns);
     node_table_add_pod(c->nodes, pod, row);
     wake(c, EVENT_POD_ADDED, row, pod, now_ns);
     return attempts;

@@ -47,4 +47,12 @@ uint32_t cluster_assume(
 void cluster_forget(struct cluster *c, const char *uid, uint32_t attempts, int64_t now_ns);
 /* A pod that is gone though no event has said so yet. */
 void cluster_drop(struct cluster *c, const char *uid, int64_t now_ns);
+/* A popped pod waits on `row` for its victims to leave. */
+void cluster_nominate(struct cluster *c, struct pod_info *pod, uint32_t row, int64_t now_ns);
+/* It does so no more (no-op when it did not): others may have the place. */
+void cluster_denominate(struct cluster *c, struct pod_info *pod, int64_t now_ns);
+/* A waiting pod's eviction of others failed: try it again soon. */
+void cluster_retry(struct cluster *c, const char *uid, int64_t now_ns);
+void cluster_budget_changed(
+    struct cluster *c, const struct disruption_budget *old, const struct disruption_budget *now);
 struct pod_info *cluster_find(const struct cluster *c, const char *uid);

@@ -213,6 +213,17 @@ void queue_put_failed(struct queue *q, struct pod_info *pod, uint32_t attempts, 
     enter(q, item, QUEUE_BACKING_OFF);
 }
 
+void queue_retry(struct queue *q, struct pod_info *pod, int64_t now_ns)
+{
+    struct queue_item *item = pod->queued;
+
+    if (item->place != QUEUE_UNSCHEDULABLE)
+        return;
+    leave(q, item);
+    item->ready_ns = now_ns + backoff_ns(item->attempts);
+    enter(q, item, QUEUE_BACKING_OFF);
+}
+
 uint32_t queue_taken(struct queue *q, struct pod_info *pod, int64_t *ret_arrived_ns)
 {
     struct queue_item *item = steal(&pod->queued);

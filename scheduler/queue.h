@@ -58,6 +58,8 @@ void queue_put_unschedulable(
     struct queue *q, struct pod_info *pod, uint64_t refused_by, int64_t now_ns);
 /* After queue_pop, or later with attempts given: an error; back off. */
 void queue_put_failed(struct queue *q, struct pod_info *pod, uint32_t attempts, int64_t now_ns);
+/* Whatever it waits for: back off, then try it again. */
+void queue_retry(struct queue *q, struct pod_info *pod, int64_t now_ns);
 /* After queue_pop: a node was found; returns the number of attempts it took. */
 uint32_t queue_taken(struct queue *q, struct pod_info *pod, int64_t *ret_arrived_ns);
 

@@ -26,6 +26,8 @@ static const struct metric_info algorithm_seconds = {
         0.000005, 0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.01, 0.1, 0}};
 static const struct metric_info sli_seconds = {"scheduler_pod_scheduling_sli_duration_seconds",
     METRIC_HISTOGRAM, "Time from a pod's arrival in the queue to its bind.", {NULL}};
+static const struct metric_info preemption_victims = {"scheduler_preemption_victims_total",
+    METRIC_COUNTER, "Pods evicted to make room for pods of higher priority.", {NULL}};
 static const struct metric_info cache_size = {"scheduler_scheduler_cache_size", METRIC_GAUGE,
     "Nodes, pods and assumed pods in the scheduler's picture.", {"type"}};
 
@@ -36,8 +38,10 @@ enum change_kind {
     CHANGE_REPLICA_SET,
     CHANGE_STATEFUL_SET,
     CHANGE_REPLICATION_CONTROLLER,
+    CHANGE_BUDGET,
     CHANGE_POD, /* the last one that is followed */
     CHANGE_BOUND,
+    CHANGE_EVICTION_FAILED,
 };
 #define FOLLOWED (CHANGE_POD + 1)
 
@@ -53,6 +57,7 @@ static const struct followed {
     [CHANGE_REPLICA_SET] = {"apps/v1", "replicasets", NULL, &workload_projection},
     [CHANGE_STATEFUL_SET] = {"apps/v1", "statefulsets", NULL, &workload_projection},
     [CHANGE_REPLICATION_CONTROLLER] = {"v1", "replicationcontrollers", NULL, &rc_projection},
+    [CHANGE_BUDGET] = {"policy/v1", "poddisruptionbudgets", NULL, &budget_projection},
     [CHANGE_POD] = {"v1", "pods", "status.phase!=Succeeded,status.phase!=Failed", &pod_projection},
 };
 
@@ -120,7 +125,7 @@ static void on_bound(void *arg, const struct bind_result *result)
 {
     struct change *change = xcalloc(1, sizeof(*change));
 
-    change->kind = CHANGE_BOUND;
+    change->kind = result->evicting ? CHANGE_EVICTION_FAILED : CHANGE_BOUND;
     change->new_object = projected_ref(result->pod);
     change->bind_error = result->error;
     change->attempts = result->attempts;
@@ -155,7 +160,7 @@ static void apply_bound(struct scheduler *s, const struct change *change, int64_
         pod->meta.name, "error", "%s", change->text, NULL);
     cluster_forget(s->cluster, pod->meta.uid, change->attempts, now_ns);
     if (change->bind_error != -ERR_CONFLICT)
-        writer_refuse(s->writer, pod, "SchedulerError", change->text);
+        writer_refuse(s->writer, pod, "SchedulerError", change->text, "");
 }
 
 static void apply_namespace(
@@ -192,9 +197,52 @@ static void apply(struct scheduler *s, const struct change *change, int64_t now_
     case CHANGE_POD:
         cluster_pod_changed(s->cluster, change->old_object, change->new_object, now_ns);
         break;
+    case CHANGE_BUDGET:
+        cluster_budget_changed(s->cluster, change->old_object, change->new_object);
+        break;
+    case CHANGE_EVICTION_FAILED:
+        cluster_retry(s->cluster, ((const struct object_meta *)change->new_object)->uid, now_ns);
+        break;
     case CHANGE_BOUND:
         apply_bound(s, change, now_ns);
         break;
+    }
+}
+
+/* Pods of lower priority that wait for the same node look for another. */
+static void displace_nominated(struct scheduler *s, const struct pod_info *pod, uint32_t row)
+{
+    struct node_table *nodes = s->cluster->nodes;
+
+    for (size_t i = nodes->nominated_count; i-- > 0;) {
+        struct pod_info *p = nodes->nominated[i];
+        if (p->nominated_row != row || p->priority >= pod->priority)
+            continue;
+        node_table_denominate(nodes, p);
+        writer_clear_nomination(s->writer, p->object);
+    }
+}
+
+/* No node fits: say why, and evict if that helps. */
+static void refuse(
+    struct scheduler *s, struct pod_info *pod, const struct decision *choice, int64_t now_ns)
+{
+    struct cluster *c = s->cluster;
+    const struct preemption *p = &choice->preemption;
+    const char *node = p->row == ROW_NONE ? "" : c->nodes->rows[p->row]->name;
+
+    queue_put_unschedulable(c->queue, pod, choice->refused_by, now_ns);
+    writer_refuse(s->writer, pod->object, "Unschedulable", choice->message, node);
+    for (size_t i = 0; i < p->victim_count; i++)
+        writer_evict(s->writer, p->victims[i]->object, pod->object, node);
+    metric_add(s->metrics, &preemption_victims, (double)p->victim_count);
+    if (p->row == ROW_NONE) {
+        cluster_denominate(c, pod, now_ns);
+    } else if (p->victim_count) {
+        displace_nominated(s, pod, p->row);
+        cluster_nominate(c, pod, p->row, now_ns);
+        log_info("evicting pods of lower priority", "pod", "%s/%s", pod->object->meta.namespace_,
+            pod->object->meta.name, "node", "%s", node, "victims", "%zu", p->victim_count, NULL);
     }
 }
 
@@ -213,8 +261,7 @@ static bool try_one(struct scheduler *s)
     metric_observe(s->metrics, &algorithm_seconds, (double)(now_ns - start_ns) / 1e9);
     if (choice.row == ROW_NONE) {
         metric_add(s->metrics, &attempts_total, 1, "unschedulable", SCHEDULER_NAME);
-        queue_put_unschedulable(c->queue, pod, choice.refused_by, now_ns);
-        writer_refuse(s->writer, pod->object, "Unschedulable", choice.message);
+        refuse(s, pod, &choice, now_ns);
         return true;
     }
     uint32_t attempts = cluster_assume(c, pod, choice.row, now_ns, &arrived_ns);

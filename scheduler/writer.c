@@ -19,6 +19,8 @@ struct job {
     char *node;   /* bind */
     char *reason; /* refuse */
     char *message;
+    char *nominated;           /* refuse: status.nominatedNodeName; alone: clear it */
+    const struct pod *evictor; /* evict `pod` for this one, from `node` */
     uint32_t attempts;
 };
 
@@ -40,6 +42,9 @@ struct writer {
 static void job_free(struct job *job)
 {
     projected_unref(job->pod);
+    if (job->evictor)
+        projected_unref(job->evictor);
+    free(job->nominated);
     free(job->node);
     free(job->reason);
     free(job->message);
@@ -155,6 +160,15 @@ static void run_bind(struct writer *w, const struct job *job)
                      });
 }
 
+/* In the patch of the status, when it changes. */
+static void set_nomination(cJSON *patch, const struct job *job)
+{
+    if (c_eq(job->nominated, job->pod->nominated_node))
+        return;
+    json_set_at(patch, "status.nominatedNodeName",
+        job->nominated[0] ? cJSON_CreateString(job->nominated) : cJSON_CreateNull());
+}
+
 static cJSON *condition_patch(struct writer *w, const struct job *job)
 {
     const struct pod_condition *now = pod_condition(job->pod, "PodScheduled");
@@ -172,6 +186,7 @@ static cJSON *condition_patch(struct writer *w, const struct job *job)
     cJSON_AddItemToArray(list, c);
     json_set_string_at(patch, "metadata.uid", job->pod->meta.uid);
     json_set_at(patch, "status.conditions", list);
+    set_nomination(patch, job);
     return patch;
 }
 
@@ -179,8 +194,8 @@ static bool says_so_already(const struct job *job)
 {
     const struct pod_condition *now = pod_condition(job->pod, "PodScheduled");
 
-    return now && c_eq(now->status, "False") && c_eq(now->reason, job->reason) &&
-           c_eq(now->message, job->message);
+    return c_eq(job->nominated, job->pod->nominated_node) && now && c_eq(now->status, "False") &&
+           c_eq(now->reason, job->reason) && c_eq(now->message, job->message);
 }
 
 static void run_refuse(struct writer *w, const struct job *job)
@@ -197,6 +212,88 @@ static void run_refuse(struct writer *w, const struct job *job)
     if (r < 0 && r != -ERR_NOT_FOUND && r != -ERR_CONFLICT)
         log_warning("can't write the pod's PodScheduled condition, the next attempt will", "pod",
             "%s/%s", job->pod->meta.namespace_, job->pod->meta.name, "error", "%s", err.text, NULL);
+}
+
+static void run_clear(struct writer *w, const struct job *job)
+{
+    struct api_ref ref = pod_ref(job->pod, "status");
+    autojson cJSON *patch = cJSON_CreateObject();
+    struct error err;
+
+    json_set_string_at(patch, "metadata.uid", job->pod->meta.uid);
+    json_set_at(patch, "status.nominatedNodeName", cJSON_CreateNull());
+    if (api_patch(w->client, &ref, PATCH_STRATEGIC, patch, NULL, &err) < 0)
+        log_debug("can't clear a nominated node, the next attempt will", "pod", "%s/%s",
+            job->pod->meta.namespace_, job->pod->meta.name, "error", "%s", err.text, NULL);
+}
+
+/* Why the pod is deleted, where its owner and its budget look. */
+static int mark_disrupted(struct writer *w, const struct job *job, struct error *err)
+{
+    struct api_ref ref = pod_ref(job->pod, "status");
+    autojson cJSON *patch = cJSON_CreateObject();
+    cJSON *list = cJSON_CreateArray(), *c = cJSON_CreateObject();
+    char when[TIME_TEXT_BYTES];
+
+    json_set_string(c, "type", "DisruptionTarget");
+    json_set_string(c, "status", "True");
+    json_set_string(c, "reason", "PreemptionByScheduler");
+    autofree char *message = str_format(
+        "%s: preempting to accommodate a higher priority pod", job->evictor->scheduler_name);
+    json_set_string(c, "message", message);
+    json_set_string(c, "lastTransitionTime", time_print_s(env_wall_ns(w->env), when));
+    cJSON_AddItemToArray(list, c);
+    json_set_string_at(patch, "metadata.uid", job->pod->meta.uid);
+    json_set_at(patch, "status.conditions", list);
+    return api_patch(w->client, &ref, PATCH_STRATEGIC, patch, NULL, err);
+}
+
+static int evict(struct writer *w, const struct job *job, struct error *err)
+{
+    struct api_ref ref = pod_ref(job->pod, NULL);
+    autojson cJSON *options = cJSON_CreateObject();
+    int r = mark_disrupted(w, job, err);
+
+    if (r == 0) {
+        json_set_string_at(options, "preconditions.uid", job->pod->meta.uid);
+        r = api_call(w->client, "DELETE", &ref, NULL, options, NULL, err);
+    }
+    return r == -ERR_NOT_FOUND || r == -ERR_CONFLICT ? 0 : r;
+}
+
+static void run_evict(struct writer *w, const struct job *job)
+{
+    struct event_ref ref = pod_event_ref(job->pod);
+    struct error err = {0};
+    int64_t pause_ns = BIND_RETRY_FIRST_NS;
+    int r = evict(w, job, &err);
+
+    for (int i = 1; r < 0 && is_unclear(r) && i < BIND_TRIES_MAX && !w->stop; i++) {
+        env_sleep_ns(w->env, pause_ns);
+        pause_ns *= 2;
+        r = evict(w, job, &err);
+    }
+    if (r == 0) {
+        events_emit(w->events, &ref, EVENT_NORMAL, "Preempted", "Preempted by pod %s on node %s",
+            job->evictor->meta.uid, job->node);
+        return;
+    }
+    log_warning("can't evict a pod, its preemptor tries again", "pod", "%s/%s",
+        job->pod->meta.namespace_, job->pod->meta.name, "error", "%s", err.text, NULL);
+    w->bound(w->arg,
+        &(struct bind_result){.pod = job->evictor, .error = r, .text = err.text, .evicting = true});
+}
+
+static void run_job(struct writer *w, const struct job *job)
+{
+    if (job->evictor)
+        run_evict(w, job);
+    else if (job->node)
+        run_bind(w, job);
+    else if (job->reason)
+        run_refuse(w, job);
+    else
+        run_clear(w, job);
 }
 
 static bool is_in_hand(const struct writer *w, const struct job *job)
@@ -245,10 +342,7 @@ static void writer_run(void *arg)
         }
         w->running[slot] = job;
         env_unlock(w->env, &w->lock);
-        if (job->node)
-            run_bind(w, job);
-        else
-            run_refuse(w, job);
+        run_job(w, job);
         env_lock(w->env, &w->lock);
         w->running[slot] = NULL;
         if (w->first)
@@ -319,12 +413,33 @@ void writer_bind(struct writer *w, const struct pod *pod, const char *node, uint
     add_job(w, job);
 }
 
-void writer_refuse(struct writer *w, const struct pod *pod, const char *reason, const char *message)
+void writer_clear_nomination(struct writer *w, const struct pod *pod)
+{
+    struct job *job = xcalloc(1, sizeof(*job));
+
+    job->pod = projected_ref(pod);
+    add_job(w, job);
+}
+
+void writer_evict(
+    struct writer *w, const struct pod *victim, const struct pod *pod, const char *node)
+{
+    struct job *job = xcalloc(1, sizeof(*job));
+
+    job->pod = projected_ref(victim);
+    job->evictor = projected_ref(pod);
+    job->node = xstrdup(node);
+    add_job(w, job);
+}
+
+void writer_refuse(struct writer *w, const struct pod *pod, const char *reason, const char *message,
+    const char *nominated_node)
 {
     struct job *job = xcalloc(1, sizeof(*job));
 
     job->pod = projected_ref(pod);
     job->reason = xstrdup(reason);
     job->message = xstrdup(message);
+    job->nominated = xstrdup(nominated_node);
     add_job(w, job);
 }

@@ -26,6 +26,7 @@ struct bind_result {
     uint32_t attempts; /* scheduling attempts before, given with the job */
     int error;         /* 0, or -ERR_X; -ERR_NOT_FOUND: the pod is gone */
     const char *text;  /* of the error */
+    bool evicting;     /* an eviction for the pod failed; pod, error and text alone are set */
 };
 typedef void writer_bound_fn(void *arg, const struct bind_result *result);
 
@@ -35,7 +36,12 @@ struct writer *writer_new(
 void writer_free(struct writer *w);
 
 void writer_bind(struct writer *w, const struct pod *pod, const char *node, uint32_t attempts);
-/* Sets condition PodScheduled=False with reason and message, and emits the FailedScheduling event.
- */
-void writer_refuse(
-    struct writer *w, const struct pod *pod, const char *reason, const char *message);
+/* Sets condition PodScheduled=False with reason and message and status.nominatedNodeName ("":
+ * none), and emits the FailedScheduling event. */
+void writer_refuse(struct writer *w, const struct pod *pod, const char *reason, const char *message,
+    const char *nominated_node);
+void writer_clear_nomination(struct writer *w, const struct pod *pod);
+/* Deletes the victim, with its own grace period, so that `pod` can have its place on the node. The
+ * outcome is told through `bound` only when it failed. */
+void writer_evict(
+    struct writer *w, const struct pod *victim, const struct pod *pod, const char *node);

@@ -235,13 +235,184 @@ static bool spread_holds(const struct model *m, const struct model_pod *pod, int
     return true;
 }
 
-bool model_fits(const struct model *m, const struct model_pod *pod, int node)
+static bool fits_now(const struct model *m, const struct model_pod *pod, int node)
 {
     const struct model_node *n = &m->nodes[node];
 
     return n->alive && !n->cordoned && matches_zone(pod, n) && tolerates_hard(pod, n) &&
            enough(m, pod, node) && spread_holds(m, pod, node) && affinity_holds(m, pod, node) &&
            anti_affinity_holds(m, pod, node);
+}
+
+/* The world in which pods that were promised a node are there already. */
+static bool with_nominated(const struct model *m, const struct model_pod *pod, struct model *ret)
+{
+    bool any = false;
+
+    *ret = *m;
+    for (int i = 0; i < M_PODS; i++) {
+        struct model_pod *p = &ret->pods[i];
+        if (&m->pods[i] == pod || !p->exists || p->node >= 0 || p->nominated < 0 ||
+            p->priority < pod->priority)
+            continue;
+        p->node = p->nominated;
+        any = true;
+    }
+    return any;
+}
+
+bool model_fits(const struct model *m, const struct model_pod *pod, int node)
+{
+    struct model later;
+
+    if (!fits_now(m, pod, node))
+        return false;
+    return !with_nominated(m, pod, &later) || fits_now(&later, pod, node);
+}
+
+/* Preemption */
+
+static bool port_taken(const struct model *m, const struct model_pod *pod, int node)
+{
+    FOR_PLACED(m, p)
+    if (p->node == node && pod->port && p->port == pod->port)
+        return true;
+    return false;
+}
+
+static bool lacks_spread_key(const struct model *m, const struct model_pod *pod, int node)
+{
+    for (int i = 0; i < pod->spread_count; i++)
+        if (pod->spread[i].hard && m->nodes[node].labels[pod->spread[i].key] < 0)
+            return true;
+    return false;
+}
+
+/* Does the first rule that refuses the node leave hope? */
+static bool has_hope(const struct model *m, const struct model_pod *pod, int node)
+{
+    const struct model_node *n = &m->nodes[node];
+
+    if (!n->alive || n->cordoned || !matches_zone(pod, n) || !tolerates_hard(pod, n))
+        return false;
+    if (port_taken(m, pod, node))
+        return true;
+    if (!enough(m, pod, node))
+        return pod->cpu <= n->cpu && pod->mem_mi <= n->mem_mi;
+    if (lacks_spread_key(m, pod, node))
+        return false;
+    return !spread_holds(m, pod, node) || affinity_holds(m, pod, node);
+}
+
+bool model_has_hope(const struct model *m, const struct model_pod *pod, int node)
+{
+    struct model later;
+
+    with_nominated(m, pod, &later);
+    return has_hope(&later, pod, node);
+}
+
+static bool more_important(const struct model_pod *a, const struct model_pod *b)
+{
+    return a->priority != b->priority ? a->priority > b->priority : a->start < b->start;
+}
+
+/* Pods on the node that may go, the most important first. */
+static int lower_pods(const struct model *m, const struct model_pod *pod, int node, int *list)
+{
+    int n = 0;
+
+    for (int i = 0; i < M_PODS; i++) {
+        const struct model_pod *p = &m->pods[i];
+        if (!is_placed(m, p) || p->node != node || p->priority >= pod->priority)
+            continue;
+        int k = n++;
+        for (; k && more_important(p, &m->pods[list[k - 1]]); k--)
+            list[k] = list[k - 1];
+        list[k] = i;
+    }
+    return n;
+}
+
+static bool dry_run(const struct model *m, const struct model_pod *pod, int node, bool *victims,
+    struct model_cost *cost)
+{
+    struct model without = *m;
+    int list[M_PODS], n = lower_pods(m, pod, node, list), left[M_NAMESPACES][M_APPS];
+    bool violates[M_PODS] = {false};
+    long start = 0;
+
+    if (!n)
+        return false;
+    for (int i = 0; i < n; i++)
+        without.pods[list[i]].node = -1;
+    if (!fits_now(&without, pod, node))
+        return false;
+    *cost = (struct model_cost){{0, -(1l << 40), 0, 0, 0}};
+    for (int i = 0; i < M_PODS; i++)
+        victims[i] = false;
+    for (int ns = 0; ns < M_NAMESPACES; ns++)
+        for (int app = 0; app < M_APPS; app++)
+            left[ns][app] = m->budget[ns][app];
+    for (int i = 0; i < n; i++) {
+        const struct model_pod *p = &m->pods[list[i]];
+        violates[i] = m->budget[p->namespace_][p->app] >= 0 && --left[p->namespace_][p->app] < 0;
+    }
+    for (int turn = 0; turn < 2; turn++)
+        for (int i = 0; i < n; i++) {
+            if (violates[i] == (turn == 1))
+                continue;
+            without.pods[list[i]].node = node;
+            if (fits_now(&without, pod, node))
+                continue;
+            without.pods[list[i]].node = -1;
+            victims[list[i]] = true;
+            cost->parts[0] += violates[i];
+        }
+    for (int i = 0; i < n; i++) {
+        const struct model_pod *p = &m->pods[list[i]];
+        if (!victims[list[i]])
+            continue;
+        if (p->priority > cost->parts[1] || (p->priority == cost->parts[1] && p->start < start))
+            start = p->start;
+        if (p->priority > cost->parts[1])
+            cost->parts[1] = p->priority;
+        cost->parts[2] += p->priority + (1l << 31);
+        cost->parts[3]++;
+    }
+    cost->parts[4] = -start;
+    return true;
+}
+
+static int compare_costs(const struct model_cost *a, const struct model_cost *b)
+{
+    for (int i = 0; i < 5; i++)
+        if (a->parts[i] != b->parts[i])
+            return a->parts[i] < b->parts[i] ? -1 : 1;
+    return 0;
+}
+
+int model_preempt(const struct model *m, const struct model_pod *pod, int only_node, bool *victims,
+    struct model_cost *cost)
+{
+    struct model later;
+    int best = -1;
+
+    with_nominated(m, pod, &later);
+    for (int node = 0; node < M_NODES; node++) {
+        bool these[M_PODS];
+        struct model_cost c;
+        if ((only_node >= 0 && node != only_node) || !has_hope(&later, pod, node) ||
+            !dry_run(&later, pod, node, these, &c))
+            continue;
+        if (best >= 0 && compare_costs(&c, cost) >= 0)
+            continue;
+        best = node;
+        *cost = c;
+        for (int i = 0; i < M_PODS; i++)
+            victims[i] = these[i];
+    }
+    return best;
 }
 
 /* Scores */

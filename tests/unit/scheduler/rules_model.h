@@ -51,7 +51,8 @@ struct model_spread {
 struct model_pod {
     bool exists, terminating;
     int namespace_, app, tier, node, port, zone, disk_weight, disk, image, priority;
-    int generation;
+    int generation, start;
+    int nominated; /* -1: none */
     bool tolerates;
     long cpu, mem_mi;
     struct model_term affinity[2], anti[2], preferred[2];
@@ -65,9 +66,19 @@ struct model {
     struct model_pod pods[M_PODS];
     int team[M_NAMESPACES]; /* label of the namespace; -1: none */
     bool service[M_NAMESPACES][M_APPS];
+    int budget[M_NAMESPACES][M_APPS]; /* evictions allowed; -1: no budget */
 };
 
 bool model_fits(const struct model *m, const struct model_pod *pod, int node);
+/* The best eviction: fills victims[] (by pod) and the cost, lowest first; the node, or -1. Several
+ * nodes may cost the same. */
+struct model_cost {
+    long parts[5];
+};
+int model_preempt(const struct model *m, const struct model_pod *pod, int only_node, bool *victims,
+    struct model_cost *cost);
+/* Might eviction help on the node, by the kind of the first rule that refuses it? */
+bool model_has_hope(const struct model *m, const struct model_pod *pod, int node);
 /* Fills the totals of the nodes for which fits[] says so. */
 void model_scores(
     const struct model *m, const struct model_pod *pod, const bool *fits, long *totals);

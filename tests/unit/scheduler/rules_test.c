@@ -23,7 +23,7 @@ struct world {
     bool bound[M_PODS]; /* we have seen it bound */
     uint64_t random;
     int64_t now;
-    long decisions, refused, event;
+    long decisions, refused, evictions, event;
 };
 
 static int roll(struct world *w, int n)
@@ -188,7 +188,9 @@ static struct pod *pod_object(const struct model_pod *p, int id)
     print_affinity(&b, p);
     print_spread(&b, p);
     print_container(&b, p);
-    strbuf_addc(&b, ",\"status\":{\"phase\":\"Pending\"}}");
+    strbuf_addc(&b, ",\"status\":{\"phase\":\"Pending\",");
+    strbuf_addf(&b, "\"startTime\":\"2026-01-%02dT%02d:%02d:%02dZ\"}}", 1 + p->start / 86400,
+        p->start / 3600 % 24, p->start / 60 % 60, p->start % 60);
     autojson cJSON *tree = json_make("%s", b.data);
     return projected_new(&pod_projection, tree);
 }
@@ -256,6 +258,8 @@ static struct model_pod any_pod(struct world *w)
         .app = roll(w, M_APPS),
         .tier = roll(w, 3) - 1,
         .node = -1,
+        .nominated = -1,
+        .start = (int)w->event,
         .port = chance(w, 12) ? 8000 + roll(w, 2) : 0,
         .zone = chance(w, 6) ? roll(w, 3) : -1,
         .disk = roll(w, 2),
@@ -348,7 +352,32 @@ static void report_service(struct world *w, int ns, int app, bool was)
     projected_unref(s);
 }
 
+static void report_budget(struct world *w, int ns, int app, bool had)
+{
+    int allowed = w->model.budget[ns][app];
+    autojson cJSON *tree =
+        json_make("{\"metadata\":{\"name\":\"b%d\",\"namespace\":\"ns%d\"},\"spec\":{\"selector\":{"
+                  "\"matchLabels\":{\"app\":\"a%d\"}}},\"status\":{\"disruptionsAllowed\":%d}}",
+            app, ns, app, allowed);
+    struct disruption_budget *b = projected_new(&budget_projection, tree);
+
+    if (had || allowed >= 0)
+        cluster_budget_changed(w->cluster, had ? b : NULL, allowed >= 0 ? b : NULL);
+    projected_unref(b);
+}
+
 /* Decisions */
+
+static int id_of(const struct pod_info *info)
+{
+    return (int)strtol(info->object->meta.name + 1, NULL, 10);
+}
+
+static void complain(struct world *w, const char *what, int id)
+{
+    fprintf(stderr, "event %ld: %s, pod p%d\n", w->event, what, id);
+    CU_FAIL_FATAL("the scheduler and the model differ");
+}
 
 static int model_choice(
     struct world *w, const struct model_pod *p, bool *fits, long *totals, long *ret_best)
@@ -365,15 +394,60 @@ static int model_choice(
     return n;
 }
 
-static int id_of(const struct pod_info *info)
+static bool waits_for_victims(const struct world *w, const struct model_pod *p)
 {
-    return (int)strtol(info->object->meta.name + 1, NULL, 10);
+    if (p->nominated < 0 || !model_has_hope(&w->model, p, p->nominated))
+        return false;
+    for (int i = 0; i < M_PODS; i++) {
+        const struct model_pod *q = &w->model.pods[i];
+        if (q->exists && q->node == p->nominated && q->terminating && q->priority < p->priority)
+            return true;
+    }
+    return false;
 }
 
-static void complain(struct world *w, const char *what, int id)
+/* The same eviction as the model's, or one that costs the same; it is carried out. */
+static void preempt(struct world *w, struct pod_info *info, int id, const struct decision *d)
 {
-    fprintf(stderr, "event %ld: %s, pod p%d\n", w->event, what, id);
-    CU_FAIL_FATAL("the scheduler and the model differ");
+    struct model_pod *p = &w->model.pods[id];
+    bool victims[M_PODS];
+    struct model_cost best, cost;
+    int node = -1, gone[M_PODS], n = 0;
+
+    if (waits_for_victims(w, p)) {
+        if (d->preemption.victim_count)
+            complain(w, "evicts though victims are leaving", id);
+        return;
+    }
+    int wanted = model_preempt(&w->model, p, -1, victims, &best);
+    if (d->preemption.row != ROW_NONE)
+        node = (int)strtol(w->cluster->nodes->rows[d->preemption.row]->name + 1, NULL, 10);
+    if ((node < 0) != (wanted < 0))
+        complain(w, "eviction helps, says only one of them", id);
+    if (node < 0) {
+        cluster_denominate(w->cluster, info, w->now);
+        p->nominated = -1;
+        return;
+    }
+    if (model_preempt(&w->model, p, node, victims, &cost) < 0 ||
+        memcmp(&cost, &best, sizeof(cost)) != 0)
+        complain(w, "a dearer eviction was chosen", id);
+    if ((long)d->preemption.victim_count != best.parts[3])
+        complain(w, "a different number of victims", id);
+    w->evictions++;
+    for (size_t i = 0; i < d->preemption.victim_count; i++) {
+        gone[n++] = id_of(d->preemption.victims[i]);
+        if (!victims[gone[n - 1]])
+            complain(w, "different victims", id);
+    }
+    cluster_nominate(w->cluster, info, d->preemption.row, w->now);
+    p->nominated = node;
+    for (int i = 0; i < n; i++) {
+        if (!w->bound[gone[i]])
+            continue; /* its bind is under way; it stays */
+        w->model.pods[gone[i]].terminating = true;
+        report_pod(w, gone[i]);
+    }
 }
 
 static void decide_one(struct world *w)
@@ -401,6 +475,7 @@ static void decide_one(struct world *w)
     if (!count) {
         w->refused++;
         queue_put_unschedulable(c->queue, info, d.refused_by, w->now);
+        preempt(w, info, id, &d);
         return;
     }
     int node = (int)strtol(c->nodes->rows[d.row]->name + 1, NULL, 10);
@@ -413,6 +488,7 @@ static void decide_one(struct world *w)
     int64_t arrived;
     cluster_assume(c, info, d.row, w->now, &arrived);
     p->node = node;
+    p->nominated = -1;
     w->bound[id] = false;
 }
 
@@ -451,7 +527,7 @@ static void change_pod(struct world *w)
     }
     if (chance(w, 3)) {
         p->exists = false;
-        p->node = -1;
+        p->node = p->nominated = -1;
         report_pod(w, id);
     } else if (p->node >= 0 && w->bound[id] && chance(w, 4)) {
         p->terminating = true;
@@ -473,6 +549,9 @@ static void change_node(struct world *w)
     if (n->alive && chance(w, 4)) {
         n->alive = false;
         for (int i = 0; i < M_PODS; i++)
+            if (w->model.pods[i].nominated == id)
+                w->model.pods[i].nominated = -1;
+        for (int i = 0; i < M_PODS; i++)
             if (w->model.pods[i].node == id && w->model.pods[i].exists && !w->bound[i]) {
                 /* the bind to a node that is gone fails */
                 w->model.pods[i].node = -1;
@@ -490,7 +569,11 @@ static void change_elsewhere(struct world *w)
     int ns = roll(w, M_NAMESPACES), app = roll(w, M_APPS);
     bool was = w->model.service[ns][app];
 
-    if (roll(w, 2)) {
+    if (chance(w, 3)) {
+        bool had = w->model.budget[ns][app] >= 0;
+        w->model.budget[ns][app] = roll(w, 4) - 1;
+        report_budget(w, ns, app, had);
+    } else if (roll(w, 2)) {
         w->model.team[ns] = roll(w, 3) - 1;
         report_namespace(w, ns);
     } else {
@@ -551,7 +634,8 @@ static void random_events(void)
     for (int i = 0; i < M_NAMESPACES; i++)
         w->model.team[i] = -1;
     for (int i = 0; i < M_PODS; i++)
-        w->model.pods[i].node = -1;
+        w->model.pods[i].node = w->model.pods[i].nominated = -1;
+    memset(w->model.budget, -1, sizeof(w->model.budget));
     for (w->event = 0; w->event < events; w->event++) {
         w->now += NS_PER_MS * 50;
         queue_tick(w->cluster->queue, w->now);
@@ -568,8 +652,8 @@ static void random_events(void)
             check(w);
     }
     if (events > 10000)
-        fprintf(stderr, "%ld events, %ld decisions, %ld of them without a node\n", events,
-            w->decisions, w->refused);
+        fprintf(stderr, "%ld events, %ld decisions, %ld without a node, %ld evictions\n", events,
+            w->decisions, w->refused, w->evictions);
     for (int i = 0; i < M_PODS; i++)
         if (w->objects[i])
             projected_unref(w->objects[i]);
