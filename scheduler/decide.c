@@ -67,6 +67,11 @@ void decider_set_profiles(struct decider *d, const struct profile *profiles, siz
     d->profile_count = count;
 }
 
+void decider_seed(struct decider *d, uint64_t seed)
+{
+    d->random = seed | 1;
+}
+
 void decider_set_storage(struct decider *d, struct storage *storage)
 {
     d->storage = storage;

@@ -48,6 +48,8 @@ struct decider *decider_new(struct env *env);
 void decider_free(struct decider *d);
 /* Profiles are borrowed; without any the default one stands for every pod. */
 void decider_set_profiles(struct decider *d, const struct profile *profiles, size_t count);
+/* Ties are broken in the same way from here on; for tests. */
+void decider_seed(struct decider *d, uint64_t seed);
 void decider_set_storage(struct decider *d, struct storage *storage);
 const struct profile *decider_profile(const struct decider *d, const struct pod *pod);
 

@@ -95,6 +95,38 @@ def main(s):
           "runtime error" not in text, text[-4000:])
 
 
+def preemption(s):
+    """A full node of its own: the lowest pod goes, the higher one waits for it and takes its place."""
+    only = {"nodeSelector": {"for": "preemption"}}
+    add_node(s, "full", "2", labels={"for": "preemption"})
+    for name, value in (("low", 10), ("middle", 20), ("high", 100)):
+        s.call("POST", "/apis/scheduling.k8s.io/v1/priorityclasses",
+               {"metadata": {"name": name}, "value": value})
+    add_pod(s, "low", "1", priorityClassName="low", **only)
+    add_pod(s, "middle", "1", priorityClassName="middle", **only)
+    check("two pods fill the node", node_of(s, "low") == node_of(s, "middle") == "full")
+    s.patch(f"{PODS}/low/status", {"status": {"phase": "Running"}})
+    add_pod(s, "polite", "1", priorityClassName="high", preemptionPolicy="Never", **only)
+    check("preemptionPolicy Never evicts nobody",
+          (why(s, "polite") or "").endswith("preemption: not eligible due to preemptionPolicy=Never."), why(s, "polite"))
+    s.call("DELETE", f"{PODS}/polite?gracePeriodSeconds=0")
+    add_pod(s, "high", "1", priorityClassName="high", **only)
+    victim = wait(lambda: (lambda p: p if p["metadata"].get("deletionTimestamp") else None)(get(s, "low")))
+    check("the lowest pod is being deleted, with its own grace period",
+          victim and victim["metadata"]["deletionGracePeriodSeconds"] == 30, victim and victim["metadata"])
+    check("and says why", [c["reason"] for c in victim["status"]["conditions"] if c["type"] == "DisruptionTarget"] ==
+          ["PreemptionByScheduler"], victim["status"])
+    check("the other one stays", not get(s, "middle")["metadata"].get("deletionTimestamp"))
+    equal("the pod is nominated", wait(lambda: get(s, "high")["status"].get("nominatedNodeName")), "full")
+    check("it waits", not get(s, "high")["spec"].get("nodeName"))
+    add_pod(s, "thief", "1", priorityClassName="middle", **only)
+    why(s, "thief")
+    s.call("DELETE", f"{PODS}/low?gracePeriodSeconds=0")
+    equal("the victim gone, the pod takes its place", node_of(s, "high"), "full")
+    check("no pod of lower priority took it", not get(s, "thief")["spec"].get("nodeName"))
+    s.call("DELETE", f"{PODS}/thief?gracePeriodSeconds=0")
+
+
 def scenarios(s, sched):
     s.call("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
     add_pod(s, "early")
@@ -138,6 +170,7 @@ def scenarios(s, sched):
     check("a cordoned node", "1 node(s) were unschedulable" in (why(s, "cordoned") or ""), why(s, "cordoned"))
     s.patch("/api/v1/nodes/b", {"spec": {"unschedulable": None}})
     equal("uncordoned", node_of(s, "cordoned"), "b")
+    preemption(s)
     # a crash in the middle of many
     for i in range(5):
         add_node(s, f"n{i}", "8", "32Gi")
