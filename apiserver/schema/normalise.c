@@ -2,10 +2,10 @@
  * schema_normalise: leaves a decoded tree as Go's encoder would print it, so that equal objects are
  * equal bytes.
  *
- * Members in the schema's order; nulls and empty omitempty members dropped; members that Go always
- * writes (no omitempty, structs that are no pointer) made; quantities, times and base64 in their
- * canonical spelling. Where Go would write `null` for a list that its documents call required, an
- * empty list stands instead: every client takes it.
+ * Members in the schema's order, those of maps by their keys; nulls and empty omitempty members
+ * dropped; members that Go always writes (no omitempty, structs that are no pointer) made;
+ * quantities, times and base64 in their canonical spelling. Where Go would write `null` for a list
+ * that its documents call required, an empty list stands instead: every client takes it.
  */
 #include "apiserver/custom/custom.h"
 
@@ -70,6 +70,51 @@ static void canonical_bytes(cJSON *item)
     set_text(item, text.data);
 }
 
+static void append(cJSON *object, cJSON *item)
+{
+    item->next = NULL;
+    if (!object->child) {
+        object->child = item;
+    } else {
+        object->child->prev->next = item;
+        item->prev = object->child->prev;
+    }
+    object->child->prev = item;
+}
+
+static int compare_members(const void *a, const void *b)
+{
+    return strcmp((*(cJSON *const *)a)->string, (*(cJSON *const *)b)->string);
+}
+
+/* Go prints a map by its keys. */
+static void sort_members(cJSON *map)
+{
+    size_t count = 1, n = 0;
+    bool sorted = true;
+    for (cJSON *m = map->child; m && m->next; m = m->next, count++)
+        sorted = sorted && strcmp(m->string, m->next->string) < 0;
+    if (sorted)
+        return;
+    autofree cJSON **members = xmalloc(count * sizeof(*members));
+    for (cJSON *m = map->child; m; m = m->next)
+        members[n++] = m;
+    qsort(members, count, sizeof(*members), compare_members);
+    map->child = NULL;
+    for (size_t i = 0; i < count; i++)
+        append(map, members[i]);
+}
+
+/* A schema, or a list of them, or something simple. */
+static void normalise_choice(const struct schema *s, cJSON *item)
+{
+    if (cJSON_IsObject(item))
+        normalise_object(s, item);
+    for (cJSON *e = cJSON_IsArray(item) ? item->child : NULL; e; e = e->next)
+        if (cJSON_IsObject(e))
+            normalise_object(s, e);
+}
+
 static void normalise_value(const struct field *f, cJSON *item)
 {
     switch ((enum value_type)f->type) {
@@ -87,8 +132,14 @@ static void normalise_value(const struct field *f, cJSON *item)
         if (cJSON_IsObject(item))
             normalise_object(f->object, item);
         break;
+    case V_ANY:
+        if (f->object && f->object->choice != CHOICE_NONE)
+            normalise_choice(f->object->choice_of, item);
+        break;
     case V_LIST:
     case V_MAP:
+        if (f->type == V_MAP && cJSON_IsObject(item))
+            sort_members(item);
         if (f->items->type != V_STRING)
             for (cJSON *e = item->child; e; e = e->next)
                 normalise_value(f->items, e);
@@ -136,18 +187,6 @@ static bool is_dropped(const struct field *f, const cJSON *item)
     if (f->type == V_INT_OR_STRING)
         return (f->flags & F_OMITEMPTY) && cJSON_IsNumber(item) && item->valuedouble == 0;
     return (f->flags & F_OMITEMPTY) && f->type != V_ANY && value_is_empty(item);
-}
-
-static void append(cJSON *object, cJSON *item)
-{
-    item->next = NULL;
-    if (!object->child) {
-        object->child = item;
-    } else {
-        object->child->prev->next = item;
-        item->prev = object->child->prev;
-    }
-    object->child->prev = item;
 }
 
 static void normalise_object(const struct schema *s, cJSON *object)
