@@ -37,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     static struct api *api;
     struct error err;
-    autojson cJSON *tree = NULL;
+    autojson cJSON *tree = NULL, *printed = NULL;
     autostrbuf struct strbuf warnings = STRBUF_EMPTY, out = STRBUF_EMPTY;
 
     if (!api)
@@ -54,6 +54,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     json_set_string(tree, "apiVersion", r->group_version);
     schema_normalise(r->schema, tree);
     json_print(tree, &out);
+    /* what is no UTF-8 is replaced by the printer */
+    assert(json_parse(strbuf_str(&out), &printed, &err) == 0);
+    strbuf_clear(&out);
+    json_print(printed, &out);
     answer_and_read(r, strbuf_str(&out));
     return 0;
 }
