@@ -210,6 +210,9 @@ FIELDS(budget, PROJECT(struct budget, min_available, "spec.minAvailable", P_STRI
     PROJECT(struct budget, disrupted, "status.disruptedPods", P_MAP),
     PROJECT(struct budget, status, "status", P_JSON));
 
+FIELDS(quota, PROJECT(struct quota, spec, "spec", P_JSON),
+    PROJECT(struct quota, status, "status", P_JSON));
+
 /* identity */
 
 static const struct projection service_account_projection = {
@@ -362,6 +365,7 @@ INDEXES(volume);
 INDEXES(storage_class);
 INDEXES(cron_job);
 INDEXES(budget);
+INDEXES(quota);
 
 const struct kind_info kinds[KIND_COUNT] = {
 #define KIND(id, gv, plural_, kind_, type, ns, labels, fields) \
