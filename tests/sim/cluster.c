@@ -57,7 +57,7 @@ static void start_controllers(struct cluster *c, struct sim_process *p)
     struct manager *m;
     struct error err;
     config->controllers = names;
-    config->controllers_count = ARRAY_COUNT(names);
+    config->controllers_count = c->all_controllers ? 0 : ARRAY_COUNT(names);
     if (manager_new(client_of(c, p, "system:kube-controller-manager", "system:masters"), config, &m,
             &err) < 0 ||
         manager_start(m, &err) < 0) {
@@ -138,6 +138,13 @@ static void kill_component(struct cluster *c, struct component *component)
     }
 }
 
+void cluster_kill(struct cluster *c, const char *name)
+{
+    for (size_t i = 0; i < COMPONENTS; i++)
+        if (c->components[i].process && !strcmp(c->components[i].name, name))
+            kill_component(c, &c->components[i]);
+}
+
 /* The fault injector: at a step that the seed chose, a component that the seed chose dies, whatever
  * it is doing. */
 static void on_step(void *arg, uint64_t step)
@@ -173,7 +180,9 @@ struct api_client *cluster_client(struct cluster *c, const char *name)
 
 void cluster_start(struct cluster *c, struct sim *sim, int kills)
 {
+    bool all = c->all_controllers;
     *c = (struct cluster){.sim = sim,
+        .all_controllers = all,
         .net = {.sim = sim},
         .disk = disk_new(sim),
         .kills_left = kills,

@@ -32,8 +32,11 @@ struct cluster {
     int kills_left;
     uint64_t next_kill;
     bool stopping;
+    bool all_controllers; /* else only those that the workload needs */
 };
 
 void cluster_start(struct cluster *c, struct sim *sim, int kills);
+/* Kills one component by name, whatever it is doing, if it is up. */
+void cluster_kill(struct cluster *c, const char *name);
 /* For the workload: a client with the rights of system:masters. */
 struct api_client *cluster_client(struct cluster *c, const char *name);

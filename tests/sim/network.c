@@ -211,16 +211,30 @@ static int check_end(
     return 0;
 }
 
+/* The fault injector's chance to kill a writer: before its write, or before it hears of it. */
+static void maybe_kill(struct http_client *client, const struct http_request *r)
+{
+    struct sim_client *c = (struct sim_client *)client;
+    struct network *net = c->net;
+    if (!net->faults.on_write || !strcmp(r->method, "GET") || !c->common_name ||
+        strcmp(c->common_name, net->faults.victim) != 0)
+        return;
+    net->faults.on_write(net->faults.arg);
+    sim_step(net->sim);
+}
+
 static int sim_exchange(struct http_client *client, const struct http_request *r,
     struct http_response *response, struct error *err)
 {
     struct network *net = ((struct sim_client *)client)->net;
+    maybe_kill(client, r);
     struct wire *w = dial(client, r, err);
     if (!w)
         return -(int)err->code;
     int64_t timeout_ns = r->timeout_ns ? r->timeout_ns : 30 * NS_PER_S;
     bool in_time = sim_wait(net->sim, answer_is_there, w, sim_now_ns(net->sim) + timeout_ns);
     w->closed = true;
+    maybe_kill(client, r);
     if (!in_time)
         return error_set(err, ERR_TIMEOUT, "%s %s: no answer in time", r->method, r->path);
     if (check_end(w, r, w->ended && w->has_head && !w->broken, err) < 0)
@@ -269,6 +283,34 @@ static bool stream_has_news(void *arg)
     return s->cancelled || client_may_go_on(s->wire, s->wire->data.n > 0);
 }
 
+static bool draw(struct network *net, int *left, uint64_t per_mille)
+{
+    if (*left <= 0 || sim_below(net->sim, 1000) >= per_mille)
+        return false;
+    (*left)--;
+    return true;
+}
+
+/* News that come late, or are lost: then the watch says that it expired. */
+static bool spoil(struct sim_stream *s, struct strbuf *out)
+{
+    struct network *net = s->wire->net;
+    struct faults *f = &net->faults;
+    if (!s->wire->common_name || !f->victim || strcmp(s->wire->common_name, f->victim) != 0 ||
+        !strstr(s->wire->target, "watch=1"))
+        return false;
+    if (draw(net, &f->delays_left, f->per_mille))
+        sim_wait(net->sim, NULL, NULL,
+            sim_now_ns(net->sim) + (int64_t)sim_below(net->sim, 5000) * NS_PER_MS);
+    if (!draw(net, &f->losses_left, f->per_mille))
+        return false;
+    strbuf_clear(&s->wire->data);
+    strbuf_addc(out, "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"apiVersion\":\"v1\","
+                     "\"status\":\"Failure\",\"reason\":\"Expired\",\"code\":410}}\n");
+    s->wire->closed = true;
+    return true;
+}
+
 static int sim_next(
     struct http_stream *stream, int64_t deadline_ns, struct strbuf *out, struct error *err)
 {
@@ -279,6 +321,8 @@ static int sim_next(
         sim_wait(w->net->sim, stream_has_news, s, deadline_ns);
     if (s->cancelled || (w->canceller && w->canceller->cancelled))
         return error_set(err, ERR_CANCELLED, "stream cancelled");
+    if (w->data.n > 0 && spoil(s, out))
+        return 1;
     if (w->data.n > 0) {
         strbuf_add(out, strbuf_str(&w->data));
         strbuf_clear(&w->data);

@@ -12,10 +12,20 @@
 
 struct server;
 
+/* What happens to one client, by its common name. The counts go down to 0. */
+struct faults {
+    const char *victim;
+    uint64_t per_mille;           /* how likely a delay or a loss is each time */
+    int delays_left, losses_left; /* watch events that come late; that are lost */
+    void (*on_write)(void *arg);  /* before each write, and before its answer is heard; or NULL */
+    void *arg;
+};
+
 struct network {
     struct sim *sim;
     struct server *server; /* NULL: nobody listens */
     struct sim_process *server_process;
+    struct faults faults;
 };
 
 /* identity: the client certificate's CN and O (NULL: none). */
