@@ -257,7 +257,18 @@ static int add_security(struct sync *s, const cJSON *container, cJSON *host, str
     return add_seccomp(s, container, privileged, options, err);
 }
 
-static void add_namespaces(struct sync *s, cJSON *host)
+/* A debugging container sees the processes of the one it is for. */
+static void join_target(struct sync *s, const cJSON *container, cJSON *host)
+{
+    const char *target = json_string(container, "targetContainerName");
+    struct container_info *info =
+        target && *target ? newest_instance(&s->containers, target, NULL, NULL) : NULL;
+
+    if (info && info->state == CONTAINER_RUNNING)
+        json_set_string(host, "PidMode", arena_printf(s->arena, "container:%s", info->id));
+}
+
+static void add_namespaces(struct sync *s, const cJSON *container, cJSON *host)
 {
     const char *sandbox = arena_printf(s->arena, "container:%s", s->sandbox->id);
 
@@ -267,6 +278,7 @@ static void add_namespaces(struct sync *s, cJSON *host)
         json_set_string(host, "PidMode", "host");
     else if (json_bool(s->spec, "shareProcessNamespace", false))
         json_set_string(host, "PidMode", sandbox);
+    join_target(s, container, host);
     if (pod_uses_host_network(s->spec))
         json_set_string(host, "UTSMode", "host");
 }
@@ -280,7 +292,7 @@ int container_body(struct sync *s, const cJSON *container, const struct image_in
     const char *directory = json_string(container, "workingDir");
     bool in = json_bool(container, "stdin", false);
 
-    add_namespaces(s, host);
+    add_namespaces(s, container, host);
     if (s->agent->runtime->pretends) {
         *ret = steal(&body);
         return 0;

@@ -48,6 +48,8 @@ extern const struct projection kubelet_node_projection;
 
 /* Name of kinds of containers in a spec, and the field path events use. */
 const cJSON *pod_container(const cJSON *spec, const char *name, bool *ret_is_init);
+/* Added for debugging, runs once; container: one of this spec. */
+bool container_is_ephemeral(const cJSON *spec, const cJSON *container);
 bool container_is_sidecar(const cJSON *container); /* an init container that is kept running */
 bool pod_uses_host_network(const cJSON *spec);
 int64_t pod_grace_seconds(const cJSON *spec);

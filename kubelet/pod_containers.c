@@ -1,6 +1,6 @@
 /*
- * The containers of a pod whose sandbox is up: init containers one after the other, sidecars kept
- * running, then all main containers at once.
+ * The containers of a pod whose sandbox is up: those added for debugging, once; init containers one
+ * after the other, sidecars kept running, then all main containers at once.
  *
  * Whether a container is to run follows from its newest instance alone (status.h,
  * container_should_run), so a kubelet that died remembers as much as one that did not. The number
@@ -357,11 +357,44 @@ static int run_init(struct sync *s, bool *ret_done, struct error *err)
     return 0;
 }
 
+/* Has it ever been made, as far as the API knows? */
+static bool was_there(struct sync *s, const char *name)
+{
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, json_get(s->status, "ephemeralContainerStatuses"))
+    {
+        if (c_eq(json_string(item, "name"), name))
+            return json_string(item, "containerID");
+    }
+    return false;
+}
+
+/* They run once, whatever the others do: what is debugged may be why those don't start. */
+static int run_ephemeral(struct sync *s, struct error *err)
+{
+    const cJSON *container;
+
+    cJSON_ArrayForEach(container, json_get(s->spec, "ephemeralContainers"))
+    {
+        const char *name = json_string(container, "name");
+        enum outcome outcome;
+
+        if (!newest_instance(&s->containers, name, NULL, NULL) && was_there(s, name))
+            continue;
+        if (look_after(s, container, false, &outcome, err) < 0)
+            return -err->code;
+    }
+    return 0;
+}
+
 enum step_result containers_step(struct sync *s, struct error *err)
 {
     const cJSON *container;
     bool initialized = false;
 
+    if (run_ephemeral(s, err) < 0)
+        return STEP_ERROR;
     if (run_init(s, &initialized, err) < 0)
         return STEP_ERROR;
     if (!initialized)

@@ -77,7 +77,19 @@ const cJSON *pod_container(const cJSON *spec, const char *name, bool *ret_is_ini
     found = find_named(json_get(spec, "initContainers"), name);
     if (found && ret_is_init)
         *ret_is_init = true;
-    return found;
+    return found ? found : find_named(json_get(spec, "ephemeralContainers"), name);
+}
+
+bool container_is_ephemeral(const cJSON *spec, const cJSON *container)
+{
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, json_get(spec, "ephemeralContainers"))
+    {
+        if (item == container)
+            return true;
+    }
+    return false;
 }
 
 bool container_is_sidecar(const cJSON *container)

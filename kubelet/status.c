@@ -48,7 +48,7 @@ bool container_should_run(
 
     if (!newest || newest->state == CONTAINER_CREATED)
         return true;
-    if (newest->state == CONTAINER_RUNNING)
+    if (newest->state == CONTAINER_RUNNING || container_is_ephemeral(spec, container))
         return false;
     if (is_init && container_is_sidecar(container))
         return true;
@@ -373,6 +373,8 @@ cJSON *status_compute(const struct status_input *in)
         json_set(status, "containerStatuses", statuses);
     else
         cJSON_Delete(statuses);
+    if (cJSON_GetArraySize(json_get(in->spec, "ephemeralContainers")) > 0)
+        json_set(status, "ephemeralContainerStatuses", ephemeral_statuses(in));
     json_set_string(status, "qosClass", qos && qos[0] ? qos : pod_qos(in->spec));
     return status;
 }

@@ -9,17 +9,24 @@
 
 #include "common/time.h"
 
-static const cJSON *old_status_of(const struct status_input *in, bool init, const char *name)
+static const cJSON *named(const cJSON *statuses, const char *name)
 {
     const cJSON *item;
 
-    cJSON_ArrayForEach(
-        item, json_get(in->old_status, init ? "initContainerStatuses" : "containerStatuses"))
+    cJSON_ArrayForEach(item, statuses)
     {
         if (c_eq(json_string(item, "name"), name))
             return item;
     }
     return NULL;
+}
+
+static const cJSON *old_status_of(const struct status_input *in, bool init, const char *name)
+{
+    const char *list = init ? "initContainerStatuses" : "containerStatuses";
+    const cJSON *found = named(json_get(in->old_status, list), name);
+
+    return found ? found : named(json_get(in->old_status, "ephemeralContainerStatuses"), name);
 }
 
 static const struct container_hint *hint_of(const struct status_input *in, const char *name)
@@ -259,6 +266,24 @@ static cJSON *one_status(const struct status_input *in, const cJSON *container, 
     json_set(status, "ready", cJSON_CreateBool(ready));
     json_set(status, "started", cJSON_CreateBool(running && hint && hint->started));
     return status;
+}
+
+/* Nobody waits for them: never ready. */
+cJSON *ephemeral_statuses(const struct status_input *in)
+{
+    const cJSON *container;
+    cJSON *list = cJSON_CreateArray();
+
+    cJSON_ArrayForEach(container, json_get(in->spec, "ephemeralContainers"))
+    {
+        if (!json_string(container, "name"))
+            continue;
+        cJSON *status = one_status(in, container, false);
+        json_set(status, "ready", cJSON_CreateFalse());
+        json_remove(status, "started");
+        cJSON_AddItemToArray(list, status);
+    }
+    return list;
 }
 
 static int by_name(const void *a, const void *b)

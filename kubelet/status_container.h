@@ -5,3 +5,4 @@
 #include "kubelet/status.h"
 
 cJSON *container_statuses(const struct status_input *in, bool init);
+cJSON *ephemeral_statuses(const struct status_input *in);

@@ -64,6 +64,11 @@ spec:
     lifecycle: {preStop: {exec: {command: [sh, -c, "echo stopped > /h/stopped"]}}}
     volumeMounts: [{name: h, mountPath: /h}]
   volumes: [{name: h, hostPath: {path: $WORK/host}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: debugged}
+spec: {terminationGracePeriodSeconds: 1, containers: [{name: main, image: "skiff/guestbook:1", command: [sh, -c, "sleep 600"]}]}
 YAML
 pod_is() { field_is pods "$1" "$2" "$3"; }
 wait_for 30 "the pod with everything succeeds" pod_is all '{.status.phase}' Succeeded
@@ -77,5 +82,14 @@ wait_for 30 "a failing command backs off" pod_is crash '{.status.containerStatus
 check_eq "with its exit code" "$(skiffctl get pod crash -o 'jsonpath={.status.containerStatuses[0].lastState.terminated.exitCode}')" 3
 wait_for 30 "a failing liveness probe restarts it" pod_is probed '{.status.containerStatuses[0].restartCount}' 1
 check "preStop ran before the restart" test -e "$WORK/host/stopped"
-check "delete" skiffctl delete pod all crash probed --timeout 30s
+wait_for 20 "a pod to look into runs" pod_is debugged '{.status.phase}' Running
+check "kubectl debug adds a container" "$KUBECTL" debug debugged --image skiff/guestbook:1 --target main -c dbg -- \
+    sh -c 'cat /proc/1/cmdline | tr "\0" " "; exit 4'
+wait_for 20 "it runs once" pod_is debugged '{.status.ephemeralContainerStatuses[0].state.terminated.exitCode}' 4
+check_has "and sees the processes of the other" "$("$KUBECTL" logs debugged -c dbg)" "sleep 600"
+check "a second one" "$KUBECTL" debug debugged --image skiff/guestbook:1 -c more -- sh -c 'exit 0'
+wait_for 20 "runs, too" pod_is debugged '{.status.ephemeralContainerStatuses[1].state.terminated.exitCode}' 0
+check_eq "neither runs again, and the pod goes on" \
+    "$(skiffctl get pod debugged -o 'jsonpath={.status.ephemeralContainerStatuses[0].restartCount} {.status.phase}')" "0 Running"
+check "delete" skiffctl delete pod all crash probed debugged --timeout 30s
 check "down --purge" skiffctl down --purge --data-dir "$DATA"

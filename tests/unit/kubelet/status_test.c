@@ -223,6 +223,32 @@ static void test_init(void)
     scene_done(&s);
 }
 
+/* A debugging container: runs once, is never ready, and the pod's phase and restarts ignore it. */
+static void test_ephemeral(void)
+{
+    struct scene s;
+    scene_init(&s,
+        "{\"containers\":[{\"name\":\"a\",\"image\":\"img\"}],"
+        "\"ephemeralContainers\":[{\"name\":\"d\",\"image\":\"img\"}]}",
+        "{\"ephemeralContainerStatuses\":[{\"name\":\"d\",\"containerID\":\"docker://"
+        "d0\",\"state\":"
+        "{\"terminated\":{\"exitCode\":4}}}]}");
+    const cJSON *debug = json_path(s.spec, "ephemeralContainers")->child;
+    struct container_info *info = put(&s, "a", 0, CONTAINER_RUNNING, 0);
+    CU_ASSERT(container_should_run(s.spec, debug, false, NULL));
+    CU_ASSERT_FALSE(container_should_run(
+        s.spec, info ? debug : NULL, false, put(&s, "d", 0, CONTAINER_EXITED, 4)));
+    const cJSON *status = compute(&s);
+    const cJSON *first = cJSON_GetArrayItem(json_get(status, "ephemeralContainerStatuses"), 0);
+
+    CU_ASSERT_STRING_EQUAL(json_string(status, "phase"), "Running");
+    CU_ASSERT_EQUAL(cJSON_GetArraySize(json_get(status, "containerStatuses")), 1);
+    CU_ASSERT_EQUAL(json_int64_at(first, "state.terminated.exitCode", 0), 4);
+    CU_ASSERT_EQUAL(json_int64_at(first, "restartCount", 9), 0);
+    CU_ASSERT_FALSE(json_bool(first, "ready", true));
+    scene_done(&s);
+}
+
 static void test_lost_and_kept(void)
 {
     struct scene s;
@@ -262,6 +288,7 @@ const CU_TestInfo status_tests[] = {
     {"crash loop", test_crash_loop},
     {"all have ended", test_ends},
     {"init containers", test_init},
+    {"debugging containers", test_ephemeral},
     {"what the runtime has lost", test_lost_and_kept},
     {"the pod itself failed", test_failed_pod},
     CU_TEST_INFO_NULL,
