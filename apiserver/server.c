@@ -11,6 +11,7 @@
 #include "apiserver/admission/admission.h"
 #include "apiserver/auth/auth.h"
 #include "apiserver/connect/connect.h"
+#include "apiserver/custom/controller.h"
 #include "apiserver/custom/definitions.h"
 #include "apiserver/registry/bootstrap.h"
 #include "apiserver/registry/registry.h"
@@ -92,6 +93,7 @@ static int start(struct server *s, struct error *err)
     s->documents = documents_new(s);
     if (bootstrap_run(s, err) < 0)
         return error_wrap(err, "the objects every cluster starts with");
+    s->definitions_controller = definitions_controller_new(s);
     return 0;
 }
 
@@ -123,6 +125,7 @@ void server_free(struct server *s)
     if (!s)
         return;
     atomic_store(&s->stopping, true);
+    definitions_controller_free(s->definitions_controller);
     nodes_free(s->nodes);
     documents_free(s->documents);
     auth_free(s->auth);

@@ -49,6 +49,7 @@ struct server {
     struct api *api; /* built-in kinds; requests ask definitions_api() for all of them */
     struct definitions *definitions;
     struct field_memo *field_memo; /* of managedFields */
+    struct definitions_controller *definitions_controller;
     struct cache *cache;
     struct auth *auth;
     struct nodes *nodes;

@@ -244,3 +244,14 @@ void custom_normalise(const struct schema *s, cJSON *tree)
     if (cJSON_IsObject(metadata))
         schema_normalise(meta_of(s), metadata);
 }
+
+bool node_is_pruned(const struct schema *meta, const struct node *n, const cJSON *value)
+{
+    struct error ignored;
+    struct cleaner c = {.meta = meta, .err = &ignored};
+    autojson cJSON *copy = cJSON_Duplicate(value, true);
+    strbuf_init(&c.lines, 0);
+    bool clean = prune(&c, n, copy, NULL) == 0 && c.count == 0;
+    strbuf_done(&c.lines);
+    return clean;
+}

@@ -83,3 +83,5 @@ bool format_holds(const char *format, const cJSON *value);
 /* Judges a value (a default) whose place is `at`. */
 void node_validate(
     const struct node *n, const cJSON *value, const struct frame *at, struct field_errors *errors);
+/* Would pruning leave the value as it is? */
+bool node_is_pruned(const struct schema *meta, const struct node *n, const cJSON *value);
