@@ -42,7 +42,6 @@
 #define LIMIT_CUSTOM_PROPERTIES 5000
 #define LIMIT_CUSTOM_PATTERN_BYTES 8192
 #define LIMIT_CUSTOM_PATTERNS_BYTES (256 << 10)
-#define LIMIT_CUSTOM_PATTERN_WORK (64u << 20)
 #define LIMIT_CUSTOM_VISITS 2000000
 /* History of events kept per kind for watches that resume. */
 #define LIMIT_HISTORY_BYTES (4u << 20)

@@ -759,6 +759,74 @@ int object_from_value(const struct resource *r, struct str value, int64_t revisi
 
 /* --- selectors --- */
 
+/* What follows a JSON value that is known to be one. */
+static const char *skip_value(const char *p, const char *end)
+{
+    int depth = 0;
+    bool quoted = false;
+
+    for (; p < end; p++) {
+        if (quoted) {
+            if (*p == '\\')
+                p++;
+            else if (*p == '"')
+                quoted = false;
+        } else if (*p == '"') {
+            quoted = true;
+        } else if (*p == '{' || *p == '[') {
+            depth++;
+        } else if ((*p == '}' || *p == ']') && depth-- == 0) {
+            return p;
+        } else if (*p == ',' && depth == 0) {
+            return p;
+        }
+    }
+    return end;
+}
+
+/* The text of a member's value; empty when there is none. */
+static struct str member_text(struct str object, struct str name)
+{
+    const char *p = object.p + 1, *end = object.p + object.n;
+
+    while (p < end && *p == '"') {
+        const char *colon = p + 2 + name.n, *close = p + 1 + name.n;
+        bool mine = close < end && *close == '"' && !memcmp(p + 1, name.p, name.n);
+
+        if (!mine) {
+            const char *q = p + 1;
+
+            while (q < end && *q != '"')
+                q += *q == '\\' ? 2 : 1;
+            colon = q + 1;
+        }
+        if (colon >= end)
+            break;
+        const char *after = skip_value(colon + 1, end);
+
+        if (mine)
+            return str_range(colon + 1, (size_t)(after - colon - 1));
+        p = after + 1;
+    }
+    return STR("");
+}
+
+/* A field that the header does not carry, because the object was written before its definition
+ * named it: read from the body. Strings with escapes are compared as they are written. */
+static struct str field_in_body(const struct object *o, const char *path)
+{
+    struct str value = o->body, rest = str_of(path), part;
+
+    while (str_split(&rest, '.', &part)) {
+        if (value.n == 0 || value.p[0] != '{')
+            return STR("");
+        value = member_text(value, part);
+    }
+    if (value.n >= 2 && value.p[0] == '"')
+        return str_range(value.p + 1, value.n - 2);
+    return value.n && strchr("{[n", value.p[0]) ? STR("") : value;
+}
+
 const char *object_label_get(const void *object, const char *key)
 {
     const struct object *o = (const struct object *)object;
@@ -785,5 +853,8 @@ bool object_field_get(const struct object *o, const char *path, struct str *ret)
             *ret = o->fields[i];
             return true;
         }
-    return false;
+    if (!o->resource->custom)
+        return false;
+    *ret = field_in_body(o, path);
+    return true;
 }

@@ -1,5 +1,6 @@
 /*
- * The rules of definitions: what check_definition.c and check_schema.c share. Private to this folder.
+ * The rules of definitions: what check_definition.c and check_schema.c share. Private to this
+ * folder.
  */
 #pragma once
 

@@ -54,8 +54,8 @@ static void check_kind(struct check *c, const struct frame *at, const cJSON *val
             *p = (char)(*p - 'A' + 'a');
     if (is_dns1035(lower))
         return;
-    autofree char *detail = str_format(
-        "may have mixed case, but should otherwise match: %s", why_no_dns1035(lower));
+    autofree char *detail =
+        str_format("may have mixed case, but should otherwise match: %s", why_no_dns1035(lower));
     check_invalid(c, at, value, detail);
 }
 
@@ -94,8 +94,8 @@ static void check_names(struct check *c, const cJSON *names, const struct frame 
 static void check_column(struct check *c, const cJSON *column, const struct frame *at)
 {
     static const char *const types[] = {"boolean", "date", "integer", "number", "string"};
-    static const char *const formats[] = {"byte", "date", "date-time", "double", "float", "int32",
-        "int64", "password"};
+    static const char *const formats[] = {
+        "byte", "date", "date-time", "double", "float", "int32", "int64", "password"};
     static const char one_type[] = "must be one of boolean,date,integer,number,string";
     const char *type = text_of(column, "type"), *format = text_of(column, "format");
     const char *path = text_of(column, "jsonPath");
@@ -130,8 +130,7 @@ static void check_path(struct check *c, const cJSON *scale, const char *name, bo
         if (needed)
             check_required(c, AT(at, member), "");
     } else if (*path != '.') {
-        check_invalid_text(
-            c, AT(at, member), path, "must be a simple json path starting with .");
+        check_invalid_text(c, AT(at, member), path, "must be a simple json path starting with .");
     } else if (strncmp(path, below, strlen(below)) != 0 &&
                strncmp(path, or_below, strlen(or_below)) != 0) {
         check_invalid_text(c, AT(at, member), path, detail);
@@ -350,8 +349,7 @@ static void check_group(struct check *c, const cJSON *spec, const struct frame *
         return; /* required: the schema says so */
     check_format(c, AT(at, "group"), "dns-subdomain", group);
     if (field_errors_count(c->errors) == before && !strchr(text, '.'))
-        check_invalid(
-            c, AT(at, "group"), group, "should be a domain with at least one dot");
+        check_invalid(c, AT(at, "group"), group, "should be a domain with at least one dot");
 }
 
 /* Groups of Kubernetes' own project need a note of who approved them. */

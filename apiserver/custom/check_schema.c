@@ -1,9 +1,9 @@
 /*
  * The rules of one openAPIV3Schema: which keywords may stand where, and what makes it structural.
  *
- * Three walks: check_schema() over everything (keywords, list and map types), structural() over what
- * says what exists and nested() over what only judges, complete() over both at once: a field that is
- * judged must exist. Then defaults are pruned and validated by the schema itself.
+ * Three walks: check_schema() over everything (keywords, list and map types), structural() over
+ * what says what exists and nested() over what only judges, complete() over both at once: a field
+ * that is judged must exist. Then defaults are pruned and validated by the schema itself.
  *
  * Upstream: apiextensions-apiserver's apis/apiextensions/validation, schema/validation.go,
  * schema/complete.go, schema/defaulting/validation.go. Not checked yet: the CEL of
@@ -96,8 +96,8 @@ static void check_keywords(struct check *c, const cJSON *s, const struct frame *
         strbuf_addf(unknown_formats, "unrecognized format \"%s\"\n", format);
 }
 
-static void wants_type(struct check *c, const cJSON *s, const struct frame *at, const char *type,
-    const char *detail)
+static void wants_type(
+    struct check *c, const cJSON *s, const struct frame *at, const char *type, const char *detail)
 {
     if (c_eq(text_of(s, "type"), type))
         return;
@@ -133,7 +133,8 @@ static void check_set(struct check *c, const cJSON *items, const struct frame *a
 static bool list_has(const cJSON *list, const char *text)
 {
     const cJSON *item;
-    cJSON_ArrayForEach(item, list) if (cJSON_IsString(item) && c_eq(item->valuestring, text)) return true;
+    cJSON_ArrayForEach(
+        item, list) if (cJSON_IsString(item) && c_eq(item->valuestring, text)) return true;
     return false;
 }
 
@@ -165,13 +166,13 @@ static void check_key(struct check *c, const cJSON *list, const cJSON *items, co
 
 static void check_list_map(struct check *c, const cJSON *s, const struct frame *at)
 {
-    const cJSON *keys = json_get(s, "x-kubernetes-list-map-keys"), *items = json_get(s, "items"), *k;
+    const cJSON *keys = json_get(s, "x-kubernetes-list-map-keys"), *items = json_get(s, "items"),
+                *k;
     if (!has(s, "x-kubernetes-list-map-keys"))
         check_required(c, AT(at, "x-kubernetes-list-map-keys"),
             "must not be empty if x-kubernetes-list-type is map");
     if (!items) {
-        check_required(
-            c, AT(at, "items"), "must have a schema if x-kubernetes-list-type is map");
+        check_required(c, AT(at, "items"), "must have a schema if x-kubernetes-list-type is map");
     } else if (!cJSON_IsObject(items)) {
         check_invalid(c, AT(at, "items"), items,
             "must only have a single schema if x-kubernetes-list-type is map");
@@ -227,8 +228,7 @@ static void check_rule(struct check *c, const cJSON *rule, const struct frame *a
     if (text.n == 0)
         check_required(c, AT(at, "rule"), "rule is not specified");
     else if (*message && trimmed.n == 0)
-        check_invalid_text(
-            c, AT(at, "message"), message, "message must be non-empty if specified");
+        check_invalid_text(c, AT(at, "message"), message, "message must be non-empty if specified");
     else if (has_line_break(plain_message))
         check_invalid_text(c, AT(at, "message"), message, "message must not contain line breaks");
     else if (has_line_break(plain) && trimmed.n == 0)
@@ -236,8 +236,8 @@ static void check_rule(struct check *c, const cJSON *rule, const struct frame *a
             c, AT(at, "message"), "message must be specified if rule contains line breaks");
     const char *expression = text_of(rule, "messageExpression"), *path = text_of(rule, "fieldPath");
     if (*expression && str_trim(str_of(expression)).n == 0)
-        check_required(c, AT(at, "messageExpression"),
-            "messageExpression must be non-empty if specified");
+        check_required(
+            c, AT(at, "messageExpression"), "messageExpression must be non-empty if specified");
     bool known = !reason;
     for (size_t i = 0; reasons[i]; i++)
         known |= c_eq(reason, reasons[i]);
@@ -260,13 +260,13 @@ static void check_members(struct check *c, const cJSON *s, const struct frame *a
         struct context below = context;
         autofree char *reason = NULL;
         const char *name = item->string;
-        if (resource && (c_eq(name, "metadata") || c_eq(name, "kind") || c_eq(name, "apiVersion"))) {
+        if (resource &&
+            (c_eq(name, "metadata") || c_eq(name, "kind") || c_eq(name, "apiVersion"))) {
             below.in_metadata = true;
             if (is_root)
                 below.no_default = reason = str_format("in top-level %s", name);
         }
-        check_schema(
-            c, item, AT_KEY(AT(at, "properties"), name), false, below, unknown_formats);
+        check_schema(c, item, AT_KEY(AT(at, "properties"), name), false, below, unknown_formats);
     }
 }
 
@@ -441,8 +441,7 @@ static void structural_type(
     const char *type = text_of(s, "type");
     bool embedded = flag(s, "x-kubernetes-embedded-resource");
     if (embedded && !c_eq(type, "object"))
-        wants_type(
-            c, s, at, "object", "must be object if x-kubernetes-embedded-resource is true");
+        wants_type(c, s, at, "object", "must be object if x-kubernetes-embedded-resource is true");
     else if (!*type && !flag(s, "x-kubernetes-int-or-string") &&
              !flag(s, "x-kubernetes-preserve-unknown-fields"))
         check_required(c, AT(at, "type"), details[level]);
@@ -524,8 +523,7 @@ static void complete_nested(struct check *c, const cJSON *v, const cJSON *s,
     complete(c, v, s, at_s, at_v);
     if (cJSON_IsObject(items)) {
         if (cJSON_IsObject(json_get(s, "items")))
-            complete_nested(
-                c, items, json_get(s, "items"), AT(at_s, "items"), AT(at_v, "items"));
+            complete_nested(c, items, json_get(s, "items"), AT(at_s, "items"), AT(at_v, "items"));
         else
             missing(c, AT(at_s, "items"), AT(at_v, "items"));
     }

@@ -1,8 +1,8 @@
 /*
  * The task that looks after definitions. See controller.h.
  *
- * It keeps a light copy of what names each definition has (entries), filled from the watch, so that one
- * look costs one parse and a walk over strings.
+ * It keeps a light copy of what names each definition has (entries), filled from the watch, so that
+ * one look costs one parse and a walk over strings.
  */
 #include "apiserver/custom/controller.h"
 
@@ -40,7 +40,8 @@ struct definitions_controller {
     struct lock lock;
     struct cond changed;
     bool woken, stopping;
-    int64_t poll_ns; /* until definitions that wait for their objects are looked at again; 0: none */
+    int64_t
+        poll_ns; /* until definitions that wait for their objects are looked at again; 0: none */
 };
 
 bool definition_set_condition(cJSON *definition, const char *type, const char *status,
@@ -186,7 +187,8 @@ static void forget(struct definitions_controller *c, const struct object *o)
 static bool list_has(const cJSON *list, const char *text)
 {
     const cJSON *item;
-    cJSON_ArrayForEach(item, list) if (cJSON_IsString(item) && c_eq(item->valuestring, text)) return true;
+    cJSON_ArrayForEach(
+        item, list) if (cJSON_IsString(item) && c_eq(item->valuestring, text)) return true;
     return false;
 }
 
@@ -311,8 +313,8 @@ static bool judge_names(struct definitions_controller *c, const struct entry *e,
 
 /* --- writing --- */
 
-static void put(
-    struct definitions_controller *c, const struct entry *e, const cJSON *tree, const char *subresource)
+static void put(struct definitions_controller *c, const struct entry *e, const cJSON *tree,
+    const char *subresource)
 {
     struct error err;
     autofree char *target = str_format(COLLECTION "/%s%s", e->name, subresource);
@@ -337,15 +339,16 @@ static void establish(struct definitions_controller *c, const struct entry *e, c
 /* --- the end --- */
 
 /* The path of objects in a version that is served, or NULL. */
-static char *object_path(const struct api *api, const struct resource *storage, const struct object *o)
+static char *object_path(
+    const struct api *api, const struct resource *storage, const struct object *o)
 {
     const struct resource *r = api_find_plural(api, storage->group, storage->plural);
     if (!r)
         return NULL;
     if (!o->namespace_.n)
         return str_format("/apis/%s/%s/%.*s", r->group_version, r->plural, STR_FMT(o->name));
-    return str_format("/apis/%s/namespaces/%.*s/%s/%.*s", r->group_version,
-        STR_FMT(o->namespace_), r->plural, STR_FMT(o->name));
+    return str_format("/apis/%s/namespaces/%.*s/%s/%.*s", r->group_version, STR_FMT(o->namespace_),
+        r->plural, STR_FMT(o->name));
 }
 
 /* Deletes objects that are not being deleted yet, some at a time. Returns how many are there. */
@@ -529,8 +532,7 @@ struct definitions_controller *definitions_controller_new(struct server *server)
     struct definitions_controller *c = xcalloc(1, sizeof(*c));
     c->server = server;
     c->queue_end = &c->queue;
-    c->resource =
-        api_find_plural(server->api, "apiextensions.k8s.io", "customresourcedefinitions");
+    c->resource = api_find_plural(server->api, "apiextensions.k8s.io", "customresourcedefinitions");
     env_lock_init(&c->lock);
     env_cond_init(&c->changed);
     c->task = env_spawn(server->env, "definitions", run, c);

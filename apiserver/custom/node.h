@@ -69,7 +69,7 @@ int node_compile(struct arena *a, const cJSON *schema, struct node **ret, struct
 struct node *node_new_open(struct arena *a);
 const struct node *node_member(const struct node *n, const char *name);
 
-/* Regular expressions of RE2's syntax. A match takes time linear in the text. */
+/* Regular expressions of RE2's syntax. */
 int pattern_compile(struct arena *a, const char *text, struct pattern **ret, struct error *err);
 /* 1, 0, or -1: too much work. */
 int pattern_matches(const struct pattern *p, const char *text);

@@ -20,12 +20,15 @@
 /* A value is shown up to here; enough to recognise it. */
 #define VALUE_SHOWN_MAX 1024
 
+#define RUNAWAYS_MAX 4
+
 struct judge {
     struct check *c;
     size_t visits;
     unsigned quiet; /* depth of trials: errors are counted only */
     size_t errors;
     bool exhausted;
+    unsigned runaways;
 };
 
 static void judge(struct judge *j, const struct node *n, const cJSON *value, const cJSON *old,
@@ -170,6 +173,16 @@ static int64_t characters_of(const char *s)
     return n;
 }
 
+/* Patterns that run away are given a few chances an object. */
+static int match(struct judge *j, const struct pattern *p, const char *text)
+{
+    if (j->runaways >= RUNAWAYS_MAX)
+        return -1;
+    int matches = pattern_matches(p, text);
+    j->runaways += matches < 0;
+    return matches;
+}
+
 static void judge_string(
     struct judge *j, const struct node *n, const cJSON *value, const struct frame *at)
 {
@@ -180,11 +193,12 @@ static void judge_string(
             "may not be more than %lld bytes", (long long)n->max_length);
     if (n->min_length >= 0 && length < n->min_length)
         fail(j, at, value, "should be at least %lld chars long", (long long)n->min_length);
-    int matches = n->pattern ? pattern_matches(n->pattern, value->valuestring) : 1;
+    int matches = n->pattern ? match(j, n->pattern, value->valuestring) : 1;
     if (matches == 0)
         fail(j, at, value, "should match '%s'", pattern_text(n->pattern));
     else if (matches < 0)
-        fail(j, at, value, "is too long to be matched against '%s'", pattern_text(n->pattern));
+        fail(j, at, value, "takes too many steps to be matched against '%s'",
+            pattern_text(n->pattern));
 }
 
 static bool is_multiple(double v, double of)

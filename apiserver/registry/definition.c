@@ -1,8 +1,8 @@
 /*
  * CustomResourceDefinitions: their rules, their status, and what holds their deletion back.
  *
- * status.storedVersions names every version that objects may be stored as: the storage version of each
- * update is added. Deleting adds the cleanup finalizer; the definitions' controller
+ * status.storedVersions names every version that objects may be stored as: the storage version of
+ * each update is added. Deleting adds the cleanup finalizer; the definitions' controller
  * (apiserver/custom/controller.h) does the rest.
  *
  * Upstream: apiextensions-apiserver's registry/customresourcedefinition.
@@ -30,8 +30,8 @@ static bool has_text(const cJSON *list, const char *text)
 {
     const cJSON *item;
 
-    cJSON_ArrayForEach(item, list) if (cJSON_IsString(item) &&
-                                       c_eq(item->valuestring, text)) return true;
+    cJSON_ArrayForEach(
+        item, list) if (cJSON_IsString(item) && c_eq(item->valuestring, text)) return true;
     return false;
 }
 

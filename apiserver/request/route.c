@@ -271,6 +271,8 @@ enum stage_result route_check_stage(struct request *q)
         return has_connect_method(q) ? STAGE_DONE : no_such_method(q);
     if (str_eqc(q->method, "HEAD"))
         return no_such_method(q);
+    if (r->deprecation)
+        request_warn(q, "%s", r->deprecation);
     if (q->subresource) {
         if (!(q->subresource->verbs & verb_bit(q->verb)))
             return no_such_method(q);

@@ -6,6 +6,8 @@
  */
 #include "apiserver/schema/openapi.h"
 
+#include "apiserver/custom/custom.h"
+
 typedef void definition_fn(struct openapi *o, void *arg, const char *name, struct str json);
 
 static void start(struct openapi *o, const struct api *api, int version)
@@ -37,8 +39,8 @@ static bool is_of(const struct resource *r, const char *group_version)
 
 static void each_list(struct openapi *o, const char *group_version, definition_fn *fn, void *arg)
 {
-    for (size_t i = 0; i < o->api->resource_count; i++) {
-        const struct resource *r = &o->api->resources[i];
+    for (size_t i = 0; i < api_count(o->api); i++) {
+        const struct resource *r = api_at(o->api, i);
         if (!is_of(r, group_version) || !(r->verbs & VERB_LIST))
             continue;
         struct strbuf json;
@@ -47,6 +49,24 @@ static void each_list(struct openapi *o, const char *group_version, definition_f
         openapi_write_list(o, r);
         autofree char *name = str_format("%sList", r->schema->definition);
         fn(o, arg, name, strbuf_str(&json));
+        strbuf_done(&json);
+    }
+}
+
+/* Custom kinds: their schemas are no part of the api's, and stand as their definitions have them.
+ */
+static void each_custom(struct openapi *o, const char *group_version, definition_fn *fn, void *arg)
+{
+    const struct schema *meta = schema_of_definition(o->api, "meta.v1", "ObjectMeta");
+    for (size_t i = 0; i < api_count(o->api); i++) {
+        const struct resource *r = api_at(o->api, i);
+        if (!r->custom || !is_of(r, group_version))
+            continue;
+        struct strbuf json;
+        strbuf_init(&json, 0);
+        custom_openapi(r, o->version, &json);
+        openapi_want(o, meta);
+        fn(o, arg, r->schema->definition, strbuf_str(&json));
         strbuf_done(&json);
     }
 }
@@ -64,6 +84,7 @@ static void each_definition(
 {
     autofree bool *written = xcalloc(o->api->schema_count, sizeof(bool));
     each_list(o, group_version, fn, arg);
+    each_custom(o, group_version, fn, arg);
     each_scalar(o, fn, arg);
     want_common(o);
     do {
@@ -104,25 +125,36 @@ static void json_definition(struct openapi *o, void *arg, const char *name, stru
 
 static void json_paths(struct openapi *o, const char *group_version, struct strbuf *out)
 {
-    for (size_t i = 0; i < o->api->resource_count; i++)
-        if (is_of(&o->api->resources[i], group_version))
-            openapi_each_path(o, &o->api->resources[i], json_path_part, out);
+    for (size_t i = 0; i < api_count(o->api); i++)
+        if (is_of(api_at(o->api, i), group_version))
+            openapi_each_path(o, api_at(o->api, i), json_path_part, out);
+}
+
+/* Of the group/version that starts at `first`: the binary's, and its custom kinds'. */
+static uint32_t version_fingerprint(const struct api *api, size_t first)
+{
+    const char *gv = api_at(api, first)->group_version;
+    uint32_t h = api->base ? api->base->fingerprint : api->fingerprint;
+    for (size_t i = first; i < api_count(api) && !strcmp(api_at(api, i)->group_version, gv); i++)
+        if (api_at(api, i)->custom)
+            h = h * 31 + api_at(api, i)->fingerprint;
+    return h;
 }
 
 void openapi_v3_index(const struct api *api, struct strbuf *out)
 {
     const char *last = NULL;
     strbuf_addc(out, "{\"paths\":{");
-    for (size_t i = 0; i < api->resource_count; i++) {
-        const struct resource *r = &api->resources[i];
-        if (r->group_version == last)
+    for (size_t i = 0; i < api_count(api); i++) {
+        const struct resource *r = api_at(api, i);
+        if (last && !strcmp(r->group_version, last))
             continue;
         last = r->group_version;
         const char *root = *r->group ? "apis" : "api";
         autofree char *path = str_format("%s/%s", root, r->group_version);
-        /* the hash lets clients cache for ever: it changes when the binary's API does */
+        /* the hash lets clients cache for ever: it changes when the group/version does */
         autofree char *url = str_format("{\"serverRelativeURL\":\"/openapi/v3/%s?hash=%08X%08X\"}",
-            path, api->fingerprint, schema_hash(path, strlen(path)));
+            path, version_fingerprint(api, i), schema_hash(path, strlen(path)));
         add_member(out, path, str_of(url));
     }
     strbuf_addc(out, "}}");
@@ -134,8 +166,8 @@ int openapi_v3_group(const struct api *api, const char *path, struct strbuf *out
                      : !strncmp(path, "api/", 4) ? path + 4
                                                  : "";
     bool found = false;
-    for (size_t i = 0; i < api->resource_count; i++) {
-        const struct resource *r = &api->resources[i];
+    for (size_t i = 0; i < api_count(api); i++) {
+        const struct resource *r = api_at(api, i);
         found = found || (!strcmp(r->group_version, gv) && !*r->group == (path[3] == '/'));
     }
     if (!found)
@@ -184,9 +216,9 @@ void openapi_v2_protobuf(const struct api *api, struct strbuf *out)
     start(&o, api, 2);
     strbuf_init(&paths, 0);
     strbuf_init(&definitions, 0);
-    for (size_t i = 0; i < api->resource_count; i++)
-        if (is_of(&api->resources[i], NULL))
-            openapi_each_path(&o, &api->resources[i], proto_path_part, &paths);
+    for (size_t i = 0; i < api_count(api); i++)
+        if (is_of(api_at(api, i), NULL))
+            openapi_each_path(&o, api_at(api, i), proto_path_part, &paths);
     each_definition(&o, NULL, proto_definition, &definitions);
     openapi_proto_document(strbuf_str(&paths), strbuf_str(&definitions), out);
     strbuf_done(&definitions);

@@ -43,6 +43,8 @@ static void add(struct openapi *o, const char *text)
 
 void openapi_want(struct openapi *o, const struct schema *s)
 {
+    if (s->node)
+        return; /* a custom kind's, written with its resource */
     size_t i = (size_t)(s - o->api->schemas);
     if (!o->wanted || o->wanted[i])
         return;
@@ -227,8 +229,9 @@ static void write_gvks(struct openapi *o, const struct schema *s)
         write_gvk(o, s->group_version, s->name);
     } else if (!strcmp(s->name, "DeleteOptions")) {
         const char *last = NULL;
-        for (size_t i = 0; i < api_count(o->api); i++) {
-            const char *gv = api_at(o->api, i)->group_version;
+        const struct api *api = o->api->base ? o->api->base : o->api;
+        for (size_t i = 0; i < api_count(api); i++) {
+            const char *gv = api_at(api, i)->group_version;
             if (gv == last)
                 continue;
             add(o, last ? "," : "");

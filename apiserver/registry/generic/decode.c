@@ -16,6 +16,8 @@
 #define SUMMARY_BYTES 30
 #define OBJECT_TYPES "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 #define CUSTOM_TYPES "application/json, application/yaml"
+#define CUSTOM_PATCH_TYPES \
+    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
 #define PATCH_TYPES                                               \
     "application/json-patch+json, application/merge-patch+json, " \
     "application/strategic-merge-patch+json, application/apply-patch+yaml"
@@ -179,8 +181,8 @@ static enum stage_result decode_patch(struct request *q, struct object_write *o)
     if (o->patch_type == BODY_APPLY_PATCH)
         return decode_apply(q, o);
     if (o->patch_type != BODY_JSON_PATCH && o->patch_type != BODY_MERGE_PATCH &&
-        o->patch_type != BODY_STRATEGIC_PATCH)
-        return unsupported_media(q, PATCH_TYPES);
+        (o->patch_type != BODY_STRATEGIC_PATCH || q->resource->custom))
+        return unsupported_media(q, q->resource->custom ? CUSTOM_PATCH_TYPES : PATCH_TYPES);
     if (json_parse(q->body, &o->patch, &err) < 0)
         return request_fail(q, ERR_BAD_REQUEST, "error decoding patch: %s", err.text);
     bool shape_right =

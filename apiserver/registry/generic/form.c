@@ -106,9 +106,14 @@ static void json_item(struct request *q, const struct object *o, struct strbuf *
         put_metadata(q, o, out);
     } else if (q->resource != o->resource) {
         autojson cJSON *tree = converted(q, o);
-        json_remove(tree, "kind");
-        json_remove(tree, "apiVersion");
+        if (!q->resource->custom) {
+            json_remove(tree, "kind");
+            json_remove(tree, "apiVersion");
+        }
         json_print(tree, out);
+    } else if (q->resource
+                   ->custom) { /* items of custom kinds name theirs, as Go's Unstructured does */
+        object_encode(o, out);
     } else {
         object_encode_item(o, out);
     }

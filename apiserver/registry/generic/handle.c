@@ -23,7 +23,8 @@ static const struct subresource_handler *find_handler(const struct request *q)
 
 static bool is_scale(const struct request *q)
 {
-    return c_eq(q->subresource_name, "scale") && scale_rules_of(q->resource->storage);
+    return c_eq(q->subresource_name, "scale") &&
+           (q->resource->scale || scale_rules_of(q->resource->storage));
 }
 
 bool write_is_handled(const struct request *q)
@@ -35,6 +36,11 @@ bool write_is_handled(const struct request *q)
 
 static const char *selector_text(struct request *q, const cJSON *object)
 {
+    const struct scale_paths *paths = q->resource->scale;
+    if (paths) {
+        const char *stored = paths->selector ? json_string_at(object, paths->selector) : NULL;
+        return stored ? arena_strdup(q->arena, str_of(stored)) : "";
+    }
     const cJSON *selector = json_path(object, "spec.selector");
     autojson cJSON *wrapped = NULL;
     struct selector *s;
@@ -79,7 +85,8 @@ static cJSON *scale_of(struct request *q, const cJSON *object)
     const cJSON *from = json_get(object, "metadata");
     cJSON *scale = cJSON_CreateObject(), *metadata = cJSON_CreateObject();
     cJSON *spec = cJSON_CreateObject(), *status = cJSON_CreateObject();
-    int64_t replicas = json_int64_at(object, "spec.replicas", 0);
+    const struct scale_paths *paths = q->resource->scale;
+    int64_t replicas = json_int64_at(object, paths ? paths->replicas : "spec.replicas", 0);
     const char *selector = selector_text(q, object);
 
     json_set_string(scale, "kind", "Scale");
@@ -91,7 +98,9 @@ static cJSON *scale_of(struct request *q, const cJSON *object)
     if (replicas != 0)
         json_set(spec, "replicas", json_new_int64(replicas));
     json_set(scale, "spec", spec);
-    json_set(status, "replicas", json_new_int64(json_int64_at(object, "status.replicas", 0)));
+    json_set(status, "replicas",
+        json_new_int64(
+            json_int64_at(object, paths ? paths->status_replicas : "status.replicas", 0)));
     if (*selector)
         json_set_string(status, "selector", selector);
     json_set(scale, "status", status);
@@ -180,7 +189,8 @@ static int change_scale(struct write_context *w, void *arg, struct error *err)
     replicas = json_int64_at(scale, "spec.replicas", 0);
     if (replicas < 0)
         return refuse_replicas(o, replicas, err);
-    json_set_at(w->tree, "spec.replicas", json_new_int64(replicas));
+    json_set_at(w->tree, o->resource->scale ? o->resource->scale->replicas : "spec.replicas",
+        json_new_int64(replicas));
     return 0;
 }
 

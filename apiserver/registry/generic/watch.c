@@ -129,7 +129,7 @@ static enum live put_live(struct watch *w, int64_t start_ns, struct strbuf *out)
             form_error(q, &err, out);
             return LIVE_FAILED;
         }
-        if (plain) {
+        if (plain && e->object->resource == q->resource) {
             strbuf_add(out, event_encoded(e, as, encoding));
         } else {
             /* Leaving the selector shows the state before, at the version of the change. */

@@ -301,26 +301,27 @@ enum stage_result write_admitted_stage(struct request *q)
 
 /* --- store --- */
 
-static bool is_spec_member(const cJSON *item)
+/* Without a status subresource status is a member like others. */
+static bool is_spec_member(const cJSON *item, bool has_status)
 {
     static const char *const others[] = {"kind", "apiVersion", "metadata", "status"};
 
-    for (size_t i = 0; i < ARRAY_COUNT(others); i++)
+    for (size_t i = 0; i < ARRAY_COUNT(others) - !has_status; i++)
         if (c_eq(item->string, others[i]))
             return false;
     return true;
 }
 
 /* Equal in all that generation counts. */
-static bool is_spec_equal(const cJSON *a, const cJSON *b)
+static bool is_spec_equal(const cJSON *a, const cJSON *b, bool has_status)
 {
     const cJSON *item;
     size_t count_a = 0, count_b = 0;
 
-    cJSON_ArrayForEach(item, b) count_b += is_spec_member(item);
+    cJSON_ArrayForEach(item, b) count_b += is_spec_member(item, has_status);
     cJSON_ArrayForEach(item, a)
     {
-        if (!is_spec_member(item))
+        if (!is_spec_member(item, has_status))
             continue;
         count_a++;
         const cJSON *other = json_get(b, item->string);
@@ -334,7 +335,7 @@ static void count_generation(struct write_context *w)
 {
     int64_t generation = json_int64_at(w->old, "metadata.generation", 0);
 
-    if (is_spec_equal(w->tree, w->old))
+    if (is_spec_equal(w->tree, w->old, w->resource->has_status || !w->resource->custom))
         return;
     json_set_at(w->tree, "metadata.generation", json_new_int64(generation + 1));
 }
