@@ -213,6 +213,9 @@ FIELDS(budget, PROJECT(struct budget, min_available, "spec.minAvailable", P_STRI
 FIELDS(quota, PROJECT(struct quota, spec, "spec", P_JSON),
     PROJECT(struct quota, status, "status", P_JSON));
 
+FIELDS(autoscaler, PROJECT(struct autoscaler, spec, "spec", P_JSON),
+    PROJECT(struct autoscaler, status, "status", P_JSON));
+
 /* identity */
 
 static const struct projection service_account_projection = {
@@ -366,6 +369,7 @@ INDEXES(storage_class);
 INDEXES(cron_job);
 INDEXES(budget);
 INDEXES(quota);
+INDEXES(autoscaler);
 
 const struct kind_info kinds[KIND_COUNT] = {
 #define KIND(id, gv, plural_, kind_, type, ns, labels, fields) \

@@ -216,6 +216,11 @@ struct budget {
     const char *status;                          /* JSON, as it stands */
 };
 
+struct autoscaler {
+    struct object_meta meta;
+    const char *spec, *status; /* JSON */
+};
+
 struct quota {
     struct object_meta meta;
     const char *spec, *status; /* JSON */

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """
-Goal: quotas count what a namespace uses, now and after things go.
+Goal: quotas count what a namespace uses, now and after things go; autoscalers keep their limits and say what metrics they lack.
 Method: a real API server and controller manager without nodes; the script ends pods itself.
 """
 import os, sys, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from apiserver import check, equal, finish
-from controllers import PODS, Cluster
+from controllers import APPS, PODS, Cluster, workload
 
 CORE = "/api/v1/namespaces/default/"
 
@@ -15,6 +15,7 @@ CORE = "/api/v1/namespaces/default/"
 def quotas(c):
     hard = {"pods": "10", "requests.cpu": "2", "limits.memory": "4Gi", "services": "5", "services.nodeports": "3", "secrets": "20",
             "configmaps": "20", "count/deployments.apps": "4", "requests.storage": "10Gi", "count/widgets.example.com": "1"}
+    c.wait("the namespace is furnished", lambda: c.get(CORE + "configmaps/kube-root-ca.crt"), quiet=True)
     c.create(CORE + "resourcequotas", {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "all"}, "spec": {"hard": hard}})
     c.create(CORE + "resourcequotas", {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "best"},
                                        "spec": {"hard": {"pods": "1"}, "scopes": ["BestEffort"]}})
@@ -49,6 +50,34 @@ def quotas(c):
     equal("at rest nothing is written", c.get(CORE + "resourcequotas/all")["metadata"]["resourceVersion"], version)
 
 
+def autoscalers(c):
+    path = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers"
+    c.create(APPS + "deployments", workload("Deployment", "web", 1))
+
+    def hpa(name, target="web", kind="Deployment", version="apps/v1", **spec):
+        c.create(path, {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": name},
+                        "spec": {"scaleTargetRef": {"apiVersion": version, "kind": kind, "name": target}, "maxReplicas": 5, **spec}})
+
+    def conditions(name):
+        return {x["type"]: (x["status"], x["reason"]) for x in c.get(path + "/" + name)["status"].get("conditions", [])}
+    hpa("web", minReplicas=3, metrics=[{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}])
+    c.wait("an autoscaler keeps its minimum", lambda: c.get(APPS + "deployments/web")["spec"]["replicas"] == 3)
+    equal("... and says so", conditions("web")["AbleToScale"], ("True", "SucceededRescale"))
+    c.patch(path + "/web", {"spec": {"maxReplicas": 4}})
+    c.wait("without metrics it is not active", lambda: conditions("web").get("ScalingActive") == ("False", "FailedGetResourceMetric"))
+    message = next(x["message"] for x in c.get(path + "/web")["status"]["conditions"] if x["type"] == "ScalingActive")
+    check("its message names the API", message.startswith("the HPA was unable to compute the replica count: failed to get cpu utilization: "
+          "unable to get metrics for resource cpu: unable to fetch metrics from resource metrics API: "), message)
+    hpa("lost", target="nobody")
+    c.wait("one without target says so", lambda: conditions("lost").get("AbleToScale") == ("False", "FailedGetScale"))
+    hpa("odd", target="x", kind="Widget", version="example.com/v1")
+    c.wait("so does one of an unknown kind", lambda: conditions("odd").get("AbleToScale") == ("False", "FailedGetScale"))
+    version = c.get(path + "/lost")["metadata"]["resourceVersion"]
+    time.sleep(1)
+    equal("at rest nothing is written", c.get(path + "/lost")["metadata"]["resourceVersion"], version)
+
+
 with Cluster(nodes=0) as cluster:
     quotas(cluster)
+    autoscalers(cluster)
 finish()
