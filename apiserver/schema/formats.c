@@ -158,6 +158,21 @@ static bool is_name_or_all(const cJSON *v, struct strbuf *why)
     return !strcmp(value_string(v), "*") || is_dns_label(v, why);
 }
 
+static bool is_limit_type(const cJSON *v, struct strbuf *why)
+{
+    static const char *const known[] = {"Pod", "Container", "PersistentVolumeClaim"};
+    const char *text = value_string(v);
+    for (size_t i = 0; i < ARRAY_COUNT(known); i++)
+        if (!strcmp(known[i], text))
+            return true;
+    if (!name_is_qualified(str_of(text), why))
+        return false;
+    if (strchr(text, '/'))
+        return true;
+    strbuf_addc(why, "must be a standard limit type or fully qualified");
+    return false;
+}
+
 /* Parts of letters, digits, - and _, between dots or slashes. */
 static bool is_sysctl(const cJSON *v, struct strbuf *why)
 {
@@ -196,6 +211,7 @@ static const struct format table[] = {
     {"ip", is_ip, NULL},
     {"label-key", is_qualified, NULL},
     {"label-value", is_label_value, NULL},
+    {"limit-type", is_limit_type, NULL},
     {"name-or-all", is_name_or_all, NULL},
     {"path-segment", is_path_segment, NULL},
     {"port", is_port, NULL},

@@ -199,8 +199,33 @@ void rule_node_requirement(struct check *c, const struct frame *at, const cJSON 
 
 void rule_owner_reference(struct check *c, const struct frame *at, const cJSON *o)
 {
+    const char *version = text_of(o, "apiVersion"), *slash = strchr(version, '/');
+    autofree char *why = str_format("unexpected GroupVersion string: %s", version);
+    if (slash && strchr(slash + 1, '/'))
+        check_invalid_text(c, AT(at, "apiVersion"), version, why);
+    else if (slash && !slash[1])
+        check_invalid_text(c, AT(at, "apiVersion"), version, "version must not be empty");
     if (text_is(o, "kind", "Event") && text_is(o, "apiVersion", "v1"))
         check_invalid(c, at, o, "/v1, Kind=Event is disallowed from being an owner");
+}
+
+void check_of_owners(
+    struct check *c, const struct frame *at, const struct field *f, const cJSON *value)
+{
+    const cJSON *first = NULL;
+    (void)f;
+    for (const cJSON *o = value->child; o; o = o->next) {
+        if (!json_bool(o, "controller", false))
+            continue;
+        if (first)
+            check_error(c, at, FIELD_INVALID, value,
+                "Only one reference can have Controller set to true. Found \"true\" in "
+                "references for %s/%s and %s/%s",
+                text_of(first, "kind"), text_of(first, "name"), text_of(o, "kind"),
+                text_of(o, "name"));
+        else
+            first = o;
+    }
 }
 
 void check_label_selector(struct check *c, const struct frame *at, const cJSON *selector)

@@ -1,5 +1,5 @@
 /*
- * Rules of the other kinds: autoscaling, budgets, access, priorities, quotas, limits, certificates,
+ * Rules of the other kinds: budgets, access, priorities, quotas, limits, certificates,
  * events.
  *
  * Upstream: pkg/apis/{autoscaling,policy,rbac,scheduling,certificates}/validation, and parts of
@@ -12,57 +12,6 @@
 
 /* The highest priority that users may define; above are the system's own classes. */
 #define USER_PRIORITY_MAX 1000000000
-
-void rule_hpa(struct check *c, const struct frame *at, const cJSON *o)
-{
-    autojson cJSON *zero = cJSON_CreateNumber(0);
-    const cJSON *max = json_get(o, "maxReplicas"), *min = json_get(o, "minReplicas");
-    int64_t highest = json_int64_at(o, "maxReplicas", 0),
-            lowest = json_int64_at(o, "minReplicas", 1);
-    if (lowest < 1)
-        check_invalid(c, AT(at, "minReplicas"), min, "must be greater than or equal to 1");
-    if (highest < 1)
-        check_invalid(c, AT(at, "maxReplicas"), max ? max : zero, "must be greater than 0");
-    if (highest < lowest)
-        check_invalid(c, AT(at, "maxReplicas"), max ? max : zero,
-            "must be greater than or equal to `minReplicas`");
-}
-
-void rule_metric_spec(struct check *c, const struct frame *at, const cJSON *o)
-{
-    static const struct {
-        const char *type, *member;
-    } sources[] = {{"Object", "object"}, {"Pods", "pods"}, {"Resource", "resource"},
-        {"ContainerResource", "containerResource"}, {"External", "external"}};
-    for (size_t i = 0; i < ARRAY_COUNT(sources); i++) {
-        bool wanted = text_is(o, "type", sources[i].type), has = json_get(o, sources[i].member);
-        if (wanted && !has) {
-            autofree char *text =
-                str_format("must populate information for the given metric source");
-            check_required(c, AT(at, sources[i].member), text);
-        } else if (has && !wanted) {
-            check_forbidden(
-                c, AT(at, sources[i].member), "must populate the given metric source only");
-        }
-    }
-}
-
-void rule_metric_target(struct check *c, const struct frame *at, const cJSON *o)
-{
-    static const char *const values[] = {"averageUtilization", "averageValue", "value"};
-    for (size_t i = 0; i < ARRAY_COUNT(values); i++) {
-        struct error err;
-        struct quantity q;
-        int64_t n;
-        const cJSON *v = json_get(o, values[i]);
-        bool bad = cJSON_IsString(v)
-                       ? quantity_parse(str_of(v->valuestring), &q, &err) == 0 && q.nano <= 0
-                       : json_int64(v, &n) && n < 1;
-        if (bad)
-            check_invalid(c, AT(at, values[i]), v,
-                cJSON_IsString(v) ? "must be positive" : "must be greater than 0");
-    }
-}
 
 void rule_pdb(struct check *c, const struct frame *at, const cJSON *o)
 {
@@ -246,4 +195,107 @@ void rule_event(struct check *c, const struct frame *at, const cJSON *o)
     } else if (strcmp(ns, of) != 0) {
         check_invalid_text(c, here, of, "does not match event.namespace");
     }
+}
+
+/* Fields that the new API asks of an event, each within its length. */
+void rule_new_event(struct check *c, const struct frame *at, const cJSON *o)
+{
+    static const struct {
+        const char *name;
+        size_t max;
+    } texts[] = {{"reportingInstance", 128}, {"action", 128}, {"reason", 128}, {"note", 1024}};
+    const cJSON *controller = json_get(o, "reportingController");
+    if (!has_member(o, "eventTime"))
+        return; /* of the old kind */
+    if (value_is_empty(controller))
+        check_required(c, AT(at, "reportingController"), "");
+    else
+        check_format(c, AT(at, "reportingController"), "qualified-name", controller);
+    for (size_t i = 0; i < ARRAY_COUNT(texts); i++) {
+        const cJSON *value = json_get(o, texts[i].name);
+        if (value_is_empty(value) && strcmp(texts[i].name, "note") != 0)
+            check_required(c, AT(at, texts[i].name), "");
+        else if (strlen(value_string(value)) > texts[i].max)
+            check_error(c, AT(at, texts[i].name), FIELD_INVALID, NULL,
+                "can have at most %zu characters", texts[i].max);
+    }
+    if (!text_is(o, "type", "Normal") && !text_is(o, "type", "Warning")) {
+        autofree char *why = str_format("has invalid value: %s", text_of(o, "type"));
+        check_invalid_text(c, AT(at, "type"), "", why);
+    }
+}
+
+void rule_limit_range(struct check *c, const struct frame *at, const cJSON *o)
+{
+    const cJSON *limits = json_get(o, "limits");
+    struct text_set seen = text_set_new(c, limits);
+    size_t i = 0;
+    for (const cJSON *l = limits ? limits->child : NULL; l; l = l->next, i++)
+        if (has_member(l, "type") && !text_set_add(&seen, text_of(l, "type")))
+            check_duplicate(c, AT(AT_INDEX(AT(at, "limits"), i), "type"), json_get(l, "type"));
+}
+
+void rule_scope_requirement(struct check *c, const struct frame *at, const cJSON *o)
+{
+    static const char *const exists_only[] = {"BestEffort", "NotBestEffort", "Terminating",
+        "NotTerminating", "CrossNamespacePodAffinity", NULL};
+    static const char *const scopes[] = {"BestEffort", "CrossNamespacePodAffinity", "NotBestEffort",
+        "NotTerminating", "PriorityClass", "Terminating", "VolumeAttributesClass", NULL};
+    const char *scope = text_of(o, "scopeName"), *op = text_of(o, "operator");
+    bool values = first_member(o, "values");
+    if (!is_one_of(scope, scopes))
+        check_invalid_text(c, AT(at, "scopeName"), scope, "unsupported scope");
+    if (is_one_of(scope, exists_only) && strcmp(op, "Exists") != 0)
+        check_invalid_text(c, AT(at, "operator"), op,
+            "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, "
+            "ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, "
+            "ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity");
+    if ((!strcmp(op, "In") || !strcmp(op, "NotIn")) && !values)
+        check_required(c, AT(at, "values"),
+            "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector");
+    if ((!strcmp(op, "Exists") || !strcmp(op, "DoesNotExist")) && values)
+        check_invalid(c, AT(at, "values"), json_get(o, "values"),
+            "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector");
+}
+
+void check_of_signer_name(
+    struct check *c, const struct frame *at, const struct field *f, const cJSON *value)
+{
+    const char *text = value_string(value), *slash = strchr(text, '/');
+    autostrbuf struct strbuf why = STRBUF_EMPTY;
+    (void)f;
+    if (!*text)
+        return;
+    if (!slash || strchr(slash + 1, '/'))
+        check_invalid(c, at, value,
+            "must be a fully qualified domain and path of the form 'example.com/signer-name'");
+    else if (!name_is_dns1123_subdomain(str_range(text, (size_t)(slash - text)), &why))
+        check_error(c, at, FIELD_INVALID, value, "validating label \"%.*s\": %s",
+            (int)(slash - text), text, why.data);
+    else if (!strchr(text, '.') || strchr(text, '.') > slash)
+        check_invalid(
+            c, at, value, "should be a domain with at least two segments separated by dots");
+}
+
+/* Who serves an API must be told apart from us, and trusted. */
+void rule_api_service(struct check *c, const struct frame *at, const cJSON *o)
+{
+    const cJSON *service = json_get(o, "service");
+    bool insecure = json_bool(o, "insecureSkipTLSVerify", false);
+    if (!service) {
+        if (has_member(o, "caBundle"))
+            check_invalid(c, AT(at, "caBundle"), json_get(o, "caBundle"),
+                "local APIServices may not have a caBundle");
+        if (insecure)
+            check_invalid(c, AT(at, "insecureSkipTLSVerify"), json_get(o, "insecureSkipTLSVerify"),
+                "local APIServices may not have insecureSkipTLSVerify");
+        return;
+    }
+    if (!has_member(service, "namespace"))
+        check_required(c, AT(AT(at, "service"), "namespace"), "");
+    if (!has_member(service, "name"))
+        check_required(c, AT(AT(at, "service"), "name"), "");
+    if (insecure && has_member(o, "caBundle"))
+        check_invalid(c, AT(at, "insecureSkipTLSVerify"), json_get(o, "insecureSkipTLSVerify"),
+            "may not be true if caBundle is present");
 }

@@ -1,12 +1,11 @@
 /*
  * Rules of the workload kinds: Deployment, ReplicaSet, StatefulSet, DaemonSet,
- * ReplicationController, Job, CronJob, and what may not change in them.
+ * ReplicationController, and what may not change in them and in a Job.
  *
  * Upstream: pkg/apis/apps/validation, pkg/apis/batch/validation.
  */
 #include "apiserver/schema/rules.h"
 
-#include "common/cron.h"
 #include "common/selector.h"
 
 /* {"app":"web"} must be selected by the object's own selector. */
@@ -156,47 +155,13 @@ void rule_stateful_strategy(struct check *c, const struct frame *at, const cJSON
             c, AT(AT(at, "rollingUpdate"), "maxUnavailable"), json_get(rolling, "maxUnavailable"));
 }
 
-void rule_job_spec(struct check *c, const struct frame *at, const cJSON *o)
+void check_of_management_policy(
+    struct check *c, const struct frame *at, const struct field *f, const cJSON *value)
 {
-    static const char *const policies[] = {"OnFailure", "Never", NULL};
-    const char *policy = value_string(json_path(o, "template.spec.restartPolicy"));
-    const struct frame *here = AT(AT(AT(at, "template"), "spec"), "restartPolicy");
-    if (!strcmp(policy, "Always") || !*policy)
-        check_error(c, here, FIELD_REQUIRED, NULL, "valid values: \"OnFailure\", \"Never\"");
-    else if (strcmp(policy, policies[0]) != 0 && strcmp(policy, policies[1]) != 0)
-        check_not_supported(c, here, policy, policies);
-    if (text_is(o, "completionMode", "Indexed")) {
-        if (!json_get(o, "completions"))
-            check_required(c, AT(at, "completions"), "when completion mode is Indexed");
-        if (json_int64_at(o, "parallelism", 0) > 100000)
-            check_invalid(c, AT(at, "parallelism"), json_get(o, "parallelism"),
-                "must be less than or equal to 100000 when completion mode is Indexed");
-    } else if (json_get(o, "backoffLimitPerIndex")) {
-        check_invalid(c, AT(at, "backoffLimitPerIndex"), json_get(o, "backoffLimitPerIndex"),
-            "requires indexed completion mode");
-    }
-}
-
-void rule_cron_job(struct check *c, const struct frame *at, const cJSON *o)
-{
-    struct error err;
-    struct cron cron;
-    struct timezone *known = NULL;
-    const char *schedule = text_of(o, "schedule"), *zone = text_of(o, "timeZone");
-    if (*schedule && (strstr(schedule, "TZ=") || strstr(schedule, "TZ =")))
-        check_invalid_text(c, AT(at, "schedule"), schedule,
-            "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
-    else if (*schedule && cron_parse(schedule, &cron, &err) < 0)
-        check_invalid_text(c, AT(at, "schedule"), schedule, err.text);
-    if (json_get(o, "timeZone") && !*zone)
-        check_invalid_text(c, AT(at, "timeZone"), zone, "timeZone must be nil or non-empty string");
-    else if (!strcmp(zone, "Local"))
-        check_invalid_text(c, AT(at, "timeZone"), zone,
-            "timeZone must be an explicit time zone as defined in "
-            "https://www.iana.org/time-zones");
-    else if (*zone && timezone_load(zone, &known, &err) < 0)
-        check_invalid_text(c, AT(at, "timeZone"), zone, err.text);
-    timezone_free(known);
+    static const char *const policies[] = {"OrderedReady", "Parallel", NULL};
+    (void)f;
+    if (!value_is_empty(value) && !is_one_of(value_string(value), policies))
+        check_invalid(c, at, value, "must be 'OrderedReady' or 'Parallel'");
 }
 
 void update_stateful_set(struct check *c, const cJSON *tree, const cJSON *old)
