@@ -104,7 +104,9 @@ bool pod_uses_host_network(const cJSON *spec)
 
 int64_t pod_grace_seconds(const cJSON *spec)
 {
-    return json_int64_at(spec, "terminationGracePeriodSeconds", 30);
+    int64_t seconds = json_int64_at(spec, "terminationGracePeriodSeconds", 30);
+
+    return seconds < 0 ? 1 : seconds; /* as the API server says when it warns of it */
 }
 
 const char *pod_restart_policy(const cJSON *spec)

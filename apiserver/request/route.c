@@ -13,6 +13,7 @@
 #include <ctype.h>
 
 #include "apiserver/custom/definitions.h"
+#include "apiserver/registry/warnings.h"
 #include "apiserver/schema/schema.h"
 #include "apiserver/server.h"
 #include "common/http_client.h"
@@ -273,6 +274,7 @@ enum stage_result route_check_stage(struct request *q)
         return no_such_method(q);
     if (r->deprecation)
         request_warn(q, "%s", r->deprecation);
+    warn_of_kind(q);
     if (q->subresource) {
         if (!(q->subresource->verbs & verb_bit(q->verb)))
             return no_such_method(q);

@@ -9,6 +9,7 @@
 #include "apiserver/registry/generic/change.h"
 #include "apiserver/registry/generic/form.h"
 #include "apiserver/registry/generic/options.h"
+#include "apiserver/registry/generic/token.h"
 
 #include <stdatomic.h>
 
@@ -31,6 +32,7 @@ struct collection {
     struct snapshot *snapshot;
     struct str at_namespace, at_name;
     bool walked;
+    int64_t taken; /* of the limit */
     struct deletion slots[IN_FLIGHT_MAX];
     bool failed;
     struct strbuf items; /* of the answer */
@@ -116,16 +118,23 @@ static bool finish_one(struct request *q, struct collection *c, struct object_wr
     return false;
 }
 
+static bool is_limit_reached(const struct collection *c)
+{
+    return c->options->limit > 0 && c->taken >= c->options->limit;
+}
+
 static const struct object *next_match(struct request *q, struct collection *c)
 {
     const struct object *o;
 
-    while ((o = snapshot_next(
-                c->snapshot, c->options->filter.namespace_, c->at_namespace, c->at_name))) {
+    while (!is_limit_reached(c) && (o = snapshot_next(c->snapshot, c->options->filter.namespace_,
+                                        c->at_namespace, c->at_name))) {
         c->at_namespace = o->namespace_;
         c->at_name = o->name;
-        if (filter_matches(&c->options->filter, o))
+        if (filter_matches(&c->options->filter, o)) {
+            c->taken++;
             return o;
+        }
     }
     c->walked = true;
     return NULL;
@@ -144,6 +153,21 @@ static struct object_write *new_deletion(
     return o;
 }
 
+/* Behind the key of a continue token. */
+static enum stage_result go_on(struct request *q, struct collection *c)
+{
+    struct continue_token t;
+    struct error err;
+
+    if (!*c->options->token)
+        return STAGE_DONE;
+    if (token_parse(q->arena, c->options->token, &t, &err) < 0)
+        return request_fail_error(q, &err);
+    c->at_namespace = t.namespace_;
+    c->at_name = t.name;
+    return STAGE_DONE;
+}
+
 static struct collection *begin(struct request *q)
 {
     struct collection *c = arena_zalloc(q->arena, sizeof(*c));
@@ -152,7 +176,7 @@ static struct collection *begin(struct request *q)
     request_on_free(q, collection_free, c);
     c->template_ = write_new(q);
     if (options_parse_delete(q, c->template_) == STAGE_ERROR ||
-        options_parse_list(q, &c->options) == STAGE_ERROR)
+        options_parse_list(q, &c->options) == STAGE_ERROR || go_on(q, c) == STAGE_ERROR)
         return NULL;
     c->snapshot = snapshot_take(q->server->cache, q->resource->storage);
     return c;

@@ -18,6 +18,7 @@
 #include "apiserver/admission/admission.h"
 #include "apiserver/auth/auth.h"
 #include "apiserver/custom/custom.h"
+#include "apiserver/registry/warnings.h"
 #include "apiserver/request/measure.h"
 #include "apiserver/request/pipeline.h"
 #include "apiserver/request/status.h"
@@ -296,6 +297,7 @@ enum stage_result write_admitted_stage(struct request *q)
         return STAGE_DONE;
     if (admission_validate(&o->context, &err) < 0)
         return refused(q, &err);
+    warn_of_object(&o->context);
     return STAGE_DONE;
 }
 
