@@ -17,6 +17,7 @@
 #include "apiserver/request/gzip.h"
 #include "apiserver/request/measure.h"
 #include "apiserver/request/negotiate.h"
+#include "apiserver/request/pretty.h"
 #include "apiserver/request/route.h"
 #include "apiserver/request/status.h"
 #include "apiserver/server.h"
@@ -169,6 +170,8 @@ static void respond(struct request *q)
         uncount(q);
         measure_long_running(q, 1);
     }
+    if (q->class_ & RESOURCE || str_starts(q->path, STR("/api")))
+        pretty_response(q);
     if (q->class_ & (GET | LIST) && q->status == 200 && !q->trusted && accepts_gzip(q))
         gzip_response(q);
 }

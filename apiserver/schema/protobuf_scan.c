@@ -8,6 +8,7 @@
 
 #include <assert.h>
 
+#include "common/json_scan.h"
 #include "common/limits.h"
 
 #define FIRST_BYTES 2048
@@ -204,20 +205,33 @@ static uint32_t add_token(struct protobuf *p, struct protobuf_token t)
     return (uint32_t)p->token_count++;
 }
 
+/* The first quote or backslash from i on. */
+static size_t special_at(struct str s, size_t i)
+{
+    for (; s.n >= 8 && i <= s.n - 8; i += 8) {
+        uint64_t w;
+        memcpy(&w, s.p + i, 8);
+        uint64_t marks = WORD_HAS(w, '"') | WORD_HAS(w, '\\');
+        if (marks)
+            return i + word_first(marks);
+    }
+    while (i < s.n && s.p[i] != '"' && s.p[i] != '\\')
+        i++;
+    return i;
+}
+
 /* The closing quote of the string that starts behind its quote at i. */
 static size_t string_end(struct str s, size_t i, bool *ret_escaped)
 {
     *ret_escaped = false;
     for (;;) {
-        const char *quote = i < s.n ? memchr(s.p + i, '"', s.n - i) : NULL;
-        if (!quote)
+        i = special_at(s, i);
+        if (i >= s.n)
             return s.n;
-        size_t end = (size_t)(quote - s.p);
-        const char *backslash = memchr(s.p + i, '\\', end - i);
-        if (!backslash)
-            return end;
+        if (s.p[i] == '"')
+            return i;
         *ret_escaped = true;
-        i = (size_t)(backslash - s.p) + 2;
+        i += 2;
     }
 }
 
@@ -237,8 +251,37 @@ struct scan {
     bool key_escaped, has_key;
 };
 
+/* The content of managedFields' fieldsV1: half of many objects, sent as the text it is. No type has
+ * members that start so. */
+static bool is_field_set(const struct scan *s)
+{
+    static const char key[] = "fieldsV1", start[] = "{\"f:";
+
+    return s->has_key && s->key_end - s->key == sizeof(key) - 1 &&
+           !memcmp(s->text.p + s->key, key, sizeof(key) - 1) && s->text.n - s->i > sizeof(start) &&
+           !memcmp(s->text.p + s->i, start, sizeof(start) - 1);
+}
+
+/* Behind the object that starts at i. */
+static size_t object_end(struct str s, size_t i)
+{
+    size_t open = 0;
+    bool escaped;
+
+    for (; i < s.n; i++) {
+        if (s.p[i] == '"')
+            i = string_end(s, i + 1, &escaped);
+        else if (s.p[i] == '{')
+            open++;
+        else if (s.p[i] == '}' && --open == 0)
+            return i + 1;
+    }
+    return s.n;
+}
+
 static void take_value(struct scan *s, char c)
 {
+    bool whole = c == '{' && is_field_set(s);
     uint32_t number = add_token(s->p, (struct protobuf_token){.start = (uint32_t)s->i, .type = c});
     struct protobuf_token *t = &s->p->tokens[number];
     struct protobuf_token *parent = &s->p->tokens[s->depth > 0 ? s->open[s->depth - 1] : 0];
@@ -251,7 +294,10 @@ static void take_value(struct scan *s, char c)
         s->has_key = false;
     }
     parent->last = number;
-    if (c == '{' || c == '[') {
+    if (whole) {
+        t->end = (uint32_t)object_end(s->text, s->i);
+        s->i = t->end;
+    } else if (c == '{' || c == '[') {
         assert(s->depth < DEPTH_MAX);
         s->open[s->depth++] = number;
         s->i++;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """
-Goal: clients that speak protobuf get what clients of JSON get, and may send it.
+Goal: clients that speak protobuf get what clients of JSON get, and may send it; people get JSON and YAML that they can read.
 Method: a full object of every kind, encoded by the server's code, is read by a reader that shares no code with it
 (lib/protobuf.py, from a table of the published field numbers) and compared with its JSON. Then a real server: every kind
 of its discovery is listed, got and watched in both encodings; many kinds are created, updated, patched and deleted with
@@ -273,6 +273,36 @@ def refusals(s):
         equal("a custom object's metadata", (status, tree["kind"], tree["metadata"]["name"]), (200, "PartialObjectMetadata", "w"))
 
 
+def text_forms(s):
+    """JSON for people, and YAML, also of long lists."""
+    path = "/api/v1/namespaces/default/configmaps"
+    for i in range(4):
+        s.call("POST", path, config_map("long-%d" % i, {"text": "line %d\n  indented\n\n- no: item\n" % i, "big": "x" * 700000,
+                                                       "quote": "\"a\\", "empty": ""}, labels={"long": "yes"}))
+    plain = s.request("GET", path + "?labelSelector=long%3Dyes")[2]
+    for what, query, agent, wanted in (("?pretty=true", "&pretty=true", "x", True), ("curl", "", "curl/8", True), ("Wget", "", "Wget/1", True),
+                                       ("a browser", "", "Mozilla/5.0 (X)", True), ("?pretty=0 and curl", "&pretty=0", "curl/8", False),
+                                       ("a program", "", "kubectl/v1.33", False)):
+        data = s.request("GET", path + "?labelSelector=long%3Dyes" + query, headers={"User-Agent": agent})[2]
+        check("JSON for " + what, data == (json.dumps(json.loads(plain), indent=2).encode() if wanted else plain), data[:200])
+    for where, status in ((path + "/long-0", 200), (path + "/no", 404), ("/api", 200), ("/apis/apps/v1", 200), ("/api/v1/nodes", 200)):
+        got, headers, data = s.request("GET", where, headers={"User-Agent": "curl/8"})
+        equal("pretty " + where, (got, data.decode()), (status, json.dumps(json.loads(data), indent=2, ensure_ascii=False)))
+    data = s.request("GET", path + "?labelSelector=long%3Dyes", headers={"Accept": "application/yaml"})[2].decode()
+    lines = data.splitlines()
+    equal("a long list in YAML", (len(data) > 2 << 20, lines[:2], sum(line.startswith("- ") for line in lines)),
+          (True, ["apiVersion: v1", "items:"], 4))
+    try:
+        import yaml
+        equal("YAML is the same as JSON", yaml.safe_load(data), json.loads(plain))
+    except ImportError:
+        print("skipped: no YAML reader")
+    equal("an empty list in YAML", s.request("GET", path + "?labelSelector=no%3Dne", headers={"Accept": "application/yaml"})[2]
+          .decode().split("metadata")[0], "apiVersion: v1\nitems: []\nkind: ConfigMapList\n")
+    for i in range(4):
+        s.call("DELETE", path + "/long-%d" % i)
+
+
 def past(s):
     """A watch from a version that the history has lost."""
     path = "/api/v1/namespaces/default/configmaps"
@@ -301,6 +331,7 @@ with Server() as s:
     watches(s)
     forms(s)
     refusals(s)
+    text_forms(s)
     deletions(s)
     past(s)
 finish()

@@ -28,8 +28,10 @@ fetch() {
     for package in "$dir"/golang-*.deb; do dpkg -x "$package" "$dir" || return 1; done
     mkdir -p "$dir/gopath/src/k8s.io/kubernetes"
     tar -xzf "$dir"/kubernetes_*.orig.tar.gz -C "$dir/gopath/src/k8s.io/kubernetes" --strip-components=1 || return 1
-    # A field that was always written, and is gone since 1.24.
-    sed -i '/i -= len(m.ClusterName)/,+4d; /l = len(m.ClusterName)/,+1d' \
+    # What is always written has changed since 1.20: clusterName went from the metadata, managedFields got a subresource.
+    sed -i -e '/i -= len(m.ClusterName)/,+4d; /l = len(m.ClusterName)/,+1d' \
+        -e '/^func (m \*ManagedFieldsEntry) MarshalToSizedBuffer/,/_ = l$/s/_ = l$/_ = l\n\ti -= 2\n\tdAtA[i], dAtA[i+1] = 0x42, 0/' \
+        -e '/^func (m \*ManagedFieldsEntry) Size/,/_ = l$/s/_ = l$/_ = l\n\tn += 2/' \
         "$dir/gopath/src/k8s.io/kubernetes/staging/src/k8s.io/apimachinery/pkg/apis/meta/v1/generated.pb.go"
     rm -f "$dir"/*.deb "$dir"/kubernetes_*
     touch "$dir/fetched"

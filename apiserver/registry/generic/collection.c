@@ -45,6 +45,7 @@ static void collection_free(void *arg)
 
     snapshot_free(c->snapshot);
     strbuf_done(&c->items);
+    form_list_done(&c->list);
 }
 
 static void add_item(struct request *q, struct collection *c, struct object_write *o)

@@ -8,7 +8,6 @@
 #include "apiserver/registry/generic/form.h"
 
 #include "apiserver/request/status.h"
-#include "apiserver/schema/protobuf.h"
 #include "apiserver/server.h"
 #include "common/yaml.h"
 
@@ -334,30 +333,34 @@ void form_list_head(struct request *q, const struct form_list *l, struct strbuf 
         json_list_head(q, l, out);
 }
 
+/* In l->writer. */
+static struct str protobuf_item_of(struct request *q, struct form_list *l, const struct object *o)
+{
+    autostrbuf struct strbuf json = STRBUF_EMPTY;
+
+    json_item(q, o, &json);
+    protobuf_item(&l->writer, type_of(q).schema, strbuf_str(&json));
+    return protobuf_bytes(&l->writer);
+}
+
 void form_list_item(
     struct request *q, struct form_list *l, const struct object *o, struct strbuf *out)
 {
     autostrbuf struct strbuf json = STRBUF_EMPTY;
     bool first = l->count++ == 0;
 
-    if (q->media == MEDIA_JSON) {
-        if (!first)
-            strbuf_add_char(out, ',');
-        json_item(q, o, out);
-        return;
-    }
-    json_item(q, o, &json);
-    if (q->media == MEDIA_YAML) {
+    if (q->media == MEDIA_PROTOBUF) {
+        strbuf_add(out, protobuf_item_of(q, l, o));
+    } else if (q->media == MEDIA_YAML) {
+        json_item(q, o, &json);
         if (first)
             strbuf_add_char(out, '\n');
         put_yaml_item(strbuf_str(&json), out);
-        return;
+    } else {
+        if (!first)
+            strbuf_add_char(out, ',');
+        json_item(q, o, out);
     }
-    struct protobuf p;
-    protobuf_init(&p);
-    protobuf_item(&p, type_of(q).schema, strbuf_str(&json));
-    strbuf_add(out, protobuf_bytes(&p));
-    protobuf_done(&p);
 }
 
 void form_list_tail(struct request *q, const struct form_list *l, struct strbuf *out)
@@ -374,17 +377,20 @@ void form_list_tail(struct request *q, const struct form_list *l, struct strbuf 
 }
 
 /* The size of an object's own message is kept with it: the next list needs it again. */
-size_t form_item_bytes(struct request *q, const struct object *o)
+size_t form_item_bytes(struct request *q, struct form_list *l, const struct object *o)
 {
     bool plain = q->form == FORM_OBJECT && q->resource == o->resource;
-    uint32_t known = plain ? object_protobuf_bytes(o) : 0;
-    autostrbuf struct strbuf item = STRBUF_EMPTY;
-    struct form_list l = {0};
+    size_t bytes = plain ? object_protobuf_bytes(o) : 0;
 
-    if (known > 0)
-        return known;
-    form_list_item(q, &l, o, &item);
+    if (bytes > 0)
+        return bytes;
+    bytes = protobuf_item_of(q, l, o).n;
     if (plain)
-        object_set_protobuf_bytes(o, (uint32_t)item.n);
-    return item.n;
+        object_set_protobuf_bytes(o, (uint32_t)bytes);
+    return bytes;
+}
+
+void form_list_done(struct form_list *l)
+{
+    protobuf_done(&l->writer);
 }

@@ -11,6 +11,7 @@
 
 #include "apiserver/cache/cache.h"
 #include "apiserver/request/request.h"
+#include "apiserver/schema/protobuf.h"
 
 struct form_list {
     int64_t version;
@@ -18,7 +19,9 @@ struct form_list {
     int64_t remaining;  /* -1: not said */
     size_t items_bytes; /* protobuf: the sum of form_item_bytes() */
     size_t count;       /* items so far; the functions' */
+    struct protobuf writer;
 };
+void form_list_done(struct form_list *l);
 
 /* The object as the request's form wants it, with kind and apiVersion. first: a Table also gets its
  * column definitions. */
@@ -29,7 +32,7 @@ void form_list_item(
     struct request *q, struct form_list *l, const struct object *o, struct strbuf *out);
 void form_list_tail(struct request *q, const struct form_list *l, struct strbuf *out);
 /* Protobuf says in front how long all items are. */
-size_t form_item_bytes(struct request *q, const struct object *o);
+size_t form_item_bytes(struct request *q, struct form_list *l, const struct object *o);
 
 /* Frames of a watch. */
 void form_event(

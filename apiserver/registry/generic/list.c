@@ -50,6 +50,7 @@ static void list_free(void *arg)
     struct list *l = arg;
 
     snapshot_free(l->snapshot);
+    form_list_done(&l->form);
 }
 
 static void rewind_to_page(struct list *l)
@@ -98,7 +99,7 @@ static bool count_page(struct request *q, struct list *l, int64_t start_ns)
         }
         l->counted++;
         if (q->media == MEDIA_PROTOBUF)
-            l->form.items_bytes += form_item_bytes(q, o);
+            l->form.items_bytes += form_item_bytes(q, &l->form, o);
         l->last_namespace = o->namespace_;
         l->last_name = o->name;
         if (l->counted % look == 0 && request_turn_over(q, start_ns))
