@@ -7,6 +7,7 @@
  * Upstream: pkg/controller/daemon.
  */
 #include "controller/daemonset.h"
+#include "controller/daemonset_retry.h"
 
 #include "common/log.h"
 #include "controller/fanout.h"
@@ -202,6 +203,17 @@ static int create_one(void *arg, size_t i, struct error *err)
     return kind_wait_version(r->c->m, KIND_POD, version, err);
 }
 
+static void fill_waits(struct run *r)
+{
+    for (size_t i = 0; i < r->node_count; i++) {
+        struct daemon_node *n = &r->nodes[i];
+        for (size_t k = 0; k < n->count; k++)
+            if (pod_is_terminal(n->pods[k]) && !n->failed_wait_ns)
+                n->failed_wait_ns =
+                    daemon_retries_wait(r->c->state, r->set->meta.uid, r->update.hash, n->name);
+    }
+}
+
 static void tell_of_failed(struct run *r)
 {
     for (size_t i = 0; i < r->plan.remove_count; i++) {
@@ -209,6 +221,7 @@ static void tell_of_failed(struct run *r)
         if (!pod_is_terminal(pod))
             continue;
         bool failed = !strcmp(pod->phase, "Failed");
+        daemon_retries_note(r->c->state, r->set->meta.uid, r->update.hash, pod->node_name);
         controller_event(r->c, KIND_DAEMON_SET, &r->set->meta,
             failed ? EVENT_WARNING : EVENT_NORMAL,
             failed ? "FailedDaemonPod" : "SucceededDaemonPod",
@@ -224,6 +237,7 @@ static int act(struct run *r, struct error *err)
 
     r->plan.create = xcalloc(r->node_count + 1, sizeof(*r->plan.create));
     r->plan.remove = xcalloc(r->pods.count + 1, sizeof(*r->plan.remove));
+    fill_waits(r);
     daemon_plan(r->nodes, r->node_count, &r->update, &r->plan);
     tell_of_failed(r);
     if (pods_delete(r->c, KIND_DAEMON_SET, &r->set->meta, r->plan.remove, r->plan.remove_count,
@@ -317,6 +331,17 @@ static int reconcile(
     return result < 0 && is_terminating_namespace(err) ? 0 : result;
 }
 
+static int start(struct controller *c, struct error *err)
+{
+    c->state = daemon_retries_new(manager_env(c->m));
+    return 0;
+}
+
+static void stop(struct controller *c)
+{
+    daemon_retries_free(c->state);
+}
+
 const struct controller_info controller_daemonset = {
     .name = "daemonset-controller",
     .component = "daemonset-controller",
@@ -325,4 +350,6 @@ const struct controller_info controller_daemonset = {
     .watches = {{KIND_DAEMON_SET, controller_on_object}, {KIND_POD, on_pod}, {KIND_NODE, on_node},
         {KIND_REVISION, NULL}},
     .reconcile = reconcile,
+    .start = start,
+    .stop = stop,
 };

@@ -11,6 +11,7 @@ struct daemon_node {
     bool should_run, may_stay; /* by affinity and taints */
     const struct pod **pods;   /* borrowed; oldest first */
     size_t count;
+    int64_t failed_wait_ns; /* a finished pod stays as long as this */
 };
 
 struct daemon_plan {

@@ -14,7 +14,6 @@
 #include "controller/revisions.h"
 
 /* A pod that its node refuses fails at once: one try in this time. */
-#define FAILED_WAIT_NS (10 * NS_PER_S)
 
 static bool is_updated(const struct daemon_update *u, const struct pod *pod)
 {
@@ -82,7 +81,7 @@ static void plan_node(
         /* Finished daemon pods are made again, but not in a hot loop; those on a wrong node go. */
         if (stays || pod->meta.deletion_ns)
             continue;
-        int64_t wait = n->may_stay ? pod->meta.creation_ns + FAILED_WAIT_NS - u->now_ns : 0;
+        int64_t wait = n->may_stay ? n->failed_wait_ns : 0;
         if (wait <= 0)
             add_remove(plan, pod);
         else if (!plan->again_ns || wait < plan->again_ns)

@@ -94,6 +94,9 @@ FIELDS(service, PROJECT(struct service, type, "spec.type", P_STRING),
     PROJECT(struct service, has_selector, "spec.selector", P_PRESENT),
     PROJECT(struct service, publish_not_ready, "spec.publishNotReadyAddresses", P_BOOL),
     PROJECT_OF(struct service, ports, "spec.ports", P_LIST, &service_port_projection),
+    PROJECT(struct service, lb_wish, "spec.loadBalancerIP", P_STRING),
+    PROJECT(struct service, lb_class, "spec.loadBalancerClass", P_STRING),
+    PROJECT_OF(struct service, ingress, "status.loadBalancer.ingress", P_LIST, &pod_ip_projection),
     PROJECT(struct service, families, "spec.ipFamilies", P_STRINGS));
 FIELDS(endpoints, PROJECT(struct endpoints, subsets, "subsets", P_JSON));
 FIELDS(endpoint_slice, PROJECT(struct endpoint_slice, address_type, "addressType", P_STRING),

@@ -51,6 +51,8 @@ static const struct flag flags[] = {
         "size of a node's part"),
     FLAG("node-monitor-grace-period", FLAG_DURATION, manager.node_grace_ns, "40s", "TIME",
         "silence after which a node counts as unreachable"),
+    FLAG("service-lb-pool", FLAG_STRING, manager.service_lb_pool, NULL, "LIST",
+        "addresses for LoadBalancer Services: \"192.0.2.0/28\", \"192.0.2.1-192.0.2.9\""),
     FLAG("terminated-pod-gc-threshold", FLAG_INT, manager.terminated_pod_threshold, "12500", "N",
         "finished pods that may stay before the oldest are deleted; 0 keeps all"),
 };

@@ -26,6 +26,7 @@ struct manager_config {
     int64_t node_mask_size; /* 0: 24 */
     bool allocate_node_cidrs;
     int64_t node_grace_ns;            /* node-monitor-grace-period; 0: 40 s */
+    const char *service_lb_pool;      /* addresses for LoadBalancer Services; NULL, "": none */
     int64_t terminated_pod_threshold; /* 0: 12500; negative: off */
 };
 

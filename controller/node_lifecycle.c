@@ -4,8 +4,9 @@
  * A node is alive while its Lease or its Ready heartbeat changes. When neither did for the grace
  * period (40 s; a node that never posted a status has 60 s) its conditions become Unknown and its
  * pods not ready. Taints follow the conditions: NoSchedule for each bad one, and NoExecute
- * not-ready or unreachable, which the taint eviction controller acts on. While no node at all is
- * healthy, NoExecute taints are not added: then it is more likely we who are cut off.
+ * not-ready or unreachable, which the taint eviction controller acts on. NoExecute taints of a zone
+ * are added one after the other with a pause, longer or not at all while much of the zone is silent
+ * (node_zones.h).
  *
  * What it remembers is when it last heard of each node, by its own clock: a restart begins a new
  * grace period. Each node has one timer in the queue; a healthy node costs no API call.
@@ -17,6 +18,7 @@
 #include "controller/conditions.h"
 #include "controller/manager.h"
 #include "controller/node_taints.h"
+#include "controller/node_zones.h"
 #include "controller/pods.h"
 
 #define STARTUP_GRACE_NS (60 * NS_PER_S)
@@ -27,11 +29,19 @@ struct heard {
     int64_t heard_ns; /* monotonic */
 };
 
-/* c->state. The table is sorted by name; nodes come and go rarely. */
+/* When a zone's last node was given up. */
+struct zone {
+    char *name;
+    int64_t evicted_ns; /* monotonic */
+};
+
+/* c->state. The table of nodes is sorted by name; nodes come and go rarely. */
 struct lifecycle {
-    struct lock lock;
+    struct lock lock; /* guards nodes */
     struct heard *nodes;
     size_t count;
+    struct zone *zones; /* the one worker's */
+    size_t zone_count;
 };
 
 static size_t lower_bound(const struct lifecycle *l, const char *name)
@@ -191,22 +201,75 @@ static int mark_pods(struct controller *c, const char *node, struct error *err)
 
 /* --- taints --- */
 
-static bool any_healthy(struct controller *c)
+static struct zone *find_zone(struct lifecycle *l, const char *name)
+{
+    for (size_t i = 0; i < l->zone_count; i++)
+        if (!strcmp(l->zones[i].name, name))
+            return &l->zones[i];
+    l->zones = xrealloc(l->zones, (l->zone_count + 1) * sizeof(*l->zones));
+    l->zones[l->zone_count] = (struct zone){.name = xstrdup(name)};
+    return &l->zones[l->zone_count++];
+}
+
+/* Whether a node that isn't ready may be given up now; else after *ret_wait_ns (0: no telling). */
+static bool may_evict(struct controller *c, const struct node *node, int64_t *ret_wait_ns)
 {
     auto_objects struct projected_array nodes = kind_list(c->m, KIND_NODE, NULL);
+    autofree char *name = node_zone(node);
+    struct zone_health health = {0};
+    bool all_down = true;
 
-    for (size_t i = 0; i < nodes.count; i++)
-        if (condition_is_value(nodes.objects[i], "Ready", "True"))
+    for (size_t i = 0; i < nodes.count; i++) {
+        bool ready = condition_is_value(nodes.objects[i], "Ready", "True");
+        autofree char *other = node_zone(nodes.objects[i]);
+        all_down &= !ready;
+        if (!strcmp(name, other)) {
+            health.ready += ready;
+            health.not_ready += !ready;
+        }
+    }
+    int64_t pause = zone_pause_ns(&health, all_down);
+    struct zone *zone = find_zone(c->state, name);
+    int64_t now = env_now_ns(manager_env(c->m));
+    *ret_wait_ns = 0;
+    if (pause < 0)
+        return false;
+    if (zone->evicted_ns && now < zone->evicted_ns + pause) {
+        *ret_wait_ns = zone->evicted_ns + pause - now;
+        return false;
+    }
+    return true;
+}
+
+static bool has_no_execute(const cJSON *taints)
+{
+    const cJSON *taint;
+
+    cJSON_ArrayForEach(taint, taints)
+    {
+        if (c_eq(json_string(taint, "effect"), "NoExecute"))
             return true;
+    }
     return false;
 }
 
-static int write_taints(struct controller *c, const struct node *node, struct error *err)
+static int write_taints(
+    struct controller *c, const struct node *node, int64_t *again_ns, struct error *err)
 {
-    cJSON *taints = node_taints_wanted(node, any_healthy(c), env_wall_ns(manager_env(c->m)));
+    bool ready = condition_is_value(node, "Ready", "True");
+    int64_t wait = 0;
+    bool may = ready || may_evict(c, node, &wait);
+    int64_t now = env_wall_ns(manager_env(c->m));
+    cJSON *taints = node_taints_wanted(node, may, now);
 
+    if (wait && (!*again_ns || wait < *again_ns))
+        *again_ns = wait;
     if (!taints)
         return 0;
+    if (!ready && may && has_no_execute(taints)) {
+        autofree char *name = node_zone(node);
+        find_zone(c->state, name)->evicted_ns = env_now_ns(manager_env(c->m));
+    }
     cJSON *patch = cJSON_CreateObject();
     json_set_at(patch, "spec.taints", taints);
     return object_patch(c->m, KIND_NODE, &node->meta, NULL, patch, err);
@@ -251,14 +314,17 @@ static int reconcile(
     hear(c, key, true);
     int64_t left = grace_ns(c, node) - silent_for(c, key);
     bool is_unknown = condition_is_value(node, "Ready", "Unknown");
+    int64_t wait = 0;
     int r = 0;
     if (left <= 0 && !is_unknown)
         r = turn_unknown(c, node, err); /* its event comes back here for the taints */
     else
-        r = write_taints(c, node, err);
+        r = write_taints(c, node, &wait, err);
     if (r == 0 && !condition_is_value(node, "Ready", "True"))
         r = mark_pods(c, key, err);
     *ret_again_ns = left > 0 ? left : is_unknown ? 0 : CHECK_NS;
+    if (wait && (!*ret_again_ns || wait < *ret_again_ns))
+        *ret_again_ns = wait;
     return r == -ERR_NOT_FOUND ? 0 : r;
 }
 
@@ -286,6 +352,16 @@ static bool same_taints(const struct node *a, const struct node *b)
     return true;
 }
 
+/* One that is ready again may change what is done about the others. */
+static void add_silent(struct controller *c)
+{
+    auto_objects struct projected_array nodes = kind_list(c->m, KIND_NODE, NULL);
+
+    for (size_t i = 0; i < nodes.count; i++)
+        if (!condition_is_value(nodes.objects[i], "Ready", "True"))
+            controller_add(c, nodes.objects[i]);
+}
+
 static void on_node(struct controller *c, const void *old_object, const void *new_object)
 {
     const struct node *old = old_object, *now = new_object;
@@ -298,6 +374,9 @@ static void on_node(struct controller *c, const void *old_object, const void *ne
     if (!old || !now || old->unschedulable != now->unschedulable || !same_conditions(old, now) ||
         !same_taints(old, now))
         controller_add(c, now ? &now->meta : &old->meta);
+    if (old && now && !condition_is_value(old, "Ready", "True") &&
+        condition_is_value(now, "Ready", "True"))
+        add_silent(c);
 }
 
 static void on_lease(struct controller *c, const void *old_object, const void *new_object)
@@ -324,6 +403,9 @@ static void stop(struct controller *c)
     for (size_t i = 0; i < l->count; i++)
         free(l->nodes[i].name);
     free(l->nodes);
+    for (size_t i = 0; i < l->zone_count; i++)
+        free(l->zones[i].name);
+    free(l->zones);
     env_lock_done(&l->lock);
     free(l);
 }

@@ -154,6 +154,44 @@ def nodes(c):
         c.server.call("DELETE", PODS + "/" + p["metadata"]["name"], {"gracePeriodSeconds": 0})
 
 
+def mirrored(c):
+    base, slices = "/api/v1/namespaces/default/", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+    c.create(base + "services", {"metadata": {"name": "outside"}, "spec": {"ports": [{"port": 80}]}})
+    c.create(base + "endpoints", {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "outside"}, "subsets": [
+        {"addresses": [{"ip": "192.0.2.7"}, {"ip": "2001:db8::7"}], "notReadyAddresses": [{"ip": "192.0.2.8"}], "ports": [{"port": 8080}]}]})
+
+    def seen():
+        return sorted((a, x["conditions"]["ready"], s["addressType"]) for s in c.items(slices) if s["metadata"]["labels"].get(
+            "kubernetes.io/service-name") == "outside" for x in s["endpoints"] for a in x["addresses"])
+    c.wait("Endpoints of a Service without selector are mirrored", lambda: seen() == [
+        ("192.0.2.7", True, "IPv4"), ("192.0.2.8", False, "IPv4"), ("2001:db8::7", True, "IPv6")])
+    c.patch(base + "endpoints/outside", {"subsets": [{"addresses": [{"ip": "192.0.2.9"}], "ports": [{"port": 8080}]}]})
+    c.wait("... also their changes", lambda: seen() == [("192.0.2.9", True, "IPv4")])
+    c.patch(base + "endpoints/outside", {"metadata": {"labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}}})
+    c.wait("... unless they say no", lambda: seen() == [])
+    c.delete(base + "endpoints/outside")
+    c.delete(base + "services/outside")
+
+
+def balanced(c):
+    base = "/api/v1/namespaces/default/services"
+    balancer = lambda name, **spec: c.create(base, {"metadata": {"name": name}, "spec": {"type": "LoadBalancer", "ports": [{"port": 80}], **spec}})
+    ip = lambda name: c.get(base + "/" + name)["status"]["loadBalancer"]["ingress"][0]["ip"]
+    balancer("one", loadBalancerIP="192.0.2.2")
+    c.wait("a wished address is given", lambda: ip("one") == "192.0.2.2")
+    balancer("two")
+    c.wait("another gets the next", lambda: ip("two") == "192.0.2.1")
+    balancer("three")
+    c.wait("when none is left it says so", lambda: any(e["reason"] == "SyncLoadBalancerFailed" for e in c.items(
+        "/api/v1/namespaces/default/events") if e["involvedObject"]["name"] == "three"))
+    c.delete(base + "/one")
+    c.wait("... and gets what is freed", lambda: ip("three") == "192.0.2.2")
+    c.patch(base + "/three", {"spec": {"type": "ClusterIP"}})
+    c.wait("one that wants none any more gives it back", lambda: not c.get(base + "/three")["status"]["loadBalancer"].get("ingress"))
+    for name in ("two", "three"):
+        c.delete(base + "/" + name)
+
+
 def idle(c):
     """Nothing but heartbeats is written; the manager asks for nothing."""
     def metric():
@@ -169,7 +207,7 @@ def idle(c):
     equal("an idle cluster causes no requests but heartbeats", busy, {})
 
 
-with Cluster(nodes=2, flags=["--node-monitor-grace-period=12s"]) as cluster:
-    for part in (endpoints, garbage, namespaces, identity, nodes, idle):
+with Cluster(nodes=2, flags=["--node-monitor-grace-period=12s", "--service-lb-pool=192.0.2.0/30"]) as cluster:
+    for part in (endpoints, garbage, namespaces, identity, mirrored, balanced, nodes, idle):
         part(cluster)
 finish()

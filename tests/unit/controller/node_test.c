@@ -4,6 +4,7 @@
 #include "common/time.h"
 #include "controller/node_ipam.h"
 #include "controller/node_taints.h"
+#include "controller/node_zones.h"
 #include "controller/taint_eviction.h"
 #include "tests/unit/controller/objects.h"
 
@@ -111,9 +112,32 @@ static void test_cidr(void)
     CU_ASSERT_EQUAL(cidr_parse("10.0.0.0/33", &cluster, &err), -ERR_USAGE);
 }
 
+static void test_zone_pauses(void)
+{
+    static const struct {
+        int64_t ready, not_ready;
+        bool all_down;
+        int64_t pause_s;
+    } rows[] = {
+        {9, 1, false, 10},
+        {0, 3, false, 10}, /* a whole zone: the others say that we are well */
+        {0, 3, true, -1},
+        {2, 3, false, -1}, /* much of a small one */
+        {20, 40, false, 100},
+        {1, 2, false, 10},
+    };
+
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        struct zone_health health = {rows[i].ready, rows[i].not_ready};
+        int64_t pause = zone_pause_ns(&health, rows[i].all_down);
+        CU_ASSERT_EQUAL(pause < 0 ? -1 : pause / NS_PER_S, rows[i].pause_s);
+    }
+}
+
 const CU_TestInfo node_tests[] = {
     {"taints follow conditions", test_taints},
     {"time of eviction", test_eviction},
     {"parts of the cluster's addresses", test_cidr},
+    {"pauses of zones", test_zone_pauses},
     CU_TEST_INFO_NULL,
 };
