@@ -225,6 +225,8 @@ static void read_scalars(struct compiler *c, const cJSON *schema, struct node *n
     if (!cJSON_IsArray(n->enums) || !n->enums->child)
         n->enums = NULL;
     n->otherwise = json_get(schema, "default");
+    if (cJSON_IsNull(n->otherwise))
+        n->otherwise = NULL;
     n->rules = json_get(schema, "x-kubernetes-validations");
     n->required = names_of(c, json_get(schema, "required"), &n->required_count);
     n->keys = names_of(c, json_get(schema, "x-kubernetes-list-map-keys"), &keys);

@@ -186,6 +186,20 @@ static int build(const char *text, pcre2_code **ret, struct error *err)
         &offset, NULL);
     if (*ret)
         return 0;
+    static const struct {
+        int code;
+        const char *words;
+        bool whole; /* the pattern is shown, not what follows the place */
+    } texts[] = {
+        {PCRE2_ERROR_MISSING_CLOSING_PARENTHESIS, "missing closing )", true},
+        {PCRE2_ERROR_UNMATCHED_CLOSING_PARENTHESIS, "unexpected )", true},
+        {PCRE2_ERROR_QUANTIFIER_INVALID, "missing argument to repetition operator", false},
+        {PCRE2_ERROR_CLASS_RANGE_ORDER, "invalid character class range", false},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(texts); i++)
+        if (texts[i].code == code)
+            return error_set(err, ERR_INVALID, "error parsing regexp: %s: `%s`", texts[i].words,
+                texts[i].whole || offset > strlen(text) ? text : text + offset);
     PCRE2_UCHAR why[160];
     pcre2_get_error_message(code, why, sizeof(why));
     return error_set(err, ERR_INVALID, "error parsing regexp: %s: `%s`", (const char *)why,

@@ -28,6 +28,7 @@ struct judge {
     unsigned quiet; /* depth of trials: errors are counted only */
     size_t errors;
     bool exhausted;
+    const char *prefix; /* of fields, or NULL */
     unsigned runaways;
 };
 
@@ -41,6 +42,15 @@ static const char *path_of(struct judge *j, const struct frame *at)
     autostrbuf struct strbuf path = STRBUF_EMPTY;
     frame_print(at, true, &path);
     return arena_strdup(j->c->arena, strbuf_str(&path));
+}
+
+/* The field of an error: the path behind what is judged, a default of a schema for instance. */
+static const char *field_of(struct judge *j, const struct frame *at)
+{
+    const char *path = path_of(j, at);
+    if (!j->prefix)
+        return path;
+    return arena_printf(j->c->arena, "%s%s%s", j->prefix, *path && *path != '[' ? "." : "", path);
 }
 
 static const char *json_text(struct judge *j, const cJSON *value)
@@ -75,8 +85,8 @@ static void fail(
         abort();
     va_end(args);
     const char *path = path_of(j, at);
-    field_error_add(
-        j->c->errors, FIELD_INVALID, path, json_text(j, value), "%s in body %s", path, what);
+    field_error_add(j->c->errors, FIELD_INVALID, field_of(j, at), json_text(j, value),
+        "%s in body %s", path, what);
 }
 
 /* Go's names of what a JSON value is. */
@@ -104,7 +114,7 @@ static void wrong_type(
     const char *path = path_of(j, at);
     autostrbuf struct strbuf quoted = STRBUF_EMPTY;
     json_print_string(str_of(shown), &quoted);
-    field_error_add(j->c->errors, FIELD_TYPE_INVALID, path, quoted.data,
+    field_error_add(j->c->errors, FIELD_TYPE_INVALID, field_of(j, at), quoted.data,
         "%s in body must be of type %s: %s", path, wanted, quoted.data);
 }
 
@@ -189,7 +199,7 @@ static void judge_string(
     int64_t length =
         n->max_length >= 0 || n->min_length >= 0 ? characters_of(value->valuestring) : 0;
     if (n->max_length >= 0 && length > n->max_length && counts(j))
-        field_error_add(j->c->errors, FIELD_TOO_LONG, path_of(j, at), "",
+        field_error_add(j->c->errors, FIELD_TOO_LONG, field_of(j, at), "",
             "may not be more than %lld bytes", (long long)n->max_length);
     if (n->min_length >= 0 && length < n->min_length)
         fail(j, at, value, "should be at least %lld chars long", (long long)n->min_length);
@@ -238,7 +248,15 @@ static void judge_enum(
     count = 0;
     cJSON_ArrayForEach(item, n->enums) supported[count++] =
         cJSON_IsString(item) ? item->valuestring : json_text(j, item);
-    field_error_not_supported(j->c->errors, path_of(j, at), json_text(j, value), supported);
+    if (cJSON_IsString(value)) {
+        field_error_not_supported(j->c->errors, field_of(j, at), value->valuestring, supported);
+        return;
+    }
+    autostrbuf struct strbuf list = STRBUF_EMPTY;
+    for (size_t i = 0; i < count; i++)
+        strbuf_addf(&list, "%s\"%s\"", i ? ", " : "", supported[i]);
+    field_error_add(j->c->errors, FIELD_NOT_SUPPORTED, field_of(j, at), json_text(j, value),
+        "supported values: %s", list.data);
 }
 
 /* --- lists --- */
@@ -299,14 +317,14 @@ static void report_duplicate(
     if (!counts(j))
         return;
     if (n->list != LIST_MAP) {
-        field_error_add(j->c->errors, FIELD_DUPLICATE, path_of(j, at), json_text(j, e), "%s", "");
+        field_error_add(j->c->errors, FIELD_DUPLICATE, field_of(j, at), json_text(j, e), "%s", "");
         return;
     }
     autojson cJSON *keys = cJSON_CreateObject();
     for (const char *const *k = n->keys; *k; k++)
         if (json_get(e, *k))
             cJSON_AddItemToObject(keys, *k, cJSON_Duplicate(json_get(e, *k), true));
-    field_error_add(j->c->errors, FIELD_DUPLICATE, path_of(j, at), json_text(j, keys), "%s", "");
+    field_error_add(j->c->errors, FIELD_DUPLICATE, field_of(j, at), json_text(j, keys), "%s", "");
 }
 
 static void judge_unique(
@@ -353,7 +371,7 @@ static void judge_list(struct judge *j, const struct node *n, const cJSON *list,
         fail(j, at, list, "should have at least %lld items", (long long)n->min_items);
     if (n->max_items >= 0 && (int64_t)count > n->max_items && counts(j)) {
         autofree char *shown = str_format("%zu", count);
-        field_error_add(j->c->errors, FIELD_TOO_MANY, path_of(j, at), shown,
+        field_error_add(j->c->errors, FIELD_TOO_MANY, field_of(j, at), shown,
             "must have at most %lld items", (long long)n->max_items);
     }
     if ((n->list == LIST_SET || n->list == LIST_MAP) && count > 1)
@@ -365,7 +383,7 @@ static void judge_list(struct judge *j, const struct node *n, const cJSON *list,
 static void require(struct judge *j, const struct frame *at, const char *name, const char *why)
 {
     if (counts(j))
-        field_error_add(j->c->errors, FIELD_REQUIRED, path_of(j, AT(at, name)), NULL, "%s", why);
+        field_error_add(j->c->errors, FIELD_REQUIRED, field_of(j, AT(at, name)), NULL, "%s", why);
 }
 
 static void judge_required(
@@ -384,7 +402,7 @@ static void judge_embedded(struct judge *j, const cJSON *object, const struct fr
     if (!*version)
         require(j, at, "apiVersion", "must not be empty");
     else if (slash && strchr(slash + 1, '/') && counts(j))
-        field_error_add(j->c->errors, FIELD_INVALID, path_of(j, AT(at, "apiVersion")),
+        field_error_add(j->c->errors, FIELD_INVALID, field_of(j, AT(at, "apiVersion")),
             json_text(j, json_get(object, "apiVersion")), "unexpected GroupVersion string: %s",
             version);
     if (!*value_string(json_get(object, "kind")))
@@ -409,7 +427,7 @@ static void judge_object(struct judge *j, const struct node *n, const cJSON *obj
         fail(j, at, object, "should have at least %lld properties", (long long)n->min_members);
     if (n->max_members >= 0 && count > n->max_members && counts(j)) {
         autofree char *shown = str_format("%lld", (long long)count);
-        field_error_add(j->c->errors, FIELD_TOO_MANY, path_of(j, at), shown,
+        field_error_add(j->c->errors, FIELD_TOO_MANY, field_of(j, at), shown,
             "must have at most %lld items", (long long)n->max_members);
     }
     if (n->required_count > 0)
@@ -527,6 +545,8 @@ void node_validate(
     const struct node *n, const cJSON *value, const struct frame *at, struct field_errors *errors)
 {
     struct check c = {.errors = errors, .arena = field_errors_arena(errors), .root = value};
-    struct judge j = {.c = &c};
-    judge(&j, n, value, NULL, at);
+    autostrbuf struct strbuf prefix = STRBUF_EMPTY;
+    frame_print(at, false, &prefix);
+    struct judge j = {.c = &c, .prefix = prefix.data};
+    judge(&j, n, value, NULL, NULL);
 }

@@ -158,6 +158,8 @@ static void request_body_v3(struct writer *w, const struct operation *op)
     static const char *const bodies[] = {"*/*", NULL};
     strbuf_addc(w->out, "\"requestBody\":{\"required\":true,\"content\":{");
     for (const char *const *t = op->verb == VERB_PATCH ? patches : bodies; *t; t++) {
+        if (w->r->custom && strstr(*t, "strategic"))
+            continue; /* clients look here for what a kind takes */
         comma(w);
         strbuf_addf(w->out, "\"%s\":{\"schema\":", *t);
         openapi_write_ref(w->o, body_definition(w, op));
@@ -196,8 +198,11 @@ static void write_operation(struct writer *w, const struct operation *op, bool m
     operation_id(w, op, many);
     if (w->o->version == 2 && op->verb == VERB_PATCH)
         strbuf_addc(w->out,
-            "\"consumes\":[\"application/json-patch+json\",\"application/merge-patch+json\","
-            "\"application/strategic-merge-patch+json\",\"application/apply-patch+yaml\"],");
+            w->r->custom
+                ? "\"consumes\":[\"application/json-patch+json\",\"application/merge-patch+json\","
+                  "\"application/apply-patch+yaml\"],"
+                : "\"consumes\":[\"application/json-patch+json\",\"application/merge-patch+json\","
+                  "\"application/strategic-merge-patch+json\",\"application/apply-patch+yaml\"],");
     if (op->has_body && w->o->version == 3)
         request_body_v3(w, op);
     parameters(w, op);

@@ -275,7 +275,7 @@ def bad(s):
         ("a back reference", {"a": {"type": "string", "pattern": r"(a)\1"}}, r"invalid escape sequence: `\\1`"),
         ("a repeat of a million", {"a": {"type": "string", "pattern": "a{1000000}"}}, "invalid repeat count"),
         ("a pattern that does not compile", {"a": {"type": "string", "pattern": "("}}, "must be a valid regular expression, but isn't"),
-        ("a default that is wrong", {"a": {"type": "integer", "default": "x"}}, 'default in body must be of type integer: \\"string\\"'),
+        ("a default that is wrong", {"a": {"type": "integer", "default": "x"}}, 'in body must be of type integer: \\"string\\"'),
         ("a default with unknown fields", {"a": {"type": "object", "default": {"b": 1}}}, "must not have unknown fields"),
     ]
     for text, properties, wanted in cases:
@@ -312,6 +312,8 @@ def many(s):
     first = rss()
     good = all(turn(i) for i in range(30, 180))
     until("150 more of them", lambda: (good and len(s.call("GET", CRDS)[1]["items"]) == 2, None), timeout=60)
+    if "asan" in BIN:
+        return print("skip: the address sanitizer keeps freed memory")
     check("... leave nothing behind (%d KB, then %d KB)" % (first, rss()), rss() < first + 20000)
 
 

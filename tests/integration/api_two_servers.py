@@ -10,21 +10,6 @@ from apiserver import *
 CM = "/api/v1/namespaces/default/configmaps"
 
 
-def start_etcd(directory):
-    client, peer = free_port(), free_port()
-    url, peer_url = "http://127.0.0.1:%d" % client, "http://127.0.0.1:%d" % peer
-    p = subprocess.Popen(["etcd", "--data-dir", directory + "/etcd", "--listen-client-urls", url, "--advertise-client-urls", url,
-                          "--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url,
-                          "--initial-cluster", "default=" + peer_url], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(200):
-        try:
-            socket.create_connection(("127.0.0.1", client)).close()
-            return p, url
-        except OSError:
-            time.sleep(0.05)
-    raise SystemExit("etcd does not start")
-
-
 def fresh(a, b):
     stale = 0
     a.call("POST", CM, config_map("x"))

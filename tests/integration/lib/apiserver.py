@@ -41,6 +41,21 @@ def free_port():
         return s.getsockname()[1]
 
 
+def start_etcd(directory):
+    client, peer = free_port(), free_port()
+    url, peer_url = "http://127.0.0.1:%d" % client, "http://127.0.0.1:%d" % peer
+    p = subprocess.Popen(["etcd", "--data-dir", directory + "/etcd", "--listen-client-urls", url, "--advertise-client-urls", url,
+                          "--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url,
+                          "--initial-cluster", "default=" + peer_url], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(200):
+        try:
+            socket.create_connection(("127.0.0.1", client)).close()
+            return p, url
+        except OSError:
+            time.sleep(0.05)
+    raise SystemExit("etcd does not start")
+
+
 class Server:
     def __init__(self, *flags, directory=None):
         self.flags = list(flags) + os.environ.get("SKIFF_TEST_FLAGS", "").split()
