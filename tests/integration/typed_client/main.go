@@ -25,15 +25,19 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/informers"
-	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes/scheme"
+	appsclient "k8s.io/client-go/kubernetes/typed/apps/v1"
+	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
+	authorizationclient "k8s.io/client-go/kubernetes/typed/authorization/v1"
+	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -78,13 +82,25 @@ func (w watchdog) RoundTrip(q *http.Request) (*http.Response, error) {
 	return r, err
 }
 
-func client(config *rest.Config) *kubernetes.Clientset {
+// The typed clients that are used: all of them take minutes to compile.
+type clients struct{ config *rest.Config }
+
+func (c *clients) CoreV1() coreclient.CoreV1Interface { return coreclient.NewForConfigOrDie(c.config) }
+func (c *clients) AppsV1() appsclient.AppsV1Interface { return appsclient.NewForConfigOrDie(c.config) }
+func (c *clients) AuthenticationV1() authenticationclient.AuthenticationV1Interface {
+	return authenticationclient.NewForConfigOrDie(c.config)
+}
+func (c *clients) AuthorizationV1() authorizationclient.AuthorizationV1Interface {
+	return authorizationclient.NewForConfigOrDie(c.config)
+}
+
+func client(config *rest.Config) *clients {
 	c := rest.CopyConfig(config)
 	c.ContentType = protobufType
 	c.AcceptContentTypes = protobufType
 	c.QPS = -1
 	c.Wrap(func(next http.RoundTripper) http.RoundTripper { return watchdog{next} })
-	return kubernetes.NewForConfigOrDie(c)
+	return &clients{c}
 }
 
 // --- every kind that this client knows ---
@@ -122,8 +138,8 @@ func sameBytes(raw []byte) bool {
 	return bytes.Equal(raw, again.Bytes())
 }
 
-func everyKind(config *rest.Config, plain *kubernetes.Clientset) {
-	_, lists, err := plain.Discovery().ServerGroupsAndResources()
+func everyKind(config *rest.Config) {
+	_, lists, err := discovery.NewDiscoveryClientForConfigOrDie(config).ServerGroupsAndResources()
 	check("discovery", err)
 	kinds, same := 0, 0
 	for _, list := range lists {
@@ -330,7 +346,7 @@ func wholeLife(config *rest.Config, k kind) {
 
 // --- subresources, reviews, refusals ---
 
-func others(c *kubernetes.Clientset) {
+func others(c *clients) {
 	three := int32(3)
 	_, err := c.AppsV1().Deployments("default").Create(background, &appsv1.Deployment{ObjectMeta: meta("scaled"), Spec: appsv1.DeploymentSpec{
 		Replicas: &three, Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: template()}}, metav1.CreateOptions{})
@@ -380,7 +396,7 @@ func others(c *kubernetes.Clientset) {
 	expect("bad token", apierrors.IsBadRequest(err), err)
 }
 
-func paging(c *kubernetes.Clientset) {
+func paging(c *clients) {
 	for i := 0; i < 25; i++ {
 		_, err := c.CoreV1().ConfigMaps("default").Create(background, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
 			Name: fmt.Sprintf("page-%02d", i), Labels: map[string]string{"page": "yes"}}}, metav1.CreateOptions{})
@@ -406,17 +422,17 @@ func paging(c *kubernetes.Clientset) {
 	expect("collection gone", err == nil && len(list.Items) == 0 && list.ResourceVersion != "", list)
 }
 
-func informer(c *kubernetes.Clientset) {
-	factory := informers.NewSharedInformerFactory(c, 0)
+func informer(c *clients) {
 	added, gone := make(chan string, 1000), make(chan string, 1000)
-	i := factory.Core().V1().ConfigMaps().Informer()
+	source := cache.NewListWatchFromClient(c.CoreV1().RESTClient(), "configmaps", "default", fields.Everything())
+	i := cache.NewSharedIndexInformer(source, &corev1.ConfigMap{}, 0, cache.Indexers{})
 	i.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o interface{}) { added <- o.(*corev1.ConfigMap).Name },
 		DeleteFunc: func(o interface{}) { gone <- o.(*corev1.ConfigMap).Name },
 	})
 	stop := make(chan struct{})
 	defer close(stop)
-	factory.Start(stop)
+	go i.Run(stop)
 	expect("informer synced", cache.WaitForCacheSync(stop, i.HasSynced), "not")
 	wait := func(ch chan string, name string) bool {
 		for {
@@ -437,7 +453,7 @@ func informer(c *kubernetes.Clientset) {
 	expect("informer saw it go", wait(gone, "informed"), "not")
 }
 
-func metadataOnly(config *rest.Config, c *kubernetes.Clientset) {
+func metadataOnly(config *rest.Config, c *clients) {
 	m := metadata.NewForConfigOrDie(config)
 	_, err := c.CoreV1().ConfigMaps("default").Create(background, &corev1.ConfigMap{ObjectMeta: meta("partial"),
 		Data: map[string]string{"not": "shown"}}, metav1.CreateOptions{})
@@ -474,7 +490,7 @@ func main() {
 	paging(c)
 	informer(c)
 	metadataOnly(config, c)
-	everyKind(config, kubernetes.NewForConfigOrDie(config))
+	everyKind(config)
 	if failures > 0 {
 		fmt.Printf("%d checks failed\n", failures)
 		os.Exit(1)
