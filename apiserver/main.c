@@ -123,7 +123,10 @@ static const char *own_address(char buf[INET_ADDRSTRLEN])
 static int settle(struct options *o, struct error *err)
 {
     struct server_config *c = &o->server;
+    struct service_ranges ranges;
 
+    if (service_ranges_parse(c->service_cidr, &ranges, err) < 0)
+        return -(int)err->code;
     if (o->secure_port < 0 || o->secure_port > 65535)
         return error_set(
             err, ERR_USAGE, "--secure-port: %lld is no port", (long long)o->secure_port);
@@ -148,9 +151,6 @@ static int settle(struct options *o, struct error *err)
         c->advertise_address = c_eq(o->bind_address, "0.0.0.0") || c_eq(o->bind_address, "::")
                                    ? own_address(o->own_address)
                                    : o->bind_address;
-    struct service_ranges ranges;
-    if (service_ranges_parse(c->service_cidr, &ranges, err) < 0)
-        return -(int)err->code;
     return parse_range(o->node_port_range, &c->node_port_first, &c->node_port_last, err);
 }
 
