@@ -79,7 +79,8 @@ struct rules {
     const char *message; /* instead of the own text of a limit or of absence */
     /* Needed when the sibling `when` has one of the values, and forbidden otherwise. */
     const char *when, *const *when_values;
-    const char *otherwise_text; /* of that; "" forbids nothing */
+    const char *otherwise_text; /* of that; NULL: fine */
+    const char *frozen;         /* forbids a change, and says this */
 };
 
 struct field {

@@ -356,6 +356,8 @@ static int read_rule(struct parser *p, struct str token, struct field *f)
         rules_of(p, f)->max_length = (uint32_t)number;
     } else if (parser_value(token, "message", &value)) {
         rules_of(p, f)->message = parser_text(p, value);
+    } else if (parser_value(token, "frozen", &value)) {
+        rules_of(p, f)->frozen = parser_text(p, value);
     } else if (parser_value(token, "else", &value)) {
         rules_of(p, f)->otherwise_text = parser_text(p, value);
     } else if (parenthesised(token, "when", &value)) {

@@ -1,8 +1,8 @@
 /*
  * schema_validate_update: what may not change once an object exists.
  *
- * Fields marked `immutable` in the .api files, at every depth that is not inside a list; object
- * metadata; and the named update rule of the resource (rules_update.c).
+ * Fields marked `immutable` or `frozen` in the .api files, at every depth that is not inside a
+ * list; object metadata; and the named update rule of the resource (rules_update.c).
  *
  * Upstream: ValidateImmutableField, ValidateObjectMetaAccessorUpdate, Validate<Kind>Update.
  */
@@ -18,11 +18,15 @@ static void update_object(struct check *c, const struct schema *s, const cJSON *
     schema_slots(s, old, y);
     for (size_t i = 0; i < s->field_count; i++) {
         const struct field *f = &s->fields[i];
-        if (f->flags & F_IMMUTABLE) {
-            if (!field_equal(f, x[i], y[i])) {
-                autojson cJSON *null = cJSON_CreateNull();
-                check_invalid(c, AT(at, f->name), x[i] ? x[i] : null, immutable_text);
-            }
+        const char *frozen = f->rules ? f->rules->frozen : NULL;
+        bool fixed = frozen || (f->flags & F_IMMUTABLE);
+        if (fixed && field_equal(f, x[i], y[i]))
+            continue;
+        if (frozen) {
+            check_forbidden(c, AT(at, f->name), frozen);
+        } else if (fixed) {
+            autojson cJSON *null = cJSON_CreateNull();
+            check_invalid(c, AT(at, f->name), x[i] ? x[i] : null, immutable_text);
         } else if (f->type == V_OBJECT && x[i] && y[i]) {
             update_object(c, f->object, x[i], y[i], AT(at, f->name));
         }
