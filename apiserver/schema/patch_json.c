@@ -32,17 +32,23 @@ static bool next_token(const char **pointer, struct strbuf *token)
     return true;
 }
 
-static bool parse_index(const char *token, size_t *ret)
+/* An index as upstream reads it: zeros in front are no matter, and negative ones count from the end
+ * (`end`, one behind the last for an insertion). */
+static bool parse_index(const char *token, size_t end, size_t *ret)
 {
     size_t n = 0;
-    if (!*token || (token[0] == '0' && token[1]) || strlen(token) > 7)
+    bool negative = *token == '-';
+    token += *token == '-' || *token == '+';
+    if (!*token || strlen(token) > 7)
         return false;
     for (const char *p = token; *p; p++) {
         if (*p < '0' || *p > '9')
             return false;
         n = n * 10 + (size_t)(*p - '0');
     }
-    *ret = n;
+    if (negative && n > end)
+        return false;
+    *ret = negative && n > 0 ? end - n : n;
     return true;
 }
 
@@ -50,7 +56,9 @@ static cJSON *child_of(cJSON *parent, const char *token)
 {
     size_t index;
     if (cJSON_IsArray(parent))
-        return parse_index(token, &index) ? cJSON_GetArrayItem(parent, (int)index) : NULL;
+        return parse_index(token, (size_t)cJSON_GetArraySize(parent), &index)
+                   ? cJSON_GetArrayItem(parent, (int)index)
+                   : NULL;
     return json_get(parent, token);
 }
 
@@ -138,7 +146,7 @@ static int put(struct patcher *p, const char *path, cJSON *value, const char *op
     int size = cJSON_GetArraySize(parent);
     if (!strcmp(token.data, "-")) {
         cJSON_AddItemToArray(parent, value);
-    } else if (!parse_index(token.data, &index) || index > (size_t)size) {
+    } else if (!parse_index(token.data, (size_t)size + 1, &index) || index > (size_t)size) {
         cJSON_Delete(value);
         return bad_index(p, op, path);
     } else {
