@@ -207,7 +207,35 @@ def idle(c):
     equal("an idle cluster causes no requests but heartbeats", busy, {})
 
 
+def custom(c):
+    """Custom kinds are found by discovery: namespaces empty them, owners take them along, whichever of the two is custom."""
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    c.create(crds, {"kind": "CustomResourceDefinition", "metadata": {"name": "widgets.example.com"}, "spec": {
+        "group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+        "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}]}})
+    widgets = "/apis/example.com/v1/namespaces/%s/widgets"
+    c.wait("a custom kind is served", lambda: c.get(widgets % "default") is not None)
+    owner = c.create(widgets % "default", {"kind": "Widget", "metadata": {"name": "owner"}})["metadata"]["uid"]
+    reference = [{"apiVersion": "example.com/v1", "kind": "Widget", "name": "owner", "uid": owner}]
+    c.create(widgets % "default", {"kind": "Widget", "metadata": {"name": "child", "ownerReferences": reference}})
+    c.create(V1 + "configmaps", {"metadata": {"name": "of-widget", "ownerReferences": reference}})
+    c.delete(widgets % "default" + "/owner")
+    c.wait("a custom owner takes its dependents along", lambda: not c.get(widgets % "default" + "/child") and
+           not c.get(V1 + "configmaps/of-widget"))
+    c.create("/api/v1/namespaces", {"metadata": {"name": "full"}})
+    c.create(widgets % "full", {"kind": "Widget", "metadata": {"name": "x"}})
+    c.delete("/api/v1/namespaces/full")
+    c.wait("a namespace empties itself of custom objects", lambda: not c.get("/api/v1/namespaces/full"))
+    c.create(widgets % "default", {"kind": "Widget", "metadata": {"name": "last"}})
+    c.delete(crds + "/widgets.example.com")
+    c.wait("the definition goes with its objects", lambda: not c.get(crds + "/widgets.example.com"))
+    c.create("/api/v1/namespaces", {"metadata": {"name": "later"}})
+    c.delete("/api/v1/namespaces/later")
+    c.wait("namespaces still go afterwards", lambda: not c.get("/api/v1/namespaces/later"))
+
+
 with Cluster(nodes=2, flags=["--node-monitor-grace-period=12s", "--service-lb-pool=192.0.2.0/30"]) as cluster:
-    for part in (endpoints, garbage, namespaces, identity, mirrored, balanced, nodes, idle):
+    for part in (endpoints, garbage, namespaces, custom, identity, mirrored, balanced, nodes, idle):
         part(cluster)
 finish()
