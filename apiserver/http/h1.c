@@ -19,6 +19,7 @@ struct h1 {
     bool continue_wanted;
     int64_t body_left; /* of a Content-Length; -1: chunked */
     struct http1_chunked chunked;
+    struct socket *socket; /* the answer goes out in WebSocket messages, or NULL */
     int64_t head_since_ns; /* the first byte of a head came; 0: none yet */
 };
 
@@ -41,6 +42,8 @@ void h1_start(struct connection *c)
 
 void h1_free(struct connection *c)
 {
+    if (c->h1)
+        socket_free(c->h1->socket);
     free(c->h1);
     c->h1 = NULL;
 }
@@ -195,6 +198,8 @@ void h1_input(struct connection *c)
         ;
     if (h->state == H1_BODY)
         input_body(c);
+    else if (h->socket && h->x && c->in.n > 0)
+        socket_input(c, h->socket, h->x);
 }
 
 /* --- answers --- */
@@ -213,6 +218,11 @@ void h1_send_head(struct exchange *x)
 
     if (!x->body_done || c->closing)
         h->keep_alive = false;
+    if (q->socket != SOCKET_NONE && !h->is_old && x->body_done) {
+        h->keep_alive = false;
+        h->socket = socket_new(c, q);
+        return;
+    }
     h->chunked_out = q->body_next && !h->is_old;
     if (q->body_next && h->is_old)
         h->keep_alive = false;
@@ -319,7 +329,9 @@ void h1_produce(struct connection *c)
         }
         if (x->dozing || connection_queued(c) >= OUTPUT_ENOUGH_BYTES)
             return;
-        if (x->q->body_next)
+        if (h->socket)
+            socket_produce(c, h->socket, x);
+        else if (x->q->body_next)
             produce_chunk(x);
         else
             produce_whole(x);

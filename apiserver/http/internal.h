@@ -181,6 +181,13 @@ void h1_produce(struct connection *c); /* body bytes into c->out */
 /* The exchange whose answer is 101, once its head is in the output; or NULL. */
 struct exchange *h1_upgraded(const struct connection *c);
 
+/* socket.c: an answer in WebSocket messages */
+struct socket;
+struct socket *socket_new(struct connection *c, struct request *q); /* writes the head */
+void socket_free(struct socket *s);
+void socket_produce(struct connection *c, struct socket *s, struct exchange *x);
+void socket_input(struct connection *c, struct socket *s, struct exchange *x);
+
 /* h2.c */
 int h2_start(struct connection *c);
 void h2_free(struct connection *c);

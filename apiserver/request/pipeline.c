@@ -19,6 +19,7 @@
 #include "apiserver/request/negotiate.h"
 #include "apiserver/request/pretty.h"
 #include "apiserver/request/route.h"
+#include "apiserver/request/socket.h"
 #include "apiserver/request/status.h"
 #include "apiserver/server.h"
 #include "common/log.h"
@@ -172,6 +173,7 @@ static void respond(struct request *q)
     }
     if (q->class_ & RESOURCE || str_starts(q->path, STR("/api")))
         pretty_response(q);
+    socket_choose(q);
     if (q->class_ & (GET | LIST) && q->status == 200 && !q->trusted && accepts_gzip(q))
         gzip_response(q);
 }

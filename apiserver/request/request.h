@@ -60,6 +60,8 @@ struct response_header {
     const char *name, *value;
 };
 
+enum socket_form { SOCKET_NONE, SOCKET_LINES /* text, one a line */, SOCKET_BYTES, SOCKET_BASE64 };
+
 /* A client's connection that became a stream of bytes. */
 struct taken_connection {
     int fd; /* does not block */
@@ -138,6 +140,10 @@ struct request {
     /* With status 101: takes the connection over once the head is sent, and the request with it
      * (request_free is the taker's then). */
     void (*upgrade)(struct request *q, struct taken_connection *take);
+
+    /* The generator's bytes as WebSocket messages instead (HTTP/1.1; set by socket_choose). */
+    enum socket_form socket;
+    const char *socket_accept, *socket_protocol; /* the latter NULL: none */
 
     bool response_large; /* a generator says that compression pays */
 
