@@ -168,6 +168,18 @@ void websocket_add_head(struct strbuf *out, int kind, uint64_t bytes)
     strbuf_add(out, str_range(head, n));
 }
 
+size_t websocket_frame_size(struct str frames)
+{
+    const unsigned char *p = (const unsigned char *)frames.p;
+    size_t n = p[1], wide = n == 126 ? 2 : n == 127 ? 8 : 0;
+
+    if (wide > 0)
+        n = 0;
+    for (size_t i = 0; i < wide; i++)
+        n = n << 8 | p[2 + i];
+    return 2 + wide + n;
+}
+
 void websocket_add(struct strbuf *out, int kind, struct str payload)
 {
     websocket_add_head(out, kind, payload.n);

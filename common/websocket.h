@@ -60,6 +60,8 @@ int websocket_next(
 void websocket_add(struct strbuf *out, int kind, struct str payload);
 /* Only its head: `bytes` of payload follow. */
 void websocket_add_head(struct strbuf *out, int kind, uint64_t bytes);
+/* Bytes of the unmasked frame at the beginning, its head too. */
+size_t websocket_frame_size(struct str frames);
 void websocket_add_close(struct strbuf *out, int code);
 
 /* Sec-WebSocket-Accept for the client's Sec-WebSocket-Key; ERR_BAD_REQUEST unless that is 16 bytes

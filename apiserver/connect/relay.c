@@ -7,7 +7,7 @@
  *
  * The relay pins the request, so both outlive a client that goes away; the request's hook cancels
  * the relay, and the task ends by itself. After a take-over the request is the task's: it frees it
- * at the end. Ended relays are joined by the next one, or at the end.
+ * at the end. Ended relays are joined by the next one that begins or ends.
  *
  * wake_fd is the only thing a task waits for besides its sockets: it is written once the client is
  * there, the buffer has room, or all is cancelled. Before a take-over it is cleared by the task.
@@ -290,6 +290,7 @@ static void leave(struct relay *r)
 static void run(void *arg)
 {
     struct relay *r = arg;
+    struct nodes *n = r->nodes;
     struct request *q = r->q;
     struct wire w = {.fd = -1};
 
@@ -305,6 +306,7 @@ static void run(void *arg)
     else
         request_wake(q);
     request_unpin(q);
+    reap(n); /* those that ended before: at most one waits to be joined */
     leave(r);
 }
 

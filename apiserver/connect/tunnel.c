@@ -1,8 +1,10 @@
 /*
  * A tunnel: the client's connection and the backend's become one, byte for byte.
  *
- * Each direction has a buffer of 64 KiB; a side is read only while its buffer has room, so each is
- * as fast as the other. The end of a side is passed on once its bytes are; the other direction goes
+ * Each direction holds one piece, a TLS record's content at most, and reads the next once that is
+ * written: so each side is as fast as the other, and a message that came in a record of its own
+ * leaves in one. (Clients that select() on a TLS socket need that: they don't see what TLS holds
+ * already.) The end of a side is passed on once its bytes are; the other direction goes
  * on for a minute after its last byte. What breaks ends both.
  */
 #include "apiserver/connect/internal.h"
@@ -14,7 +16,7 @@
 #include "apiserver/server.h"
 #include "common/time.h"
 
-#define BUFFER_BYTES (64u << 10)
+#define TURN_PIECES 8
 #define READ_BYTES (16u << 10)
 #define IDLE_NS (4 * 3600 * NS_PER_S)
 #define HALF_CLOSED_NS (60 * NS_PER_S)
@@ -36,22 +38,18 @@ static size_t queued(const struct flow *f)
 
 static bool has_room(const struct flow *f)
 {
-    return !f->ended && queued(f) < BUFFER_BYTES;
+    return !f->ended && queued(f) == 0;
 }
 
 /* false: broken. */
 static bool fill(struct flow *f, bool *moved)
 {
-    while (has_room(f)) {
-        if (f->start > BUFFER_BYTES) {
-            strbuf_remove_front(&f->bytes, f->start);
-            f->start = 0;
-        }
+    if (has_room(f)) {
         ssize_t n = wire_read(f->from, strbuf_reserve(&f->bytes, READ_BYTES), READ_BYTES);
         if (n == WIRE_BROKEN)
             return false;
         if (n == WIRE_WAIT)
-            break;
+            return true;
         if (n == 0)
             f->ended = true;
         else
@@ -73,7 +71,7 @@ static bool drain(struct flow *f, bool *moved)
         *moved = true;
     }
     f->start = 0;
-    strbuf_done(&f->bytes); /* an idle session holds none */
+    strbuf_clear(&f->bytes);
     if (f->ended && !f->passed) {
         wire_finish(f->to);
         f->passed = true;
@@ -81,18 +79,20 @@ static bool drain(struct flow *f, bool *moved)
     return true;
 }
 
+/* Some pieces, so that the other direction has its turn. */
 static bool move(struct flow *f, bool *moved)
 {
-    bool fine;
-
-    do {
+    for (int i = 0; i < TURN_PIECES; i++) {
         bool again = false;
-        fine = fill(f, &again) && drain(f, &again);
+        if (!fill(f, &again) || !drain(f, &again))
+            return false;
         *moved |= again;
-        if (!again)
+        if (!again || f->passed || queued(f) > 0)
             break;
-    } while (fine && !f->passed && queued(f) == 0 && wire_pending(f->from));
-    return fine;
+    }
+    if (queued(f) == 0)
+        strbuf_done(&f->bytes); /* an idle session holds none */
+    return true;
 }
 
 static short events_of(const struct flow *in, const struct flow *out)

@@ -190,17 +190,32 @@ void channels_reset(struct channels *c, uint32_t stream)
     wrap(c, start);
 }
 
+/* Each WebSocket frame begins a TLS record of its own: some clients look at the socket only, and
+ * miss a second frame that TLS holds for them already. */
+static size_t write_size(struct channels *c)
+{
+    size_t waiting = c->out.n - c->out_start;
+
+    if (!c->is_websocket)
+        return waiting;
+    if (c->frame_left == 0)
+        c->frame_left = websocket_frame_size(str_range(c->out.data + c->out_start, waiting));
+    return c->frame_left;
+}
+
 static void flush(struct channels *c)
 {
     while (!c->over && c->out_start < c->out.n) {
         ssize_t n = httpd_raw_write(
-            c->request, str_range(c->out.data + c->out_start, c->out.n - c->out_start));
+            c->request, str_range(c->out.data + c->out_start, write_size(c)));
         if (n == HTTPD_RAW_WAIT)
             return;
-        if (n < 0)
+        if (n < 0) {
             c->over = true;
-        else
+        } else {
             c->out_start += (size_t)n;
+            c->frame_left -= c->is_websocket ? (size_t)n : 0;
+        }
         c->active_ns = env_now_ns(c->env);
     }
     c->out_start = 0;
@@ -369,7 +384,7 @@ int channels_poll(struct channels *c, struct pollfd *ret)
     bool reads = !c->hold && channels_has_room(c);
 
     ret[0] = (struct pollfd){.fd = httpd_raw_fd(c->request),
-        .events = (short)((reads ? POLLIN : 0) | (c->out.n > c->out_start ? POLLOUT : 0))};
+        .events = (short)(POLLRDHUP | (reads ? POLLIN : 0) | (c->out.n > c->out_start ? POLLOUT : 0))};
     ret[1] = (struct pollfd){.fd = httpd_raw_stop_fd(c->request), .events = POLLIN};
     if (reads && httpd_raw_pending(c->request))
         return 0;
@@ -386,7 +401,7 @@ void channels_io(struct channels *c, const struct pollfd *polled)
         c->over = true;
     if (!c->hold && channels_has_room(c))
         read_some(c);
-    else if (polled[0].revents & POLLHUP)
+    else if (polled[0].revents & (POLLHUP | POLLRDHUP)) /* it will never take or say anything */
         c->over = true;
     flush(c);
 }

@@ -52,6 +52,7 @@ struct channels {
     bool closing_channel;  /* v5: the message names a channel to close */
     struct strbuf out;
     size_t out_start;
+    size_t frame_left; /* of the WebSocket frame that is being written */
     uint32_t last_opened;
     int64_t active_ns;
 };

@@ -102,7 +102,9 @@ static void test_writing(void)
     autostrbuf struct strbuf out = STRBUF_EMPTY;
 
     websocket_add(&out, WEBSOCKET_TEXT, STR("hi"));
+    CU_ASSERT_EQUAL(websocket_frame_size(strbuf_str(&out)), 4);
     websocket_add_head(&out, WEBSOCKET_BINARY, 300);
+    CU_ASSERT_EQUAL(websocket_frame_size(str_range(out.data + 4, out.n - 4)), 304);
     websocket_add_head(&out, WEBSOCKET_BINARY, 70000);
     websocket_add_close(&out, 1000);
     static const char expected[] =
