@@ -26,7 +26,7 @@
 #define RESIZE_TIMEOUT_NS (5 * NS_PER_S)
 #define RESULT_TIMEOUT_NS (5 * NS_PER_S)
 #define RESULT_LOOK_NS (10 * NS_PER_MS)
-#define READ_BYTES (32u << 10)
+#define READ_BYTES (16u << 10)
 #define REFUSAL_BYTES_MAX (16u << 10)
 #define REFUSAL "OCI runtime exec failed: "
 

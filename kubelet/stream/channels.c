@@ -206,8 +206,8 @@ static size_t write_size(struct channels *c)
 static void flush(struct channels *c)
 {
     while (!c->over && c->out_start < c->out.n) {
-        ssize_t n = httpd_raw_write(
-            c->request, str_range(c->out.data + c->out_start, write_size(c)));
+        ssize_t n =
+            httpd_raw_write(c->request, str_range(c->out.data + c->out_start, write_size(c)));
         if (n == HTTPD_RAW_WAIT)
             return;
         if (n < 0) {
@@ -384,7 +384,8 @@ int channels_poll(struct channels *c, struct pollfd *ret)
     bool reads = !c->hold && channels_has_room(c);
 
     ret[0] = (struct pollfd){.fd = httpd_raw_fd(c->request),
-        .events = (short)(POLLRDHUP | (reads ? POLLIN : 0) | (c->out.n > c->out_start ? POLLOUT : 0))};
+        .events =
+            (short)(POLLRDHUP | (reads ? POLLIN : 0) | (c->out.n > c->out_start ? POLLOUT : 0))};
     ret[1] = (struct pollfd){.fd = httpd_raw_stop_fd(c->request), .events = POLLIN};
     if (reads && httpd_raw_pending(c->request))
         return 0;

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/socket.h>
@@ -344,9 +345,11 @@ static void pair_turn(struct forward *f, struct pair *p, short happened)
         read_pod(f, p);
 }
 
-/* Removes those that are over, ends those that are late; sets `hold`. Returns the wait in ms. */
-static int sweep(struct forward *f, int wait_ms)
+/* Removes those that are over, ends those that are late; sets `hold`. Returns how long nothing
+ * becomes late, in ms. */
+static int sweep(struct forward *f)
 {
+    int wait_ms = INT_MAX;
     int64_t now = env_now_ns(f->agent->env);
 
     f->channels.hold = false;
@@ -370,14 +373,11 @@ static int sweep(struct forward *f, int wait_ms)
     return wait_ms;
 }
 
-static void turn(struct forward *f, struct pollfd *fds, struct pair **polled)
+static void turn(struct forward *f, struct pollfd *fds, struct pair **polled, int late_ms)
 {
-    int wait_ms = sweep(f, channels_poll(&f->channels, fds));
+    int wait_ms = channels_poll(&f->channels, fds);
     nfds_t n = 2;
 
-    /* The sweep may have made output, or more room for input. */
-    int again_ms = channels_poll(&f->channels, fds);
-    wait_ms = again_ms < wait_ms ? again_ms : wait_ms;
     for (struct pair *p = f->pairs; p; p = p->next) {
         short events = p->fd >= 0 ? events_of(f, p) : 0;
         if (!events)
@@ -385,7 +385,7 @@ static void turn(struct forward *f, struct pollfd *fds, struct pair **polled)
         fds[n] = (struct pollfd){.fd = p->fd, .events = events};
         polled[n++] = p;
     }
-    if (poll(fds, n, wait_ms) < 0) {
+    if (poll(fds, n, wait_ms < late_ms ? wait_ms : late_ms) < 0) {
         f->channels.over = errno != EINTR;
         return;
     }
@@ -407,8 +407,8 @@ static void run(struct forward *f)
     struct pollfd *fds = xcalloc(PAIRS_MAX + 2, sizeof(*fds));
     struct pair **polled = xcalloc(PAIRS_MAX + 2, sizeof(struct pair *));
 
-    while (!is_done(f))
-        turn(f, fds, polled);
+    for (int late_ms = sweep(f); !is_done(f); late_ms = sweep(f))
+        turn(f, fds, polled, late_ms);
     for (struct pair *p; (p = f->pairs);) {
         f->pairs = p->next;
         pair_close(p);

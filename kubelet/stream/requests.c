@@ -136,19 +136,30 @@ static bool can_stream(struct agent *agent, struct httpd_request *r)
     return false;
 }
 
+/* NULL ended, with heap that is only as large as it must be: a session holds it. */
+static const char **read_command(struct httpd_request *r, size_t *ret_count)
+{
+    struct str *values = xcalloc(ARGUMENTS_MAX, sizeof(*values));
+    size_t n = httpd_query_all(r, "command", values, ARGUMENTS_MAX);
+    const char **argv = xcalloc(n + 1, sizeof(*argv));
+
+    for (size_t i = 0; i < n; i++)
+        argv[i] = values[i].p; /* decoded values end in NUL */
+    free(values);
+    *ret_count = n;
+    return argv;
+}
+
 void stream_exec(void *arg, struct httpd_request *r)
 {
     struct agent *agent = arg;
     struct stream_options options = {0};
     struct target target = {0};
-    const char *argv[ARGUMENTS_MAX + 1] = {NULL};
-    struct str values[ARGUMENTS_MAX];
+    size_t n = 0;
 
     if (!can_stream(agent, r))
         return;
-    size_t n = httpd_query_all(r, "command", values, ARGUMENTS_MAX);
-    for (size_t i = 0; i < n; i++)
-        argv[i] = values[i].p; /* decoded values end in NUL */
+    autofree const char **argv = read_command(r, &n);
     options.argv = argv;
     struct container_info *container = find_container(agent, r, &target, &options);
     if (container && n == 0)
