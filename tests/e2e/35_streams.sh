@@ -178,6 +178,20 @@ P=/api/v1/namespaces/default/pods/a:8080/proxy/random
 get >/dev/null
 check_eq "50 MB" "$(md5sum <"$WORK/body" | cut -d' ' -f1)" "$SUM"
 
+# The kubelet itself: nobody without rights, and to read is not to open.
+TOKEN=$("$KUBECTL" create token default)
+ask() { curl -sk -m 10 -o /dev/null -w '%{http_code}' "$@"; }
+exec_url="https://192.0.2.1:10250/exec/default/a/m?command=id&output=1"
+ws=(-H "Connection: Upgrade" -H "Upgrade: websocket" -H "Sec-WebSocket-Version: 13" -H "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
+check_eq "the kubelet refuses a stranger" "$(ask "${ws[@]}" "$exec_url")" 401
+check_eq "and who has no rights" "$(ask -H "Authorization: Bearer $TOKEN" "${ws[@]}" "$exec_url")" 403
+"$KUBECTL" create clusterrole reads-nodes --verb=get --resource=nodes/proxy >/dev/null
+"$KUBECTL" create clusterrolebinding reads-nodes --clusterrole=reads-nodes --serviceaccount=default:default >/dev/null
+reads() { [ "$(ask -H "Authorization: Bearer $TOKEN" https://192.0.2.1:10250/pods)" = 200 ]; }
+wait_for 15 "get of nodes/proxy reads pages" reads
+check_eq "but opens no shell" "$(ask -H "Authorization: Bearer $TOKEN" "${ws[@]}" "$exec_url")" 403
+check_eq "nor through the API server" "$(ask -H "Authorization: Bearer $TOKEN" "${ws[@]}" "https://192.0.2.1:6443/api/v1/nodes/$NODE/proxy/exec/default/a/m?command=id&output=1")" 403
+
 # Python's client.
 if need_python; then
     timeout 60 "$python3" - "$KUBECONFIG" >"$WORK/python" 2>&1 <<'PY'
