@@ -57,6 +57,34 @@ static char *print(const cJSON *tree)
 
 /* --- what is wanted --- */
 
+static cJSON *named(const char *name)
+{
+    cJSON *list = cJSON_CreateArray(), *item = cJSON_CreateObject();
+
+    json_set_string(item, "name", name);
+    cJSON_AddItemToArray(list, item);
+    return list;
+}
+
+/* For whom a ready endpoint is best, where the Service wants traffic kept near. */
+static void add_hints(
+    const struct service *service, cJSON *endpoint, const char *zone, const char *node)
+{
+    bool near_node = !strcmp(service->distribution, "PreferSameNode");
+    bool near_zone = near_node || !strcmp(service->distribution, "PreferClose") ||
+                     !strcmp(service->distribution, "PreferSameZone");
+
+    if (!near_zone || !json_bool(json_get(endpoint, "conditions"), "ready", false) ||
+        (!zone && !near_node))
+        return;
+    cJSON *hints = cJSON_CreateObject();
+    if (zone)
+        json_set(hints, "forZones", named(zone));
+    if (near_node)
+        json_set(hints, "forNodes", named(node));
+    json_set(endpoint, "hints", hints);
+}
+
 static cJSON *endpoint_json(struct work *w, const struct pod *pod, const char *address)
 {
     cJSON *endpoint = cJSON_CreateObject(), *addresses = cJSON_CreateArray();
@@ -79,6 +107,7 @@ static cJSON *endpoint_json(struct work *w, const struct pod *pod, const char *a
         json_set_string(endpoint, "nodeName", pod->node_name);
         if (zone)
             json_set_string(endpoint, "zone", zone);
+        add_hints(w->service, endpoint, zone, pod->node_name);
     }
     json_set(endpoint, "targetRef", pod_target_ref(pod));
     return endpoint;

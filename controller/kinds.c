@@ -95,6 +95,7 @@ FIELDS(service, PROJECT(struct service, type, "spec.type", P_STRING),
     PROJECT(struct service, publish_not_ready, "spec.publishNotReadyAddresses", P_BOOL),
     PROJECT_OF(struct service, ports, "spec.ports", P_LIST, &service_port_projection),
     PROJECT(struct service, lb_wish, "spec.loadBalancerIP", P_STRING),
+    PROJECT(struct service, distribution, "spec.trafficDistribution", P_STRING),
     PROJECT(struct service, lb_class, "spec.loadBalancerClass", P_STRING),
     PROJECT_OF(struct service, ingress, "status.loadBalancer.ingress", P_LIST, &pod_ip_projection),
     PROJECT(struct service, families, "spec.ipFamilies", P_STRINGS));

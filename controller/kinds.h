@@ -122,7 +122,7 @@ struct service {
     const char *type, *cluster_ip;
     struct string_map selector;
     bool has_selector, publish_not_ready;
-    const char *lb_wish, *lb_class;
+    const char *lb_wish, *lb_class, *distribution;
     struct projected_list ingress; /* struct pod_ip: of the load balancer */
     struct projected_list ports;   /* struct service_port */
     struct string_list families;

@@ -154,6 +154,21 @@ def nodes(c):
         c.server.call("DELETE", PODS + "/" + p["metadata"]["name"], {"gracePeriodSeconds": 0})
 
 
+def near(c):
+    base, slices = "/api/v1/namespaces/default/services", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+    for i in range(2):
+        c.patch("/api/v1/nodes/hollow-%d" % i, {"metadata": {"labels": {"topology.kubernetes.io/zone": "z%d" % i}}})
+    c.create(APPS + "deployments", workload("Deployment", "near", 2))
+    c.create(base, {"metadata": {"name": "near"}, "spec": {"selector": {"app": "near"}, "ports": [{"port": 80}], "trafficDistribution": "PreferClose"}})
+
+    def hinted():
+        ends = [x for s in c.items(slices) if s["metadata"]["labels"].get("kubernetes.io/service-name") == "near" for x in s["endpoints"]]
+        return len(ends) == 2 and all([z["name"] for z in x["hints"]["forZones"]] == [x["zone"]] for x in ends)
+    c.wait("traffic that shall stay near gets hints", hinted)
+    c.delete(base + "/near")
+    c.delete(APPS + "deployments/near")
+
+
 def mirrored(c):
     base, slices = "/api/v1/namespaces/default/", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
     c.create(base + "services", {"metadata": {"name": "outside"}, "spec": {"ports": [{"port": 80}]}})
@@ -236,6 +251,6 @@ def custom(c):
 
 
 with Cluster(nodes=2, flags=["--node-monitor-grace-period=12s", "--service-lb-pool=192.0.2.0/30"]) as cluster:
-    for part in (endpoints, garbage, namespaces, custom, identity, mirrored, balanced, nodes, idle):
+    for part in (endpoints, garbage, namespaces, custom, identity, near, mirrored, balanced, nodes, idle):
         part(cluster)
 finish()
