@@ -8,8 +8,24 @@
 
 #include <assert.h>
 
+#include "scheduler/hot.h"
+
 /* A list this short stays a list in any table: it is smaller than the struct around it. */
 #define LIST_ROWS_MIN 8
+
+HOT static size_t count_bits(const uint64_t *words, size_t n)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < n; i++)
+        count += (size_t)__builtin_popcountll(words[i]);
+    return count;
+}
+
+size_t node_set_count(const struct node_set *s)
+{
+    return count_bits(s->words, s->word_count);
+}
 
 void column_done(struct column *c)
 {

@@ -169,7 +169,7 @@ static int32_t weight_of(const struct cycle *cycle, size_t plugin)
 }
 
 /* Rows that are not in the set may hold anything, so the sums are unsigned: they may wrap. */
-static void add_scores(
+HOT static void add_scores(
     const struct node_set *rows, int32_t weight, const int32_t *scores, int32_t *total)
 {
     for (size_t w = 0; w < rows->word_count; w++) {
@@ -186,13 +186,21 @@ static void copy_rows(const struct node_set *rows, const int32_t *from, int32_t 
     to[row] = from[row];
 }
 
-/* Scores of the row-local plugins for `rows`, into k. */
-static void score_rows(const struct cycle *cycle, const struct node_set *rows, struct kept *k)
+/* Zeroes the words of 64 rows in which the set has any. */
+static void clear_words(const struct node_set *rows, int32_t *scores)
 {
-    size_t bytes = k->capacity * sizeof(int32_t);
-    int32_t *scores = arena_alloc(cycle->arena, bytes), *sum = arena_alloc(cycle->arena, bytes);
+    for (size_t w = 0; w < rows->word_count; w++)
+        if (rows->words[w])
+            memset(scores + w * 64, 0, 64 * sizeof(*scores));
+}
 
-    memset(sum, 0, bytes);
+/* Scores of the row-local plugins for `rows`: those to normalize into k, the weighted sum of the
+ * others into sum, which is zero there before. */
+static void score_rows(
+    const struct cycle *cycle, const struct node_set *rows, struct kept *k, int32_t *sum)
+{
+    int32_t *scores = arena_alloc(cycle->arena, k->capacity * sizeof(int32_t));
+
     for (size_t i = 0; i < plugin_count; i++) {
         const struct plugin *p = plugins[i];
         if (!p->score || p->looks_around || !(cycle->profile->scores >> i & 1) ||
@@ -206,7 +214,6 @@ static void score_rows(const struct cycle *cycle, const struct node_set *rows, s
             k->raw[i] = xcalloc(k->capacity, sizeof(int32_t));
         copy_rows(rows, scores, k->raw[i]);
     }
-    copy_rows(rows, sum, k->base);
 }
 
 /* Everything anew. Returns the sentence of a hook that refused the whole pod, or NULL. */
@@ -219,7 +226,7 @@ static const char *fill(const struct cycle *cycle, struct kept *k)
     const char *whole_pod = run_narrowing(cycle, &k->fits, &k->refused_by);
     if (!whole_pod)
         run_filters(cycle, ROW_LOCAL, &k->fits, &k->refused_by);
-    score_rows(cycle, &k->fits, k);
+    score_rows(cycle, &k->fits, k, k->base);
     k->version = whole_pod ? UINT64_MAX : nodes->version;
     return whole_pod;
 }
@@ -245,7 +252,10 @@ static void refresh(const struct cycle *cycle, struct kept *k, const struct node
     if (!run_narrowing(cycle, &narrowed, &k->refused_by))
         node_set_copy(&again, &narrowed);
     run_filters(cycle, ROW_LOCAL, &again, &k->refused_by);
-    score_rows(cycle, &again, k);
+    int32_t *sum = arena_alloc(cycle->arena, k->capacity * sizeof(int32_t));
+    clear_words(&again, sum);
+    score_rows(cycle, &again, k, sum);
+    copy_rows(&again, sum, k->base);
     node_set_or(&k->fits, &again);
     k->version = cycle->nodes->version;
 }
@@ -352,64 +362,68 @@ static const int32_t *sum_up(
     return total ? total : k->base;
 }
 
-HOT static int32_t highest_of_all(const int32_t *scores)
+/* The highest total of each word's rows that are in fits, and of all of them. */
+HOT static int32_t highest_totals(
+    const struct node_set *fits, const int32_t *total, int32_t *restrict of_word)
 {
-    int32_t highest = INT32_MIN;
+    int32_t best = INT32_MIN;
 
-    for (unsigned i = 0; i < 64; i++)
-        highest = scores[i] > highest ? scores[i] : highest;
-    return highest;
-}
-
-HOT static uint64_t equal_to(const int32_t *scores, int32_t value)
-{
-    uint64_t bits = 0;
-
-    for (unsigned i = 0; i < 64; i++)
-        bits |= (uint64_t)(scores[i] == value) << i;
-    return bits;
-}
-
-static int32_t highest_of_word(uint64_t bits, const int32_t *scores)
-{
-    int32_t highest = INT32_MIN;
-
-    if (bits == UINT64_MAX)
-        return highest_of_all(scores);
-    for (; bits; bits &= bits - 1) {
-        int32_t score = scores[__builtin_ctzll(bits)];
-        highest = score > highest ? score : highest;
+    for (size_t w = 0; w < fits->word_count; w++) {
+        const int32_t *t = total + w * 64;
+        int32_t highest = INT32_MIN;
+        if (fits->words[w] == UINT64_MAX) {
+            for (unsigned i = 0; i < 64; i++)
+                highest = t[i] > highest ? t[i] : highest;
+        } else {
+            for (uint64_t bits = fits->words[w]; bits; bits &= bits - 1) {
+                int32_t score = t[__builtin_ctzll(bits)];
+                highest = score > highest ? score : highest;
+            }
+        }
+        of_word[w] = highest;
+        best = highest > best ? highest : best;
     }
-    return highest;
+    return best;
+}
+
+static uint64_t equal_to(const int32_t *scores, uint64_t bits, int32_t value)
+{
+    uint64_t equal = 0;
+
+    for (; bits; bits &= bits - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(bits);
+        equal |= (uint64_t)(scores[i] == value) << i;
+    }
+    return equal;
 }
 
 /* The row of the highest total; among equals each is as likely as the others. */
 static uint32_t choose(struct decider *d, const struct node_set *fits, const int32_t *total)
 {
-    int32_t best = INT32_MIN;
+    int32_t *of_word = arena_alloc(d->arena, fits->word_count * sizeof(int32_t));
     uint64_t *ties = arena_alloc(d->arena, fits->word_count * sizeof(uint64_t));
-    size_t first = 0, equals = 0;
+    int32_t best = highest_totals(fits, total, of_word);
+    size_t equals = 0;
 
     for (size_t w = 0; w < fits->word_count; w++) {
         ties[w] = 0;
-        if (!fits->words[w])
+        if (!fits->words[w] || of_word[w] != best)
             continue;
-        int32_t highest = highest_of_word(fits->words[w], total + w * 64);
-        if (highest < best)
-            continue;
-        if (highest > best) {
-            best = highest;
-            first = w;
-            equals = 0;
-        }
-        ties[w] = fits->words[w] & equal_to(total + w * 64, best);
+        ties[w] = equal_to(total + w * 64, fits->words[w], best);
         equals += (size_t)__builtin_popcountll(ties[w]);
     }
     uint64_t skip = next_random(d) % equals;
-    for (size_t w = first;; w++)
-        for (uint64_t bits = ties[w]; bits; bits &= bits - 1)
-            if (!skip--)
-                return (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(bits);
+    for (size_t w = 0;; w++) {
+        size_t here = (size_t)__builtin_popcountll(ties[w]);
+        if (skip >= here) {
+            skip -= here;
+            continue;
+        }
+        uint64_t bits = ties[w];
+        while (skip--)
+            bits &= bits - 1;
+        return (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(bits);
+    }
 }
 
 /* Why not */
@@ -467,6 +481,9 @@ static void explain(
         diagnose(cycle, &why, &fits);
         node_set_copy(&candidates, &cycle->nodes->live);
         node_set_and_not(&candidates, &why.unresolvable);
+        node_set_and_not(&candidates, &fits);
+        reasons_count(&why, node_set_count(&fits),
+            "node(s) would do only with pods that are nominated but not there yet");
         reasons_print(&why, &d->message);
     }
     reasons_done(&why);

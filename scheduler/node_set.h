@@ -84,14 +84,7 @@ static inline bool node_set_is_empty(const struct node_set *s)
     return true;
 }
 
-static inline size_t node_set_count(const struct node_set *s)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < s->word_count; i++)
-        n += (size_t)__builtin_popcountll(s->words[i]);
-    return n;
-}
+size_t node_set_count(const struct node_set *s); /* column.c */
 
 /* An empty set of the same shape. */
 static inline struct node_set node_set_new_like(struct arena *arena, const struct node_set *s)

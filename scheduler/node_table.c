@@ -31,8 +31,11 @@ static void grow(struct node_table *t)
         grow_array(t->unschedulable.words, old / 64, now / 64, sizeof(uint64_t));
     t->live.word_count = t->unschedulable.word_count = now / 64;
     t->rows = grow_array(t->rows, old, now, sizeof(*t->rows));
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < 2; i++) {
         t->free_nonzero[i] = grow_array(t->free_nonzero[i], old, now, sizeof(int64_t));
+        t->inverse[i] = grow_array(t->inverse[i], old, now, sizeof(double));
+        t->largest_pod[i] = grow_array(t->largest_pod[i], old, now, sizeof(int64_t));
+    }
     for (size_t i = 0; i < t->resource_count; i++) {
         struct resource_column *c = &t->resources[i];
         if (!c->free)
@@ -41,8 +44,11 @@ static void grow(struct node_table *t)
         c->allocatable = grow_array(c->allocatable, old, now, sizeof(int64_t));
     }
     t->lowest_priority = grow_array(t->lowest_priority, old, now, sizeof(int32_t));
-    for (uint32_t row = old; row < now; row++)
+    t->latest_start = grow_array(t->latest_start, old, now, sizeof(int64_t));
+    for (uint32_t row = old; row < now; row++) {
         t->lowest_priority[row] = INT32_MAX;
+        t->latest_start[row] = INT64_MIN;
+    }
     t->capacity = now;
 }
 
@@ -128,6 +134,9 @@ void node_table_free(struct node_table *t)
     budgets_free(t->budgets, t->pods);
     pod_index_free(t->pods);
     free(t->lowest_priority);
+    free(t->latest_start);
+    free(t->largest_pod[0]);
+    free(t->largest_pod[1]);
     workloads_free(t->workloads);
     free(t->disk_pods);
     free(t->nominated);
@@ -135,6 +144,8 @@ void node_table_free(struct node_table *t)
     resource_names_done(&t->names);
     free(t->free_nonzero[0]);
     free(t->free_nonzero[1]);
+    free(t->inverse[0]);
+    free(t->inverse[1]);
     free(t->live.words);
     free(t->unschedulable.words);
     free(t->rows);
@@ -169,6 +180,7 @@ static struct node_row *new_row(struct node_table *t, const char *name)
         if (t->resources[i].free)
             t->resources[i].free[at] = t->resources[i].allocatable[at] = 0;
     t->free_nonzero[0][at] = t->free_nonzero[1][at] = 0;
+    t->inverse[0][at] = t->inverse[1][at] = 0;
     return row;
 }
 
@@ -279,8 +291,11 @@ static unsigned set_allocatable(
         changed = EVENT_NODE_ALLOCATABLE;
         c->allocatable[row->row] = amount;
         c->free[row->row] += by;
-        if (id <= RESOURCE_MEMORY)
-            t->free_nonzero[id][row->row] += by;
+        if (id > RESOURCE_MEMORY)
+            continue;
+        t->free_nonzero[id][row->row] += by;
+        t->inverse[id][row->row] = amount ? 1 / (double)amount : 0;
+        t->largest = amount > t->largest ? amount : t->largest;
     }
     return changed;
 }
@@ -481,6 +496,51 @@ void node_table_denominate(struct node_table *t, struct pod_info *pod)
     pod->nominated_row = ROW_NONE;
 }
 
+/* What preemption asks first of a row's pods. */
+struct pods_summary {
+    int32_t lowest_priority;
+    int64_t largest[2], latest_start;
+};
+
+static void summary_add(struct pods_summary *s, const struct pod_info *p)
+{
+    if (p->priority < s->lowest_priority)
+        s->lowest_priority = p->priority;
+    for (size_t i = 0; i < 2; i++)
+        s->largest[i] = p->request[i] > s->largest[i] ? p->request[i] : s->largest[i];
+    s->latest_start = p->start_ns > s->latest_start ? p->start_ns : s->latest_start;
+}
+
+static struct pods_summary summary_of(const struct node_row *r)
+{
+    struct pods_summary s = {INT32_MAX, {0, 0}, INT64_MIN};
+
+    for (const struct pod_info *p = r->pods; p; p = p->next)
+        summary_add(&s, p);
+    return s;
+}
+
+static struct pods_summary summary_kept(const struct node_table *t, uint32_t row)
+{
+    return (struct pods_summary){t->lowest_priority[row],
+        {t->largest_pod[0][row], t->largest_pod[1][row]}, t->latest_start[row]};
+}
+
+static void summary_keep(struct node_table *t, uint32_t row, const struct pods_summary *s)
+{
+    t->lowest_priority[row] = s->lowest_priority;
+    t->largest_pod[0][row] = s->largest[0];
+    t->largest_pod[1][row] = s->largest[1];
+    t->latest_start[row] = s->latest_start;
+}
+
+/* Is the pod the extreme one in any respect? */
+static bool is_extreme(const struct pods_summary *s, const struct pod_info *p)
+{
+    return p->priority == s->lowest_priority || p->request[0] == s->largest[0] ||
+           p->request[1] == s->largest[1] || p->start_ns == s->latest_start;
+}
+
 void node_table_add_pod(struct node_table *t, struct pod_info *pod, uint32_t row)
 {
     struct node_row *r = t->rows[row];
@@ -493,8 +553,9 @@ void node_table_add_pod(struct node_table *t, struct pod_info *pod, uint32_t row
         r->pods->previous = pod;
     r->pods = pod;
     r->pod_count++;
-    if (pod->priority < t->lowest_priority[row])
-        t->lowest_priority[row] = pod->priority;
+    struct pods_summary summary = summary_kept(t, row);
+    summary_add(&summary, pod);
+    summary_keep(t, row, &summary);
     count_pod(t, pod, 1);
     for (uint32_t i = 0; i < pod->port_count; i++)
         add_port(t, &pod->ports[i], row);
@@ -502,15 +563,6 @@ void node_table_add_pod(struct node_table *t, struct pod_info *pod, uint32_t row
     if (pod->uses_disks)
         list_add(&t->disk_pods, &t->disk_pod_count, pod);
     touch(t, row);
-}
-
-static int32_t lowest_priority(const struct node_row *r)
-{
-    int32_t lowest = INT32_MAX;
-
-    for (const struct pod_info *p = r->pods; p; p = p->next)
-        lowest = p->priority < lowest ? p->priority : lowest;
-    return lowest;
 }
 
 void node_table_remove_pod(struct node_table *t, struct pod_info *pod)
@@ -525,8 +577,11 @@ void node_table_remove_pod(struct node_table *t, struct pod_info *pod)
     if (pod->next)
         pod->next->previous = pod->previous;
     r->pod_count--;
-    if (pod->priority == t->lowest_priority[pod->row])
-        t->lowest_priority[pod->row] = lowest_priority(r);
+    struct pods_summary summary = summary_kept(t, pod->row);
+    if (is_extreme(&summary, pod)) {
+        summary = summary_of(r);
+        summary_keep(t, pod->row, &summary);
+    }
     count_pod(t, pod, -1);
     for (uint32_t i = 0; i < pod->port_count; i++)
         remove_port(t, &pod->ports[i], pod->row);
@@ -554,8 +609,10 @@ static bool check_row(const struct node_table *t, const struct node_row *row, st
 
     for (struct pod_info *p = row->pods; p; p = p->next)
         pods++;
-    if (t->lowest_priority[row->row] != lowest_priority(row))
-        strbuf_addf(why, "row %u has a wrong lowest priority; ", row->row);
+    struct pods_summary kept = summary_kept(t, row->row), should = summary_of(row);
+    if (kept.lowest_priority != should.lowest_priority || kept.largest[0] != should.largest[0] ||
+        kept.largest[1] != should.largest[1] || kept.latest_start != should.latest_start)
+        strbuf_addf(why, "row %u has a wrong summary of its pods; ", row->row);
     if (pods != row->pod_count)
         strbuf_addf(why, "row %u counts %u pods and has %u; ", row->row, row->pod_count, pods);
     for (uint32_t id = 0; id < t->resource_count; id++) {

@@ -72,10 +72,14 @@ struct node_table {
     struct resource_column *resources; /* by resource id */
     size_t resource_count;
     int64_t *free_nonzero[2]; /* cpu, memory: allocatable - nonzero requests */
+    double *inverse[2];       /* cpu, memory: 1 / allocatable, 0 where there is none */
+    int64_t largest;          /* at least the largest allocatable cpu or memory there ever was */
     struct label_index labels;
     struct taint *taints;
     struct port_entry *ports;
     int32_t *lowest_priority; /* of the row's pods; INT32_MAX: it has none */
+    int64_t *largest_pod[2];  /* of the row's pods: cpu, memory */
+    int64_t *latest_start;    /* of the row's pods */
     struct pod_index *pods;
     struct budgets *budgets;
     struct workloads *workloads;

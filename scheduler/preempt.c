@@ -208,6 +208,29 @@ static const struct plugin *look_at(struct search *s, uint32_t row)
     return NULL;
 }
 
+/* The least that victims on the row could cost: as many of the largest pods as are needed, all of
+ * the lowest priority and as young as the youngest. */
+static struct cost bound_of(const struct search *s, uint32_t row)
+{
+    const struct node_table *nodes = s->cycle->nodes;
+    int64_t count = 1;
+
+    for (size_t id = 0; id < 2; id++) {
+        int64_t lacks = s->cycle->pod->request[id] - nodes->resources[id].free[row];
+        int64_t largest = nodes->largest_pod[id][row];
+        if (s->cycle->pod->request[id] && largest && lacks > largest)
+            count =
+                (lacks + largest - 1) / largest > count ? (lacks + largest - 1) / largest : count;
+    }
+    int64_t lowest = nodes->lowest_priority[row];
+    return (struct cost){
+        .highest = lowest,
+        .sum = count * (lowest + INT32_MAX + 1),
+        .count = (size_t)count,
+        .oldest_start_ns = nodes->latest_start[row],
+    };
+}
+
 static bool only_resources_matter(const struct cycle *cycle)
 {
 
@@ -265,8 +288,8 @@ void preempt_find(const struct cycle *cycle, const struct node_set *candidates,
             without_victims++;
             continue;
         }
-        if (ret->row != ROW_NONE && !search.best_cost.violations &&
-            lowest > search.best_cost.highest)
+        struct cost bound = bound_of(&search, row);
+        if (ret->row != ROW_NONE && !is_better(&bound, &search.best_cost))
             continue;
         const struct plugin *no = look_at(&search, row);
         if (!no || ret->row != ROW_NONE)

@@ -27,31 +27,37 @@ const struct plugin plugin_balanced_allocation = {
     .weight = 1,
 };
 
-/* The used fraction of one resource in 64 rows; -1 where there is none of it. */
-static inline void used_fractions(
-    const struct resource_column *c, size_t word, int64_t request, double *restrict out)
+/* The used fraction of one resource in 64 rows; 2 where there is none of it. */
+static inline void __attribute__((always_inline)) used_fractions(const struct resource_column *c,
+    const double *inverse, size_t at, int64_t request, double *restrict out)
 {
-    const int64_t *of = c->allocatable + word * 64, *left = c->free + word * 64;
+    const int64_t *of = c->allocatable + at, *left = c->free + at;
 
     for (unsigned i = 0; i < 64; i++) {
         double all = (double)of[i], used = (double)(of[i] - left[i] + request);
-        double fraction = used / (of[i] ? all : 1);
+        double fraction = quotient(used, all, inverse[at + i]);
         fraction = fraction > 1 ? 1 : fraction;
-        out[i] = of[i] ? fraction : -1;
+        out[i] = all > 0 ? fraction : 2;
     }
 }
 
-HOT static void balance_of_word(const struct node_table *nodes, const struct pod_info *pod,
-    size_t word, int32_t *restrict scores)
+HOT static void balance_of_words(const struct node_table *nodes, const struct pod_info *pod,
+    const struct node_set *fits, int32_t *restrict scores)
 {
     double cpu[64], memory[64];
 
-    used_fractions(&nodes->resources[RESOURCE_CPU], word, pod->request[RESOURCE_CPU], cpu);
-    used_fractions(&nodes->resources[RESOURCE_MEMORY], word, pod->request[RESOURCE_MEMORY], memory);
-    for (unsigned i = 0; i < 64; i++) {
-        double deviation = fabs((cpu[i] - memory[i]) / 2);
-        deviation = cpu[i] < 0 || memory[i] < 0 ? 0 : deviation;
-        scores[i] = (int32_t)((1 - deviation) * PLUGIN_SCORE_MAX);
+    for (size_t w = 0; w < fits->word_count; w++) {
+        if (!fits->words[w])
+            continue;
+        used_fractions(&nodes->resources[RESOURCE_CPU], nodes->inverse[0], w * 64,
+            pod->request[RESOURCE_CPU], cpu);
+        used_fractions(&nodes->resources[RESOURCE_MEMORY], nodes->inverse[1], w * 64,
+            pod->request[RESOURCE_MEMORY], memory);
+        for (unsigned i = 0; i < 64; i++) {
+            double deviation = fabs((cpu[i] - memory[i]) / 2);
+            deviation = cpu[i] > 1 || memory[i] > 1 ? 0 : deviation;
+            scores[w * 64 + i] = (int32_t)((1 - deviation) * PLUGIN_SCORE_MAX);
+        }
     }
 }
 
@@ -103,9 +109,7 @@ static bool balanced_score(const struct cycle *cycle, const struct node_set *fit
     if (!requests_any)
         return false;
     if (p->balanced_count == 2 && ids[0] == RESOURCE_CPU && ids[1] == RESOURCE_MEMORY) {
-        for (size_t w = 0; w < fits->word_count; w++)
-            if (fits->words[w])
-                balance_of_word(cycle->nodes, cycle->pod, w, scores + w * 64);
+        balance_of_words(cycle->nodes, cycle->pod, fits, scores);
         return true;
     }
     NODE_SET_FOR_EACH(row, fits)

@@ -5,6 +5,8 @@
  */
 #include "scheduler/plugins/domains.h"
 
+#include "scheduler/hot.h"
+
 struct domains domains_new(const struct cycle *cycle, const char *topology_key)
 {
     struct domains d = {.key = label_index_key(&cycle->nodes->labels, topology_key), .count = 1};
@@ -34,6 +36,38 @@ void domains_add(
     d->sums[0] = 0;
 }
 
+HOT static void keep_above(
+    const uint32_t *all_of, const int64_t *sums, struct node_set *set, bool above, int64_t limit)
+{
+    for (size_t w = 0; w < set->word_count; w++) {
+        const uint32_t *of = all_of + w * 64;
+        uint64_t bits = 0;
+        if (!set->words[w])
+            continue;
+        for (unsigned bit = 0; bit < 64; bit++)
+            bits |= (uint64_t)(sums[of[bit]] > limit) << bit;
+        set->words[w] &= above ? bits : ~bits;
+    }
+}
+
+/* Many domains with few that matter (host names): only the values concerned are looked at. */
+static bool keep_by_columns(
+    const struct domains *d, struct node_set *set, bool above, int64_t limit)
+{
+    uint32_t over = 0;
+
+    if (above || limit < 0 || d->sums[0] > limit)
+        return false;
+    for (uint32_t i = 1; i < d->count; i++)
+        over += d->sums[i] > limit;
+    if (over > d->count / 16)
+        return false;
+    for (uint32_t i = 1; i < d->count; i++)
+        if (d->sums[i] > limit && d->key->by_domain[i])
+            column_and_not(&d->key->by_domain[i]->nodes, set);
+    return true;
+}
+
 void domains_keep(const struct domains *d, struct node_set *set, bool above, int64_t limit)
 {
     if (!d->key) {
@@ -41,15 +75,8 @@ void domains_keep(const struct domains *d, struct node_set *set, bool above, int
             node_set_clear(set);
         return;
     }
-    for (size_t w = 0; w < set->word_count; w++) {
-        const uint32_t *of = d->of + w * 64;
-        uint64_t bits = 0;
-        if (!set->words[w])
-            continue;
-        for (unsigned bit = 0; bit < 64; bit++)
-            bits |= (uint64_t)(d->sums[of[bit]] > limit) << bit;
-        set->words[w] &= above ? bits : ~bits;
-    }
+    if (!keep_by_columns(d, set, above, limit))
+        keep_above(d->of, d->sums, set, above, limit);
 }
 
 uint32_t domains_seen(const struct domains *d, const struct node_set *set, uint8_t *seen)

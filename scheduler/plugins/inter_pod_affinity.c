@@ -16,6 +16,7 @@
  * Upstream: plugins/interpodaffinity (filtering.go, scoring.go).
  * Tests:    tests/unit/scheduler/topology_test.c, rules_test.c
  */
+#include "scheduler/hot.h"
 #include "scheduler/plugins/domains.h"
 #include "scheduler/profile.h"
 
@@ -277,25 +278,65 @@ static struct points *collect(const struct cycle *cycle)
     return list;
 }
 
+HOT static void add_by_domain(
+    const uint32_t *of, const int64_t *of_domain, uint32_t rows, int64_t *restrict sums)
+{
+    for (uint32_t row = 0; row < rows; row++)
+        sums[row] += of_domain[of[row]];
+}
+
+HOT static void find_range(
+    const struct node_set *fits, const int64_t *sums, int64_t *ret_lowest, int64_t *ret_highest)
+{
+    int64_t highest = INT64_MIN, lowest = INT64_MAX;
+
+    for (size_t w = 0; w < fits->word_count; w++) {
+        const int64_t *s = sums + w * 64;
+        uint64_t bits = fits->words[w];
+        for (unsigned i = 0; bits == UINT64_MAX && i < 64; i++) {
+            highest = s[i] > highest ? s[i] : highest;
+            lowest = s[i] < lowest ? s[i] : lowest;
+        }
+        for (; bits != UINT64_MAX && bits; bits &= bits - 1) {
+            int64_t one = s[__builtin_ctzll(bits)];
+            highest = one > highest ? one : highest;
+            lowest = one < lowest ? one : lowest;
+        }
+    }
+    *ret_lowest = lowest;
+    *ret_highest = highest;
+}
+
+/* The range becomes 0..100, in upstream's floating point operations. */
+HOT static void map_range(const struct node_set *fits, const int64_t *sums, int64_t lowest,
+    int64_t highest, int32_t *restrict scores)
+{
+    double range = highest > lowest ? (double)(highest - lowest) : 1;
+    int64_t top = highest > lowest ? highest : lowest;
+
+    for (size_t w = 0; w < fits->word_count; w++) {
+        const int64_t *s = sums + w * 64;
+        if (!fits->words[w])
+            continue;
+        for (unsigned i = 0; i < 64; i++) {
+            int64_t above = s[i] < lowest || s[i] > top ? 0 : s[i] - lowest; /* rows not in fits */
+            scores[w * 64 + i] = (int32_t)(PLUGIN_SCORE_MAX * ((double)above / range));
+        }
+    }
+}
+
 static bool affinity_score(const struct cycle *cycle, const struct node_set *fits, int32_t *scores)
 {
     struct points *list = collect(cycle);
-    int64_t highest = INT64_MIN, lowest = INT64_MAX;
+    int64_t highest, lowest;
 
     if (!list)
         return false;
     int64_t *sums = arena_zalloc(cycle->arena, cycle->nodes->capacity * sizeof(int64_t));
     for (const struct points *p = list; p; p = p->next)
-        for (uint32_t row = 0; p->domains.key && row < cycle->nodes->capacity; row++)
-            sums[row] += p->domains.sums[p->domains.of[row]];
-    NODE_SET_FOR_EACH(row, fits)
-    {
-        highest = sums[row] > highest ? sums[row] : highest;
-        lowest = sums[row] < lowest ? sums[row] : lowest;
-    }
-    double range = (double)(highest - lowest);
-    NODE_SET_FOR_EACH(row, fits)
-    scores[row] =
-        range > 0 ? (int32_t)(PLUGIN_SCORE_MAX * ((double)(sums[row] - lowest) / range)) : 0;
+        if (p->domains.key)
+            add_by_domain(p->domains.of, p->domains.sums, cycle->nodes->capacity, sums);
+    find_range(fits, sums, &lowest, &highest);
+    map_range(fits, sums, lowest, highest, scores);
     return true;
 }

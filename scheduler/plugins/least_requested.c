@@ -11,7 +11,8 @@
  * container, so that idle pods spread too. A resource that the node does not have, or an extended
  * one that the pod does not request, has no say.
  *
- * Cost:     two divisions a node and resource, in vectors for the default: least of cpu and memory.
+ * Cost:     a few operations in vectors a node for the default (least of cpu and memory); two
+ *           divisions a node and resource for others.
  * Threads:  reads the node table of this cycle only.
  * Upstream: plugins/noderesources: least_allocated.go, most_allocated.go,
  *           requested_to_capacity_ratio.go, resource_allocation.go.
@@ -32,35 +33,46 @@ const struct plugin plugin_least_requested = {
     .weight = 1,
 };
 
-/* out += floor(left * 100 / of) for 64 rows with 0 <= left <= of, 0 where nothing is left. A
- * double's quotient is at most one off; its correction is cheaper than an integer division. */
-static inline void add_percents(
-    const int64_t *of, const int64_t *left, int64_t request, int64_t *restrict out)
+/* out += floor(left * 100 / of) for 64 rows with left <= of, 0 where nothing is left. The product
+ * with the inverse is at most one off; all amounts are exact in a double (see EXACT_MAX). */
+static inline void __attribute__((always_inline)) add_percents(const int64_t *of,
+    const double *inverse, const int64_t *left, int64_t request, double *restrict out)
 {
     for (unsigned i = 0; i < 64; i++) {
-        int64_t n = (left[i] - request) * PLUGIN_SCORE_MAX;
-        int64_t d = of[i] ? of[i] : 1;
-        n = n > 0 && of[i] ? n : 0;
-        int64_t q = (int64_t)((double)n / (double)d);
-        int64_t rest = n - q * d;
-        q += (rest >= d) - (rest < 0);
+        double d = (double)of[i], n = (double)(left[i] - request) * PLUGIN_SCORE_MAX;
+        n = n > 0 && d > 0 ? n : 0;
+        double q = (double)(int32_t)(n * inverse[i]);
+        double rest = n - q * d;
+        q += rest < 0 ? -1 : 0;
+        q += d > 0 && rest >= d ? 1 : 0;
         out[i] += q;
     }
 }
 
-HOT static void least_of_word(const struct node_table *nodes, const struct pod_info *pod,
-    size_t word, int32_t *restrict scores)
+HOT static void least_of_words(const struct node_table *nodes, const struct pod_info *pod,
+    const struct node_set *fits, int32_t *restrict scores)
 {
-    int64_t sums[64] = {0};
+    const int64_t *cpu = nodes->resources[RESOURCE_CPU].allocatable;
+    const int64_t *memory = nodes->resources[RESOURCE_MEMORY].allocatable;
 
-    for (unsigned id = RESOURCE_CPU; id <= RESOURCE_MEMORY; id++)
-        add_percents(nodes->resources[id].allocatable + word * 64,
-            nodes->free_nonzero[id] + word * 64, pod->nonzero[id], sums);
-    const int64_t *cpu = nodes->resources[RESOURCE_CPU].allocatable + word * 64;
-    const int64_t *memory = nodes->resources[RESOURCE_MEMORY].allocatable + word * 64;
-    for (unsigned i = 0; i < 64; i++)
-        scores[i] = (int32_t)(cpu[i] && memory[i] ? sums[i] >> 1 : sums[i]);
+    for (size_t w = 0; w < fits->word_count; w++) {
+        double sums[64] = {0};
+        size_t at = w * 64;
+        if (!fits->words[w])
+            continue;
+        add_percents(
+            cpu + at, nodes->inverse[0] + at, nodes->free_nonzero[0] + at, pod->nonzero[0], sums);
+        add_percents(memory + at, nodes->inverse[1] + at, nodes->free_nonzero[1] + at,
+            pod->nonzero[1], sums);
+        for (unsigned i = 0; i < 64; i++) {
+            int32_t sum = (int32_t)sums[i];
+            scores[at + i] = cpu[at + i] && memory[at + i] ? sum >> 1 : sum;
+        }
+    }
 }
+
+/* Up to here a hundred times an amount is exact in a double: 80 TB, 80 billion cores. */
+#define EXACT_MAX ((1ll << 53) / PLUGIN_SCORE_MAX)
 
 /* Any strategy and resources, one row */
 
@@ -142,10 +154,8 @@ static bool requested_score(const struct cycle *cycle, const struct node_set *fi
     const struct profile *p = cycle->profile;
     uint32_t ids[PROFILE_RESOURCES_MAX];
 
-    if (is_default(p)) {
-        for (size_t w = 0; w < fits->word_count; w++)
-            if (fits->words[w])
-                least_of_word(cycle->nodes, cycle->pod, w, scores + w * 64);
+    if (is_default(p) && cycle->nodes->largest <= EXACT_MAX) {
+        least_of_words(cycle->nodes, cycle->pod, fits, scores);
         return true;
     }
     for (size_t i = 0; i < p->fit_count; i++)

@@ -179,7 +179,7 @@ static const char *selector_narrow(const struct cycle *cycle, struct node_set *f
 {
     const struct pod *pod = cycle->pod->object;
     const struct node_term *terms = pod->required.items;
-    struct node_set named, one;
+    struct node_set named, one = {0};
     bool all_conflict = true, conflict;
 
     if (!pod->required.count)

@@ -18,6 +18,7 @@
  */
 #include <math.h>
 
+#include "scheduler/hot.h"
 #include "scheduler/plugins/domains.h"
 #include "scheduler/plugins/spread.h"
 #include "scheduler/profile.h"
@@ -317,6 +318,22 @@ static double weight_of(const struct cycle *cycle, const struct spread_state *s,
     return log((double)(size + 2));
 }
 
+HOT static void add_by_domain(
+    const uint32_t *of, const double *of_domain, uint32_t rows, double *restrict points)
+{
+    for (uint32_t row = 0; row < rows; row++)
+        points[row] += of_domain[of[row]];
+}
+
+HOT static void add_by_row(const uint32_t *of, const int32_t *here, double weight, double base,
+    uint32_t rows, double *restrict points)
+{
+    for (uint32_t row = 0; row < rows; row++) {
+        double more = (double)here[row] * weight + base;
+        points[row] += of[row] ? more : 0;
+    }
+}
+
 /* A constraint on host names counts the pods of the node itself, whatever the policies say. */
 static void add_own_pods(
     const struct cycle *cycle, const struct constraint *c, double weight, double *points)
@@ -327,8 +344,7 @@ static void add_own_pods(
 
     for (uint32_t i = 0; i < counts->count && !c->term->counts_nothing; i++)
         here[counts->entries[i].row] = counts->entries[i].count;
-    for (uint32_t row = 0; row < cycle->nodes->capacity; row++)
-        points[row] += c->domains.of[row] ? (double)here[row] * weight + base : 0;
+    add_by_row(c->domains.of, here, weight, base, cycle->nodes->capacity, points);
 }
 
 /* Adds one constraint's part of the score to each row: 0 for rows without the key. */
@@ -348,31 +364,67 @@ static void add_points(const struct cycle *cycle, const struct spread_state *s,
     for (uint32_t d = 0; d < c->domains.count; d++)
         of_domain[d] = (double)c->domains.sums[d] * weight + (double)(c->term->max_skew - 1);
     of_domain[0] = 0;
-    for (uint32_t row = 0; row < cycle->nodes->capacity; row++)
-        points[row] += of_domain[c->domains.of[row]];
+    add_by_domain(c->domains.of, of_domain, cycle->nodes->capacity, points);
+}
+
+/* Rounds the points and gives the range of those of the scored rows. */
+HOT static void round_points(const struct node_set *scored, const double *points,
+    int32_t *restrict scores, int32_t *ret_lowest, int32_t *ret_highest)
+{
+    int32_t lowest = INT32_MAX, highest = INT32_MIN;
+
+    for (size_t w = 0; w < scored->word_count; w++) {
+        uint64_t bits = scored->words[w];
+        size_t at = w * 64;
+        if (!bits)
+            continue;
+        for (unsigned i = 0; i < 64; i++)
+            scores[at + i] = (int32_t)(points[at + i] + 0.5);
+        for (unsigned i = 0; bits == UINT64_MAX && i < 64; i++) {
+            highest = scores[at + i] > highest ? scores[at + i] : highest;
+            lowest = scores[at + i] < lowest ? scores[at + i] : lowest;
+        }
+        for (; bits != UINT64_MAX && bits; bits &= bits - 1) {
+            int32_t score = scores[at + (size_t)__builtin_ctzll(bits)];
+            highest = score > highest ? score : highest;
+            lowest = score < lowest ? score : lowest;
+        }
+    }
+    *ret_lowest = lowest;
+    *ret_highest = highest;
+}
+
+/* 100 * (highest + lowest - score) / highest, the quotient of two integers cut: at most 200, so
+ * that the double's quotient is below the next integer whenever the true one is. */
+HOT static void turn_round(
+    const struct node_set *fits, int32_t lowest, int32_t highest, int32_t *restrict scores)
+{
+    double d = (double)highest, both = (double)highest + (double)lowest;
+
+    for (size_t w = 0; w < fits->word_count; w++) {
+        int32_t *s = scores + w * 64;
+        if (!fits->words[w])
+            continue;
+        for (unsigned i = 0; i < 64; i++)
+            s[i] = (int32_t)(PLUGIN_SCORE_MAX * (both - (double)s[i]) / d);
+    }
 }
 
 static void normalize(const struct node_set *fits, const struct node_set *scored,
     const double *points, int32_t *scores)
 {
-    int64_t highest = INT64_MIN, lowest = INT64_MAX;
+    int32_t lowest, highest;
 
-    NODE_SET_FOR_EACH(row, scored)
-    {
-        int64_t score = (int64_t)(points[row] + 0.5);
-        highest = score > highest ? score : highest;
-        lowest = score < lowest ? score : lowest;
+    round_points(scored, points, scores, &lowest, &highest);
+    if (highest > 0) {
+        turn_round(scored, lowest, highest, scores);
+    } else {
+        NODE_SET_FOR_EACH(row, scored)
+        scores[row] = PLUGIN_SCORE_MAX;
     }
-    NODE_SET_FOR_EACH(row, fits)
-    {
-        int64_t score = (int64_t)(points[row] + 0.5);
-        if (!node_set_has(scored, row))
-            scores[row] = 0;
-        else if (!highest)
-            scores[row] = PLUGIN_SCORE_MAX;
-        else
-            scores[row] = (int32_t)(PLUGIN_SCORE_MAX * (highest + lowest - score) / highest);
-    }
+    for (size_t w = 0; w < fits->word_count; w++)
+        for (uint64_t rest = fits->words[w] & ~scored->words[w]; rest; rest &= rest - 1)
+            scores[w * 64 + (size_t)__builtin_ctzll(rest)] = 0;
 }
 
 static bool spread_score(const struct cycle *cycle, const struct node_set *fits, int32_t *scores)

@@ -309,7 +309,7 @@ bool model_has_hope(const struct model *m, const struct model_pod *pod, int node
     struct model later;
 
     with_nominated(m, pod, &later);
-    return has_hope(&later, pod, node);
+    return has_hope(&later, pod, node) && !fits_now(&later, pod, node);
 }
 
 static bool more_important(const struct model_pod *a, const struct model_pod *b)
@@ -403,7 +403,7 @@ int model_preempt(const struct model *m, const struct model_pod *pod, int only_n
         bool these[M_PODS];
         struct model_cost c;
         if ((only_node >= 0 && node != only_node) || !has_hope(&later, pod, node) ||
-            !dry_run(&later, pod, node, these, &c))
+            fits_now(&later, pod, node) || !dry_run(&later, pod, node, these, &c))
             continue;
         if (best >= 0 && compare_costs(&c, cost) >= 0)
             continue;

@@ -429,8 +429,14 @@ static void preempt(struct world *w, struct pod_info *info, int id, const struct
         p->nominated = -1;
         return;
     }
-    if (model_preempt(&w->model, p, node, victims, &cost) < 0 ||
-        memcmp(&cost, &best, sizeof(cost)) != 0)
+    int same = model_preempt(&w->model, p, node, victims, &cost);
+    if (same < 0 || memcmp(&cost, &best, sizeof(cost)) != 0) {
+        for (int i = 0; i < 5; i++)
+            fprintf(stderr, "cost %ld, best %ld\n", same < 0 ? -1 : cost.parts[i], best.parts[i]);
+        fprintf(
+            stderr, "%zu victims on n%d, best is n%d\n", d->preemption.victim_count, node, wanted);
+    }
+    if (same < 0 || memcmp(&cost, &best, sizeof(cost)) != 0)
         complain(w, "a dearer eviction was chosen", id);
     if ((long)d->preemption.victim_count != best.parts[3])
         complain(w, "a different number of victims", id);
