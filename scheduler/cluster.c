@@ -16,6 +16,8 @@ struct cluster *cluster_new(struct env *env, const char *scheduler_name)
     c->queue = queue_new();
     c->decider = decider_new(env);
     c->scheduler_name = scheduler_name;
+    c->storage = storage_new();
+    decider_set_storage(c->decider, c->storage);
     return c;
 }
 
@@ -34,6 +36,7 @@ void cluster_free(struct cluster *c)
     }
     node_table_free(c->nodes);
     decider_free(c->decider);
+    storage_free(c->storage);
     free(c);
 }
 
@@ -315,6 +318,11 @@ void cluster_budget_changed(
     struct cluster *c, const struct disruption_budget *old, const struct disruption_budget *now)
 {
     budgets_set(c->nodes->budgets, c->nodes->pods, old, now);
+}
+
+void cluster_storage_changed(struct cluster *c, int64_t now_ns)
+{
+    wake(c, EVENT_STORAGE, ROW_NONE, NULL, now_ns);
 }
 
 uint32_t cluster_assume(

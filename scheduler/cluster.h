@@ -16,11 +16,13 @@
 
 #include "scheduler/decide.h"
 #include "scheduler/queue.h"
+#include "scheduler/storage.h"
 
 struct cluster {
     struct node_table *nodes;
     struct queue *queue;
     struct decider *decider;
+    struct storage *storage;
     struct pod_info *pods; /* by uid: waiting, assumed or assigned */
     size_t homeless;       /* assigned pods whose node is not in the table */
     const char *scheduler_name;
@@ -55,4 +57,6 @@ void cluster_denominate(struct cluster *c, struct pod_info *pod, int64_t now_ns)
 void cluster_retry(struct cluster *c, const char *uid, int64_t now_ns);
 void cluster_budget_changed(
     struct cluster *c, const struct disruption_budget *old, const struct disruption_budget *now);
+/* A volume, claim or storage class changed: pods that wait for storage may go now. */
+void cluster_storage_changed(struct cluster *c, int64_t now_ns);
 struct pod_info *cluster_find(const struct cluster *c, const char *uid);

@@ -15,6 +15,7 @@
 #include "scheduler/diagnosis.h"
 #include "scheduler/hot.h"
 #include "scheduler/kept.h"
+#include "scheduler/plugins/volume_binding.h"
 
 struct decider {
     struct env *env;
@@ -558,6 +559,7 @@ void scheduler_decide(struct decider *d, const struct node_table *nodes, const s
     const int32_t *total = sum_up(&cycle, k, &fits);
     ret->row = choose(d, &fits, total);
     ret->score = total[ret->row];
+    ret->volume_count = volume_choices(&cycle, ret->row, &ret->volumes);
 }
 
 bool decider_fits_row(struct decider *d, const struct node_table *nodes, const struct pod_info *pod,

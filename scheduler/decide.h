@@ -34,13 +34,16 @@
 #include "scheduler/profile.h"
 
 struct decider;
+struct volume_choice;
 
 struct decision {
     uint32_t row; /* ROW_NONE: no node fits */
     int64_t score;
-    size_t fitting;               /* nodes that passed all filters */
-    uint64_t refused_by;          /* bit i: plugins[i] refused at least one node */
-    const char *message;          /* why not; NULL when a node was found */
+    size_t fitting;                /* nodes that passed all filters */
+    uint64_t refused_by;           /* bit i: plugins[i] refused at least one node */
+    const char *message;           /* why not; NULL when a node was found */
+    struct volume_choice *volumes; /* to bind before the pod; until the next decision */
+    size_t volume_count;
     struct preemption preemption; /* no node fits, but one would without some pods */
 };
 

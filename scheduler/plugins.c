@@ -12,6 +12,7 @@ extern const struct plugin plugin_node_ports;
 extern const struct plugin plugin_fit_resource;
 extern const struct plugin plugin_least_requested;
 extern const struct plugin plugin_no_disk_conflict;
+extern const struct plugin plugin_volume_binding;
 extern const struct plugin plugin_topology_spread;
 extern const struct plugin plugin_inter_pod_affinity;
 extern const struct plugin plugin_balanced_allocation;
@@ -25,6 +26,7 @@ const struct plugin *const plugins[] = {
     &plugin_node_ports,
     &plugin_fit_resource,
     &plugin_no_disk_conflict,
+    &plugin_volume_binding,
     &plugin_topology_spread,
     &plugin_inter_pod_affinity,
     &plugin_least_requested,

@@ -39,6 +39,9 @@ enum change_kind {
     CHANGE_STATEFUL_SET,
     CHANGE_REPLICATION_CONTROLLER,
     CHANGE_BUDGET,
+    CHANGE_VOLUME,
+    CHANGE_CLAIM,
+    CHANGE_STORAGE_CLASS,
     CHANGE_POD, /* the last one that is followed */
     CHANGE_BOUND,
     CHANGE_EVICTION_FAILED,
@@ -58,6 +61,10 @@ static const struct followed {
     [CHANGE_STATEFUL_SET] = {"apps/v1", "statefulsets", NULL, &workload_projection},
     [CHANGE_REPLICATION_CONTROLLER] = {"v1", "replicationcontrollers", NULL, &rc_projection},
     [CHANGE_BUDGET] = {"policy/v1", "poddisruptionbudgets", NULL, &budget_projection},
+    [CHANGE_VOLUME] = {"v1", "persistentvolumes", NULL, &volume_projection},
+    [CHANGE_CLAIM] = {"v1", "persistentvolumeclaims", NULL, &claim_projection},
+    [CHANGE_STORAGE_CLASS] = {"storage.k8s.io/v1", "storageclasses", NULL,
+        &storage_class_projection},
     [CHANGE_POD] = {"v1", "pods", "status.phase!=Succeeded,status.phase!=Failed", &pod_projection},
 };
 
@@ -73,6 +80,8 @@ struct change {
     enum change_kind kind;
     const void *old_object, *new_object; /* referenced */
     int bind_error;
+    struct volume_choice *volumes; /* of a bind that failed */
+    size_t volume_count;
     uint32_t attempts;
     char *text;
 };
@@ -129,6 +138,8 @@ static void on_bound(void *arg, const struct bind_result *result)
     change->new_object = projected_ref(result->pod);
     change->bind_error = result->error;
     change->attempts = result->attempts;
+    change->volumes = volume_choices_copy(result->volumes, result->volume_count);
+    change->volume_count = result->volume_count;
     change->text = xstrdup(result->text);
     push(arg, change);
 }
@@ -139,6 +150,7 @@ static void change_free(struct change *change)
         projected_unref(change->old_object);
     if (change->new_object)
         projected_unref(change->new_object);
+    volume_choices_free(change->volumes, change->volume_count);
     free(change->text);
     free(change);
 }
@@ -151,6 +163,7 @@ static void apply_bound(struct scheduler *s, const struct change *change, int64_
         metric_add(s->metrics, &attempts_total, 1, "scheduled", SCHEDULER_NAME);
         return;
     }
+    storage_forget(s->cluster->storage, change->volumes, change->volume_count);
     if (change->bind_error == -ERR_NOT_FOUND) {
         cluster_drop(s->cluster, pod->meta.uid, now_ns);
         return;
@@ -199,6 +212,18 @@ static void apply(struct scheduler *s, const struct change *change, int64_t now_
         break;
     case CHANGE_BUDGET:
         cluster_budget_changed(s->cluster, change->old_object, change->new_object);
+        break;
+    case CHANGE_VOLUME:
+        storage_set_volume(s->cluster->storage, change->old_object, change->new_object);
+        cluster_storage_changed(s->cluster, now_ns);
+        break;
+    case CHANGE_CLAIM:
+        storage_set_claim(s->cluster->storage, change->old_object, change->new_object);
+        cluster_storage_changed(s->cluster, now_ns);
+        break;
+    case CHANGE_STORAGE_CLASS:
+        storage_set_class(s->cluster->storage, change->old_object, change->new_object);
+        cluster_storage_changed(s->cluster, now_ns);
         break;
     case CHANGE_EVICTION_FAILED:
         cluster_retry(s->cluster, ((const struct object_meta *)change->new_object)->uid, now_ns);
@@ -264,9 +289,12 @@ static bool try_one(struct scheduler *s)
         refuse(s, pod, &choice, now_ns);
         return true;
     }
+    storage_assume(c->storage, choice.volumes, choice.volume_count);
+    struct volume_choice *volumes = volume_choices_copy(choice.volumes, choice.volume_count);
     uint32_t attempts = cluster_assume(c, pod, choice.row, now_ns, &arrived_ns);
     metric_observe(s->metrics, &sli_seconds, (double)(now_ns - arrived_ns) / 1e9);
-    writer_bind(s->writer, pod->object, c->nodes->rows[choice.row]->name, attempts);
+    writer_bind(s->writer, pod->object, c->nodes->rows[choice.row]->name, attempts, volumes,
+        choice.volume_count);
     return true;
 }
 

@@ -12,6 +12,8 @@
 
 #define BIND_TRIES_MAX 5
 #define BIND_RETRY_FIRST_NS (100 * NS_PER_MS)
+#define VOLUMES_WAIT_NS (600 * NS_PER_S)
+#define VOLUMES_LOOK_NS (500 * NS_PER_MS)
 
 struct job {
     struct job *next;
@@ -22,6 +24,9 @@ struct job {
     char *nominated;           /* refuse: status.nominatedNodeName; alone: clear it */
     const struct pod *evictor; /* evict `pod` for this one, from `node` */
     uint32_t attempts;
+    struct volume_choice *volumes; /* bind: first these */
+    size_t volume_count;
+    int64_t not_before_ns, give_up_ns; /* while its volumes are awaited */
 };
 
 struct writer {
@@ -42,6 +47,7 @@ struct writer {
 static void job_free(struct job *job)
 {
     projected_unref(job->pod);
+    volume_choices_free(job->volumes, job->volume_count);
     if (job->evictor)
         projected_unref(job->evictor);
     free(job->nominated);
@@ -137,12 +143,106 @@ static int bind_until_clear(struct writer *w, const struct job *job, struct erro
     }
 }
 
-static void run_bind(struct writer *w, const struct job *job)
+/* Puts the claim into the volume's claimRef; the volume controller does the rest. */
+static int bind_volume(struct writer *w, const struct volume_choice *c, struct error *err)
+{
+    struct api_ref ref = {
+        .group_version = "v1", .plural = "persistentvolumes", .name = c->volume->meta.name};
+    autojson cJSON *patch = cJSON_CreateObject();
+
+    json_set_string_at(patch, "metadata.resourceVersion", c->volume->meta.resource_version);
+    json_set_string_at(patch, "spec.claimRef.kind", "PersistentVolumeClaim");
+    json_set_string_at(patch, "spec.claimRef.apiVersion", "v1");
+    json_set_string_at(patch, "spec.claimRef.namespace", c->claim->meta.namespace_);
+    json_set_string_at(patch, "spec.claimRef.name", c->claim->meta.name);
+    json_set_string_at(patch, "spec.claimRef.uid", c->claim->meta.uid);
+    json_set_string_at(patch, "spec.claimRef.resourceVersion", c->claim->meta.resource_version);
+    cJSON *annotations = cJSON_CreateObject();
+    json_set_string(annotations, "pv.kubernetes.io/bound-by-controller", "yes");
+    json_set_at(patch, "metadata.annotations", annotations);
+    return api_patch(w->client, &ref, PATCH_MERGE, patch, NULL, err);
+}
+
+static struct api_ref claim_ref(const struct claim *claim)
+{
+    return (struct api_ref){
+        .group_version = "v1",
+        .plural = "persistentvolumeclaims",
+        .namespace_ = claim->meta.namespace_,
+        .name = claim->meta.name,
+    };
+}
+
+static int select_node(
+    struct writer *w, const struct volume_choice *c, const char *node, struct error *err)
+{
+    struct api_ref ref = claim_ref(c->claim);
+    autojson cJSON *patch = cJSON_CreateObject();
+    cJSON *annotations = cJSON_CreateObject();
+
+    json_set_string_at(patch, "metadata.uid", c->claim->meta.uid);
+    json_set_string(annotations, "volume.kubernetes.io/selected-node", node);
+    json_set_at(patch, "metadata.annotations", annotations);
+    return api_patch(w->client, &ref, PATCH_MERGE, patch, NULL, err);
+}
+
+/* 1: the claim is bound; 0: not yet; or the error that ends the wait. */
+static int is_claim_bound(struct writer *w, const struct volume_choice *c, struct error *err)
+{
+    struct api_ref ref = claim_ref(c->claim);
+    autojson cJSON *claim = NULL;
+    int r = api_get(w->client, &ref, &claim, err);
+
+    if (r < 0)
+        return is_unclear(r) ? 0 : r;
+    const cJSON *annotations = json_path(claim, "metadata.annotations");
+    if (!c->volume && !json_string(annotations, "volume.kubernetes.io/selected-node"))
+        return error_set(err, ERR_CONFLICT,
+            "the provisioner can't serve the selected node, persistentvolumeclaim \"%s\"",
+            c->claim->meta.name);
+    return json_string(annotations, "pv.kubernetes.io/bind-completed") != NULL;
+}
+
+/* Asks for the volumes at the first call. 1: all are there; 0: look again later. */
+static int bind_volumes(struct writer *w, struct job *job, struct error *err)
+{
+    int64_t now_ns = env_now_ns(w->env);
+    int r = 1;
+
+    for (size_t i = 0; i < job->volume_count && !job->give_up_ns && r >= 0; i++)
+        r = job->volumes[i].volume ? bind_volume(w, &job->volumes[i], err)
+                                   : select_node(w, &job->volumes[i], job->node, err);
+    if (r < 0)
+        return r;
+    if (!job->give_up_ns)
+        job->give_up_ns = now_ns + VOLUMES_WAIT_NS;
+    for (size_t i = 0; i < job->volume_count; i++) {
+        r = is_claim_bound(w, &job->volumes[i], err);
+        if (r < 0)
+            return r;
+        if (r == 0 && now_ns >= job->give_up_ns)
+            return error_set(err, ERR_TIMEOUT,
+                "binding volumes: timed out waiting for "
+                "persistentvolumeclaim \"%s\"",
+                job->volumes[i].claim->meta.name);
+        if (r == 0)
+            return 0;
+    }
+    return 1;
+}
+
+/* False: its volumes are not there yet. */
+static bool run_bind(struct writer *w, struct job *job)
 {
     struct error err = {0};
     struct event_ref ref = pod_event_ref(job->pod);
     int64_t start_ns = env_now_ns(w->env);
-    int r = bind_until_clear(w, job, &err);
+    int r = job->volume_count ? bind_volumes(w, job, &err) : 1;
+
+    if (r == 0)
+        return false;
+    if (r > 0)
+        r = bind_until_clear(w, job, &err);
 
     if (r == 0) {
         events_emit(w->events, &ref, EVENT_NORMAL, "Scheduled", "Successfully assigned %s/%s to %s",
@@ -157,7 +257,10 @@ static void run_bind(struct writer *w, const struct job *job)
                          .attempts = job->attempts,
                          .error = r,
                          .text = r < 0 ? err.text : "",
+                         .volumes = job->volumes,
+                         .volume_count = job->volume_count,
                      });
+    return true;
 }
 
 /* In the patch of the status, when it changes. */
@@ -284,16 +387,18 @@ static void run_evict(struct writer *w, const struct job *job)
         &(struct bind_result){.pod = job->evictor, .error = r, .text = err.text, .evicting = true});
 }
 
-static void run_job(struct writer *w, const struct job *job)
+/* False: to be run again at job->not_before_ns. */
+static bool run_job(struct writer *w, struct job *job)
 {
     if (job->evictor)
         run_evict(w, job);
     else if (job->node)
-        run_bind(w, job);
+        return run_bind(w, job);
     else if (job->reason)
         run_refuse(w, job);
     else
         run_clear(w, job);
+    return true;
 }
 
 static bool is_in_hand(const struct writer *w, const struct job *job)
@@ -304,13 +409,20 @@ static bool is_in_hand(const struct writer *w, const struct job *job)
     return false;
 }
 
-/* The first job that may run now, taken off the list; NULL when there is none. */
-static struct job *take_job(struct writer *w)
+/* The first job that may run now, taken off the list; NULL when there is none, and when to look
+ * again. */
+static struct job *take_job(struct writer *w, int64_t *ret_next_ns)
 {
+    int64_t now_ns = env_now_ns(w->env);
+
     for (struct job **at = &w->first; *at; at = &(*at)->next) {
         struct job *job = *at;
         if (is_in_hand(w, job))
             continue;
+        if (job->not_before_ns > now_ns) {
+            *ret_next_ns = job->not_before_ns < *ret_next_ns ? job->not_before_ns : *ret_next_ns;
+            continue;
+        }
         *at = job->next;
         if (w->last == &job->next)
             w->last = at;
@@ -333,21 +445,29 @@ static void writer_run(void *arg)
     free(me);
     env_lock(w->env, &w->lock);
     while (!w->stop) {
-        struct job *job = take_job(w);
+        int64_t next_ns = ENV_FOREVER;
+        struct job *job = take_job(w, &next_ns);
         if (!job) {
             w->idle++;
-            env_wait_until(w->env, &w->changed, &w->lock, ENV_FOREVER);
+            env_wait_until(w->env, &w->changed, &w->lock, next_ns);
             w->idle--;
             continue;
         }
         w->running[slot] = job;
         env_unlock(w->env, &w->lock);
-        run_job(w, job);
+        bool is_done = run_job(w, job);
         env_lock(w->env, &w->lock);
         w->running[slot] = NULL;
         if (w->first)
             env_signal(w->env, &w->changed); /* a job of this pod may have waited for it */
-        job_free(job);
+        if (is_done) {
+            job_free(job);
+            continue;
+        }
+        job->not_before_ns = env_now_ns(w->env) + VOLUMES_LOOK_NS;
+        job->next = NULL;
+        *w->last = job;
+        w->last = &job->next;
     }
     env_unlock(w->env, &w->lock);
 }
@@ -403,13 +523,16 @@ void writer_free(struct writer *w)
     free(w);
 }
 
-void writer_bind(struct writer *w, const struct pod *pod, const char *node, uint32_t attempts)
+void writer_bind(struct writer *w, const struct pod *pod, const char *node, uint32_t attempts,
+    struct volume_choice *take_volumes, size_t volume_count)
 {
     struct job *job = xcalloc(1, sizeof(*job));
 
     job->pod = projected_ref(pod);
     job->node = xstrdup(node);
     job->attempts = attempts;
+    job->volumes = take_volumes;
+    job->volume_count = volume_count;
     add_job(w, job);
 }
 

@@ -14,7 +14,7 @@
 
 #include "common/api_client.h"
 #include "common/events.h"
-#include "scheduler/objects.h"
+#include "scheduler/storage.h"
 
 #define WRITER_TASKS_MAX 8
 
@@ -23,10 +23,12 @@ struct writer;
 struct bind_result {
     const struct pod *pod; /* referenced by the receiver's choice */
     const char *node;
-    uint32_t attempts; /* scheduling attempts before, given with the job */
-    int error;         /* 0, or -ERR_X; -ERR_NOT_FOUND: the pod is gone */
-    const char *text;  /* of the error */
-    bool evicting;     /* an eviction for the pod failed; pod, error and text alone are set */
+    uint32_t attempts;                   /* scheduling attempts before, given with the job */
+    int error;                           /* 0, or -ERR_X; -ERR_NOT_FOUND: the pod is gone */
+    const char *text;                    /* of the error */
+    const struct volume_choice *volumes; /* given with the job */
+    size_t volume_count;
+    bool evicting; /* an eviction for the pod failed; pod, error and text alone are set */
 };
 typedef void writer_bound_fn(void *arg, const struct bind_result *result);
 
@@ -35,7 +37,9 @@ struct writer *writer_new(
 /* Finishes what is in flight, drops what is not begun. */
 void writer_free(struct writer *w);
 
-void writer_bind(struct writer *w, const struct pod *pod, const char *node, uint32_t attempts);
+/* Volumes are bound first, and waited for up to 10 minutes without holding up other jobs. */
+void writer_bind(struct writer *w, const struct pod *pod, const char *node, uint32_t attempts,
+    struct volume_choice *take_volumes, size_t volume_count);
 /* Sets condition PodScheduled=False with reason and message and status.nominatedNodeName ("":
  * none), and emits the FailedScheduling event. */
 void writer_refuse(struct writer *w, const struct pod *pod, const char *reason, const char *message,

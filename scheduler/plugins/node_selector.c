@@ -197,21 +197,38 @@ static const char *selector_narrow(const struct cycle *cycle, struct node_set *f
     return NULL;
 }
 
-/* Required node affinity of the pod, or what the profile adds to every pod. */
-static void keep_required(const struct cycle *cycle, const struct pod *pod, struct node_set *fits)
+void node_terms_keep(
+    const struct cycle *cycle, const struct projected_list *list, struct node_set *set)
 {
-    const struct node_term *terms = pod->required.items;
+    const struct node_term *terms = list->items;
+    struct node_set any = node_set_new_like(cycle->arena, set);
 
-    if (!pod->has_required_terms)
-        return;
-    struct node_set any = node_set_new_like(cycle->arena, fits);
-    for (size_t i = 0; i < pod->required.count; i++) {
-        struct node_set one = node_set_new_like(cycle->arena, fits);
-        node_set_copy(&one, fits);
+    for (size_t i = 0; i < list->count; i++) {
+        struct node_set one = node_set_new_like(cycle->arena, set);
+        node_set_copy(&one, set);
         apply_term(cycle, &terms[i], &one);
         node_set_or(&any, &one);
     }
-    node_set_and(fits, &any);
+    node_set_and(set, &any);
+}
+
+void node_values_keep(
+    const struct cycle *cycle, const struct projected_list *requirements, struct node_set *set)
+{
+    const struct node_requirement *r = requirements->items;
+
+    for (size_t i = 0; i < requirements->count; i++) {
+        const struct label_key *key = label_index_key(&cycle->nodes->labels, r[i].key);
+        struct node_set found = with_values(cycle, key, &r[i].values);
+        node_set_and(set, &found);
+    }
+}
+
+/* Required node affinity of the pod, or what the profile adds to every pod. */
+static void keep_required(const struct cycle *cycle, const struct pod *pod, struct node_set *fits)
+{
+    if (pod->has_required_terms)
+        node_terms_keep(cycle, &pod->required, fits);
 }
 
 void node_selector_keep(const struct cycle *cycle, struct node_set *fits)

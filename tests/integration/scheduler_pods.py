@@ -127,6 +127,32 @@ def preemption(s):
     s.call("DELETE", f"{PODS}/thief?gracePeriodSeconds=0")
 
 
+def volumes(s):
+    """A claim that waits for its first consumer: the scheduler chooses the volume, then binds the pod."""
+    s.call("POST", "/apis/storage.k8s.io/v1/storageclasses",
+           {"metadata": {"name": "local"}, "provisioner": "kubernetes.io/no-provisioner",
+            "volumeBindingMode": "WaitForFirstConsumer"})
+    s.call("POST", "/api/v1/persistentvolumes",
+           {"metadata": {"name": "disk"}, "spec": {
+               "storageClassName": "local", "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"],
+               "hostPath": {"path": "/x"}, "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
+                   {"key": "disk", "operator": "In", "values": ["ssd"]}]}]}}}})
+    s.patch("/api/v1/persistentvolumes/disk/status", {"status": {"phase": "Available"}})
+    claims = "/api/v1/namespaces/default/persistentvolumeclaims"
+    use = {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]}
+    add_pod(s, "stores", **use)
+    check("a claim that is missing", "persistentvolumeclaim \"data\" not found" in (why(s, "stores") or ""), why(s, "stores"))
+    s.call("POST", claims, {"metadata": {"name": "data"}, "spec": {
+        "storageClassName": "local", "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
+    claim = wait(lambda: s.call("GET", "/api/v1/persistentvolumes/disk")[1]["spec"].get("claimRef"))
+    equal("the volume is given to the claim", claim and claim["name"], "data")
+    check("the pod waits for the claim", not get(s, "stores")["spec"].get("nodeName"))
+    # what the volume controller does
+    s.patch(f"{claims}/data", {"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
+                               "spec": {"volumeName": "disk"}})
+    equal("the claim bound, the pod goes where the volume is", node_of(s, "stores"), "b")
+
+
 def scenarios(s, sched):
     s.call("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
     add_pod(s, "early")
@@ -171,6 +197,7 @@ def scenarios(s, sched):
     s.patch("/api/v1/nodes/b", {"spec": {"unschedulable": None}})
     equal("uncordoned", node_of(s, "cordoned"), "b")
     preemption(s)
+    volumes(s)
     # a crash in the middle of many
     for i in range(5):
         add_node(s, f"n{i}", "8", "32Gi")
