@@ -179,6 +179,27 @@ static int decode_time(struct decoder *d, cJSON *item)
     return time_parse(str_of(item->valuestring), &ns, d->err);
 }
 
+/* Go's layout of a MicroTime wants all six digits of the fraction. */
+static int decode_micro_time(struct decoder *d, cJSON *item)
+{
+    static const char layout[] = "2006-01-02T15:04:05";
+    const char *text = value_string(item);
+    size_t n = sizeof(layout) - 1;
+    if (decode_time(d, item) < 0) {
+        char *at = strstr(d->err->text, layout);
+        autofree char *rest = xstrdup(at ? at + n : "");
+        if (at)
+            snprintf(
+                at + n, sizeof(d->err->text) - (size_t)(at + n - d->err->text), ".000000%s", rest);
+        return -d->err->code;
+    }
+    if (!*text || (text[n] == '.' && strspn(text + n + 1, "0123456789") == 6))
+        return 0;
+    return error_set(d->err, ERR_BAD_REQUEST,
+        "parsing time \"%s\" as \"%s.000000Z07:00\": cannot parse \"%s\" as \".000000\"", text,
+        layout, strlen(text) > n ? text + n : "");
+}
+
 static int decode_int_or_string(struct decoder *d, cJSON *item)
 {
     if (cJSON_IsString(item))
@@ -347,8 +368,9 @@ static int decode_value(struct decoder *d, const struct schema *owner, const str
     case V_QUANTITY:
         return decode_quantity(d, item);
     case V_TIME:
-    case V_MICROTIME:
         return decode_time(d, item);
+    case V_MICROTIME:
+        return decode_micro_time(d, item);
     case V_INT_OR_STRING:
         return decode_int_or_string(d, item);
     case V_ANY:
