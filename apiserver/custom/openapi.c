@@ -99,8 +99,11 @@ void custom_openapi(const struct resource *r, int version, struct strbuf *out)
         json_set_string(schema, "type", "object");
     if (!(version == 2 && n->preserve))
         add_object_properties(schema, version);
-    json_set(schema, "x-kubernetes-group-version-kind",
-        json_make("[{\"group\":\"%s\",\"kind\":\"%s\",\"version\":\"%s\"}]", r->group, r->kind,
-            r->version));
+    cJSON *kinds = cJSON_CreateArray(), *kind = cJSON_CreateObject();
+    json_set_string(kind, "group", r->group);
+    json_set_string(kind, "kind", r->kind);
+    json_set_string(kind, "version", r->version);
+    cJSON_AddItemToArray(kinds, kind);
+    json_set(schema, "x-kubernetes-group-version-kind", kinds);
     json_print(schema, out);
 }
