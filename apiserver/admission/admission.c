@@ -189,6 +189,14 @@ int admission_validate(const struct write_context *w, struct error *err)
     return 0;
 }
 
+int admission_charge(struct write_context *w, struct extra_writes *extra, struct error *err)
+{
+    for (size_t i = 0; i < PLUGIN_COUNT; i++)
+        if (plugins[i]->charge && runs(w, i) && plugins[i]->charge(w, extra, err) < 0)
+            return -(int)err->code;
+    return 0;
+}
+
 /* --- for plugins --- */
 
 const char *admission_name(const struct write_context *w)

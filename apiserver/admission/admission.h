@@ -17,6 +17,9 @@ struct admission_plugin {
     bool off;                     /* unless it is asked for */
     int (*mutate)(struct write_context *w, struct error *err);
     int (*validate)(const struct write_context *w, struct error *err);
+    /* Right before the commit, and again on each conflict: writes to be committed with the object
+     * or not at all. */
+    int (*charge)(struct write_context *w, struct extra_writes *extra, struct error *err);
     /* Reads the plugin's part of the configuration file; ERR_USAGE names the field. *ret_state may
      * stay NULL. */
     int (*configure)(const cJSON *config, void **ret_state, struct error *err);
@@ -32,3 +35,4 @@ void admission_free(struct admission *a); /* NULL is fine */
 
 int admission_mutate(struct write_context *w, struct error *err);
 int admission_validate(const struct write_context *w, struct error *err);
+int admission_charge(struct write_context *w, struct extra_writes *extra, struct error *err);

@@ -3,7 +3,7 @@
 Goal: the built-in admission plugins fill in and refuse what they do on Kubernetes, and can be switched and configured.
 Method: one server with the plugins that are off by default switched on and a configuration file; then bad flags and files.
 """
-import os, subprocess, sys, tempfile
+import os, subprocess, sys, tempfile, threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)) + "/lib")
 from apiserver import *
@@ -80,6 +80,7 @@ def limits(s):
     refused("LimitRanger: a claim", made(s, "limited-ns", claim("9Gi"), "persistentvolumeclaims"),
             "maximum storage usage per PersistentVolumeClaim is 5Gi, but request is 9Gi")
     equal("  one that fits", made(s, "limited-ns", claim("2Gi"), "persistentvolumeclaims")[0], 201)
+    equal("StorageObjectInUseProtection", s.call("GET", NS + "limited-ns/persistentvolumeclaims/c")[1]["metadata"]["finalizers"], ["kubernetes.io/pvc-protection"])
     small = s.patch(NS + "limited-ns/persistentvolumeclaims/c", {"spec": {"resources": {"requests": {"storage": "3Gi"}}}})
     check("PersistentVolumeClaimResize: no class lets it grow", small[0] in (403, 422), small)
 
@@ -174,6 +175,56 @@ def others(s):
           "limit reached on type Namespace for key plain" in answers[-1][1]["message"], answers[-1])
 
 
+def quota(s):
+    """(the figures in status are the quota controller's; here they are set by hand)"""
+    namespace(s, "quota")
+    path = NS + "quota/resourcequotas"
+    hard = {"pods": "2", "requests.cpu": "1", "count/configmaps": "3", "services.nodeports": "1", "requests.storage": "5Gi",
+            "count/deployments.apps": "1"}
+    s.call("POST", path, {"metadata": {"name": "q"}, "spec": {"hard": hard}})
+    sized = lambda name, cpu, **more: a_pod(name, more, {"resources": {"requests": {"cpu": cpu}}})
+    refused("ResourceQuota: before the first count", made(s, "quota", sized("a", "100m")), "status unknown for quota: q, resources: pods,requests.cpu")
+    s.call("PUT", path + "/q/status", {"metadata": {"name": "q"}, "spec": {"hard": hard}, "status": {"hard": hard, "used": {k: "0" for k in hard}}})
+    refused("  containers that name nothing", made(s, "quota", a_pod("a")), "failed quota: q: must specify requests.cpu for: c")
+    equal("  what fits", made(s, "quota", sized("a", "100m"))[0], 201)
+    used = lambda: s.call("GET", path + "/q")[1]["status"]["used"]
+    check("  is charged", used()["pods"] == "1" and used()["requests.cpu"] == "100m", used())
+    refused("  what does not fit", made(s, "quota", sized("b", "950m")),
+            'pods "b" is forbidden: exceeded quota: q, requested: requests.cpu=950m, used: requests.cpu=100m, limited: requests.cpu=1')
+    equal("  a dry run", made(s, "quota", sized("b", "100m"), "pods?dryRun=All")[0], 201)
+    equal("  charges nothing", used()["pods"], "1")
+    made(s, "quota", sized("b", "100m"))
+    refused("  several at once", made(s, "quota", sized("d", "900m")),
+            "exceeded quota: q, requested: pods=1,requests.cpu=900m, used: pods=2,requests.cpu=200m, limited: pods=2,requests.cpu=1")
+    port = lambda name, n: {"metadata": {"name": name}, "spec": {"type": "NodePort", "ports": [{"name": "p%d" % i, "port": 80 + i} for i in range(n)]}}
+    refused("  node ports", made(s, "quota", port("s", 2), "services"), "requested: services.nodeports=2, used: services.nodeports=0")
+    equal("  a Service with its address, port and charge", made(s, "quota", port("s", 1), "services")[0], 201)
+    equal("  a count of another group", s.call("POST", "/apis/apps/v1/namespaces/quota/deployments", deployment("d"))[0], 201)
+    refused("  and one more", s.call("POST", "/apis/apps/v1/namespaces/quota/deployments", deployment("e")), "exceeded quota: q, requested: count/deployments.apps=1")
+    # Many at once: never over, whoever wins.
+    namespace(s, "race")
+    s.call("POST", NS + "race/resourcequotas", {"metadata": {"name": "q"}, "spec": {"hard": {"count/configmaps": "50", "pods": "20"}}})
+    s.call("PUT", NS + "race/resourcequotas/q/status", {"metadata": {"name": "q"}, "status": {"hard": {"count/configmaps": "50", "pods": "20"},
+                                                                                              "used": {"count/configmaps": "0", "pods": "0"}}})
+    answers = []
+
+    def run(n):
+        c = s.connect()
+        for i in range(20):
+            answers.append(s.call("POST", NS + "race/configmaps", config_map("c-%d-%d" % (n, i)), connection=c)[0])
+            answers.append(s.call("POST", NS + "race/pods", pod("p-%d-%d" % (n, i)), connection=c)[0])
+        c.close()
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    left = [len(s.call("GET", NS + "race/" + kind)[1]["items"]) for kind in ("configmaps", "pods")]
+    used = s.call("GET", NS + "race/resourcequotas/q")[1]["status"]["used"]
+    check("  320 writes of 8 clients at once fill it exactly", left == [50, 20] and used == {"count/configmaps": "50", "pods": "20"} and
+          sorted(set(answers)) == [201, 403], (left, used, sorted(set(answers))))
+
+
 def flags(directory):
     def run(*more):
         p = subprocess.run([BIN + "/skiff-apiserver", "--secure-port=%d" % free_port(), "--bind-address=127.0.0.1", "--data-dir=" + directory + "/db", *more],
@@ -206,6 +257,7 @@ with Server("--enable-admission-plugins=" + EVERY, "--admission-control-config-f
     security(s)
     pods(s)
     others(s)
+    quota(s)
 flags(directory)
 with Server("--disable-admission-plugins=PodSecurity,LimitRanger") as s:
     namespace(s, "off", {"pod-security.kubernetes.io/enforce": "restricted"})

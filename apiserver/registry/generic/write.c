@@ -383,9 +383,11 @@ static int begin(struct object_write *o, struct error *err)
         o->deleted = true;
         w->kind = WRITE_DELETE;
     }
-    if (!s || !s->begin || w->kind == WRITE_STATUS || (w->kind == WRITE_DELETE && !o->deleted))
+    if (w->kind == WRITE_STATUS || (w->kind == WRITE_DELETE && !o->deleted))
         return 0;
-    return s->begin(w, &o->extra, err);
+    if (s && s->begin && s->begin(w, &o->extra, err) < 0)
+        return -(int)err->code;
+    return admission_charge(w, &o->extra, err);
 }
 
 static void on_written(struct write *write)
