@@ -12,7 +12,7 @@
 #include "common/time.h"
 #include "controller/discovery.h"
 #include "controller/pods.h"
-#include "controller/quota.h"
+#include "common/quota.h"
 #include "controller/status.h"
 
 #define GATHER_NS (50 * NS_PER_MS)

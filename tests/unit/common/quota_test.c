@@ -1,7 +1,7 @@
 /* What objects use of a quota. */
 #include <CUnit/CUnit.h>
 
-#include "controller/quota.h"
+#include "common/quota.h"
 #include "tests/unit/controller/objects.h"
 
 #define CPU(n)                                   \
