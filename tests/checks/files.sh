@@ -13,3 +13,6 @@ if [ -z "$without" ]; then ok "every folder has a README"; else not_ok "no READM
 
 marks=$(grep -rnE '\b(TODO|FIXME|XXX)\b' --include='*.c' --include='*.h' apiserver scheduler controller kubelet proxy dns common ctl || true)
 if [ -z "$marks" ]; then ok "no unfinished places are marked in the code"; else not_ok "marks: $marks"; fi
+
+silent=$(for f in tests/{checks,integration,sim,fault,e2e}/*.{sh,py} tests/bench/*.sh; do [ ! -f "$f" ] || [ -x "$f" ] || echo "$f"; done)
+if [ -z "$silent" ]; then ok "every script that would be run can be"; else not_ok "not executable, so never run: $silent"; fi

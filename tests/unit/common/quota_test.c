@@ -2,7 +2,6 @@
 #include <CUnit/CUnit.h>
 
 #include "common/quota.h"
-#include "tests/unit/controller/objects.h"
 
 #define CPU(n)                                   \
     "{\"resources\":{\"requests\":{\"cpu\":\"" n \
