@@ -16,19 +16,19 @@ def quotas(c):
     hard = {"pods": "10", "requests.cpu": "2", "limits.memory": "4Gi", "services": "5", "services.nodeports": "3", "secrets": "20",
             "configmaps": "20", "count/deployments.apps": "4", "requests.storage": "10Gi", "count/widgets.example.com": "1"}
     c.wait("the namespace is furnished", lambda: c.get(CORE + "configmaps/kube-root-ca.crt"), quiet=True)
+    c.create(PODS, {"metadata": {"name": "free"}, "spec": {"containers": [{"name": "c", "image": "x:1"}]}})
     c.create(CORE + "resourcequotas", {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "all"}, "spec": {"hard": hard}})
     c.create(CORE + "resourcequotas", {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "best"},
                                        "spec": {"hard": {"pods": "1"}, "scopes": ["BestEffort"]}})
 
     def used(name, quota="all"):
         return c.get(CORE + "resourcequotas/" + quota)["status"]["used"].get(name)
-    c.wait("a quota is counted", lambda: c.get(CORE + "resourcequotas/all")["status"]["hard"] == hard and used("pods") == "0")
+    c.wait("a quota is counted", lambda: c.get(CORE + "resourcequotas/all")["status"]["hard"] == hard and used("pods") == "1")
     equal("what is not served has no figure", used("count/widgets.example.com"), None)
     start = int(used("configmaps"))
     size = {"requests": {"cpu": "300m", "memory": "1Gi"}, "limits": {"memory": "1Gi"}}
     for i in range(2):
         c.create(PODS, {"metadata": {"name": "p%d" % i}, "spec": {"containers": [{"name": "c", "image": "x:1", "resources": size}]}})
-    c.create(PODS, {"metadata": {"name": "free"}, "spec": {"containers": [{"name": "c", "image": "x:1"}]}})
     c.wait("pods and what they ask for", lambda: (used("pods"), used("requests.cpu"), used("limits.memory")) == ("3", "600m", "2Gi"))
     c.wait("a scope narrows", lambda: used("pods", "best") == "1")
     c.patch(PODS + "/p0/status", {"status": {"phase": "Succeeded"}})
