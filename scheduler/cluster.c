@@ -8,14 +8,13 @@
 
 #include <assert.h>
 
-struct cluster *cluster_new(struct env *env, const char *scheduler_name)
+struct cluster *cluster_new(struct env *env)
 {
     struct cluster *c = xcalloc(1, sizeof(*c));
 
     c->nodes = node_table_new();
     c->queue = queue_new();
     c->decider = decider_new(env);
-    c->scheduler_name = scheduler_name;
     c->storage = storage_new();
     decider_set_storage(c->decider, c->storage);
     return c;
@@ -198,7 +197,7 @@ static bool is_over(const struct pod *pod)
 static bool is_ours_to_place(const struct cluster *c, const struct pod *pod)
 {
     return !pod->node_name[0] && !pod->meta.deletion_ns &&
-           c_eq(pod->scheduler_name, c->scheduler_name);
+           decider_serves(c->decider, pod->scheduler_name);
 }
 
 /* After a restart a pod may be nominated already. */

@@ -25,10 +25,9 @@ struct cluster {
     struct storage *storage;
     struct pod_info *pods; /* by uid: waiting, assumed or assigned */
     size_t homeless;       /* assigned pods whose node is not in the table */
-    const char *scheduler_name;
 };
 
-struct cluster *cluster_new(struct env *env, const char *scheduler_name);
+struct cluster *cluster_new(struct env *env);
 void cluster_free(struct cluster *c);
 
 void cluster_node_changed(

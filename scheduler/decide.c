@@ -78,6 +78,14 @@ void decider_set_storage(struct decider *d, struct storage *storage)
     d->storage = storage;
 }
 
+bool decider_serves(const struct decider *d, const char *scheduler_name)
+{
+    for (size_t i = 0; i < d->profile_count; i++)
+        if (c_eq(d->profiles[i].scheduler_name, scheduler_name))
+            return true;
+    return false;
+}
+
 const struct profile *decider_profile(const struct decider *d, const struct pod *pod)
 {
     for (size_t i = 0; i < d->profile_count; i++)

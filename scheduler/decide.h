@@ -54,6 +54,8 @@ void decider_set_profiles(struct decider *d, const struct profile *profiles, siz
 /* Ties are broken in the same way from here on; for tests. */
 void decider_seed(struct decider *d, uint64_t seed);
 void decider_set_storage(struct decider *d, struct storage *storage);
+/* Is there a profile of this name? */
+bool decider_serves(const struct decider *d, const char *scheduler_name);
 const struct profile *decider_profile(const struct decider *d, const struct pod *pod);
 
 void scheduler_decide(struct decider *d, const struct node_table *nodes, const struct pod_info *pod,

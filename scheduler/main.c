@@ -10,16 +10,19 @@
 #include "common/log.h"
 #include "scheduler/scheduler.h"
 
-struct config {
+struct options {
     struct daemon_flags daemon;
     struct component_flags component;
+    const char *config;
     bool leader_elect;
 };
 
 static const struct flag flags[] = {
-    DAEMON_FLAGS(struct config, daemon),
-    COMPONENT_FLAGS(struct config, component, "10259"),
-    {"leader-elect", FLAG_BOOL, offsetof(struct config, leader_elect), NULL, NULL,
+    DAEMON_FLAGS(struct options, daemon),
+    COMPONENT_FLAGS(struct options, component, "10259"),
+    {"config", FLAG_STRING, offsetof(struct options, config), NULL, "FILE",
+        "a KubeSchedulerConfiguration: profiles, plugins and their arguments"},
+    {"leader-elect", FLAG_BOOL, offsetof(struct options, leader_elect), NULL, NULL,
         "schedule only while holding the Lease kube-system/kube-scheduler; for several instances"},
 };
 
@@ -35,19 +38,20 @@ static void on_lost(void *arg)
     _exit(1);
 }
 
-static int run(const struct config *config, struct error *err)
+static int run(const struct options *options, const struct config *config, struct error *err)
 {
     struct component *component;
     struct leader *leader = NULL;
 
-    int r = component_new("skiff-scheduler", &config->component, &component, err);
+    int r = component_new("skiff-scheduler", &options->component, &component, err);
     if (r < 0)
         return r;
     struct events *events = events_new(component->client, SCHEDULER_NAME, NULL);
-    struct scheduler *scheduler = scheduler_new(component->client, events, component->metrics);
+    struct scheduler *scheduler =
+        scheduler_new(component->client, events, component->metrics, config);
     r = component_serve(component, is_ready, scheduler, err);
     if (r == 0) {
-        if (config->leader_elect) {
+        if (options->leader_elect || config->leader_elect) {
             leader = leader_new(component->client, &(struct leader_config){
                                                        .namespace_ = "kube-system",
                                                        .name = "kube-scheduler",
@@ -69,18 +73,23 @@ static int run(const struct config *config, struct error *err)
 
 int main(int argc, char **argv)
 {
-    struct config config = {0};
+    struct options options = {0};
+    struct config config;
     struct error err;
-    int r = flags_parse(flags, ARRAY_COUNT(flags), argc, argv, &config, &err);
+    int r = flags_parse(flags, ARRAY_COUNT(flags), argc, argv, &options, &err);
 
     if (r == FLAGS_HELP)
         return 0;
     if (r >= 0 && r < argc)
         r = error_set(&err, ERR_USAGE, "unexpected argument \"%s\"", argv[r]);
     if (r >= 0)
-        r = daemon_start(&config.daemon, &err);
+        r = daemon_start(&options.daemon, &err);
+    config_init(&config);
+    if (r >= 0 && options.config && options.config[0])
+        r = config_read(options.config, &config, &err);
     if (r >= 0)
-        r = run(&config, &err);
+        r = run(&options, &config, &err);
+    config_done(&config);
     if (r >= 0)
         return 0;
     fprintf(stderr, "skiff-scheduler: %s\n", err.text);

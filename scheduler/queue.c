@@ -25,12 +25,22 @@ struct place {
 struct queue {
     struct place places[QUEUE_PLACES];
     uint64_t sequence;
+    int64_t backoff_first_ns, backoff_max_ns;
     int64_t flush_ns; /* when unschedulable pods are looked through next */
 };
 
 struct queue *queue_new(void)
 {
-    return xcalloc(1, sizeof(struct queue));
+    struct queue *q = xcalloc(1, sizeof(*q));
+
+    queue_set_backoff(q, BACKOFF_FIRST_NS, BACKOFF_MAX_NS);
+    return q;
+}
+
+void queue_set_backoff(struct queue *q, int64_t first_ns, int64_t max_ns)
+{
+    q->backoff_first_ns = first_ns;
+    q->backoff_max_ns = max_ns;
 }
 
 void queue_free(struct queue *q)
@@ -175,13 +185,13 @@ struct pod_info *queue_pop(struct queue *q, int64_t now_ns)
     return item->pod;
 }
 
-static int64_t backoff_ns(uint32_t attempts)
+static int64_t backoff_ns(const struct queue *q, uint32_t attempts)
 {
-    int64_t ns = BACKOFF_FIRST_NS;
+    int64_t ns = q->backoff_first_ns;
 
-    for (uint32_t i = 1; i < attempts && ns < BACKOFF_MAX_NS; i++)
+    for (uint32_t i = 1; i < attempts && ns < q->backoff_max_ns; i++)
         ns *= 2;
-    return ns < BACKOFF_MAX_NS ? ns : BACKOFF_MAX_NS;
+    return ns < q->backoff_max_ns ? ns : q->backoff_max_ns;
 }
 
 void queue_put_unschedulable(
@@ -191,7 +201,7 @@ void queue_put_unschedulable(
 
     item->refused_by = refused_by;
     item->failed = false;
-    item->ready_ns = now_ns + backoff_ns(item->attempts);
+    item->ready_ns = now_ns + backoff_ns(q, item->attempts);
     enter(q, item, QUEUE_UNSCHEDULABLE);
     if (!q->flush_ns)
         q->flush_ns = now_ns + FLUSH_EVERY_NS;
@@ -209,7 +219,7 @@ void queue_put_failed(struct queue *q, struct pod_info *pod, uint32_t attempts, 
         item->attempts = attempts;
     }
     item->failed = true;
-    item->ready_ns = now_ns + backoff_ns(item->attempts);
+    item->ready_ns = now_ns + backoff_ns(q, item->attempts);
     enter(q, item, QUEUE_BACKING_OFF);
 }
 
@@ -220,7 +230,7 @@ void queue_retry(struct queue *q, struct pod_info *pod, int64_t now_ns)
     if (item->place != QUEUE_UNSCHEDULABLE)
         return;
     leave(q, item);
-    item->ready_ns = now_ns + backoff_ns(item->attempts);
+    item->ready_ns = now_ns + backoff_ns(q, item->attempts);
     enter(q, item, QUEUE_BACKING_OFF);
 }
 

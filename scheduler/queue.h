@@ -42,6 +42,7 @@ struct queue_item {
 struct queue;
 
 struct queue *queue_new(void);
+void queue_set_backoff(struct queue *q, int64_t first_ns, int64_t max_ns);
 void queue_free(struct queue *q);
 
 /* A pod that is new to the queue, or came back from a bind that failed. */

@@ -390,8 +390,8 @@ static void on_synced(void *arg)
         informer_start(s->sources[CHANGE_POD].informer);
 }
 
-struct scheduler *scheduler_new(
-    struct api_client *client, struct events *events, struct metrics *metrics)
+struct scheduler *scheduler_new(struct api_client *client, struct events *events,
+    struct metrics *metrics, const struct config *config)
 {
     struct scheduler *s = xcalloc(1, sizeof(*s));
 
@@ -401,7 +401,9 @@ struct scheduler *scheduler_new(
     s->last = &s->first;
     env_lock_init(&s->lock);
     env_cond_init(&s->wake);
-    s->cluster = cluster_new(s->env, SCHEDULER_NAME);
+    s->cluster = cluster_new(s->env);
+    decider_set_profiles(s->cluster->decider, config->profiles, config->profile_count);
+    queue_set_backoff(s->cluster->queue, config->backoff_first_ns, config->backoff_max_ns);
     s->writer = writer_new(client, events, on_bound, s);
     for (size_t i = 0; i < FOLLOWED; i++) {
         struct source *source = &s->sources[i];

@@ -19,13 +19,15 @@
 #include "common/api_client.h"
 #include "common/events.h"
 #include "common/metrics.h"
+#include "scheduler/config.h"
 
 struct scheduler;
 
 #define SCHEDULER_NAME "default-scheduler"
 
-struct scheduler *scheduler_new(
-    struct api_client *client, struct events *events, struct metrics *metrics);
+/* config is borrowed. */
+struct scheduler *scheduler_new(struct api_client *client, struct events *events,
+    struct metrics *metrics, const struct config *config);
 void scheduler_start(struct scheduler *s);
 void scheduler_free(struct scheduler *s); /* stops first; a bind in flight is finished */
 bool scheduler_synced(struct scheduler *s);

@@ -42,7 +42,7 @@ static struct bench start(uint32_t nodes)
 {
     struct bench b = {.env = env_new_real(), .nodes = nodes};
 
-    b.cluster = cluster_new(b.env, "default-scheduler");
+    b.cluster = cluster_new(b.env);
     for (uint32_t i = 0; i < nodes; i++)
         add_node(&b, i);
     return b;

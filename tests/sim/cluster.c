@@ -70,7 +70,10 @@ static void start_scheduler(struct cluster *c, struct sim_process *p)
 {
     struct api_client *client = client_of(c, p, "system:kube-scheduler", NULL);
     struct events *events = events_new(client, "default-scheduler", NULL);
-    scheduler_start(scheduler_new(client, events, metrics_new()));
+    struct config *config = xcalloc(1, sizeof(*config)); /* lives as long as its process */
+
+    config_init(config);
+    scheduler_start(scheduler_new(client, events, metrics_new(), config));
 }
 
 static void start_kubelet(struct cluster *c, struct sim_process *p)

@@ -8,7 +8,7 @@ static struct env *env;
 static struct cluster *start(void)
 {
     env = env_new_real();
-    return cluster_new(env, "default-scheduler");
+    return cluster_new(env);
 }
 
 static void stop(struct cluster *c)

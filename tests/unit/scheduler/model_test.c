@@ -53,7 +53,7 @@ static long score(const struct model_node *n, long cpu, long mem)
 static void random_clusters(void)
 {
     struct env *env = env_new_real();
-    struct cluster *c = cluster_new(env, "default-scheduler");
+    struct cluster *c = cluster_new(env);
     struct model_node nodes[NODES] = {{0}};
 
     for (int i = 0; i < NODES; i++) {

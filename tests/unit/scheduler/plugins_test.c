@@ -13,7 +13,7 @@ static struct fixture start(void)
 {
     struct fixture f = {.env = env_new_real()};
 
-    f.cluster = cluster_new(f.env, "default-scheduler");
+    f.cluster = cluster_new(f.env);
     return f;
 }
 

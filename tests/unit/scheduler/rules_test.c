@@ -636,7 +636,7 @@ static void random_events(void)
 
     w->random = (uint64_t)option("SKIFF_RULES_SEED", 7) * 0x9e3779b97f4a7c15u;
     w->env = env_new_real();
-    w->cluster = cluster_new(w->env, "default-scheduler");
+    w->cluster = cluster_new(w->env);
     decider_seed(w->cluster->decider, w->random);
     for (int i = 0; i < M_NAMESPACES; i++)
         w->model.team[i] = -1;

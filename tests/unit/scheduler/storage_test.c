@@ -17,7 +17,7 @@ static void add_node(const char *name, const char *labels)
 static void start(void)
 {
     env = env_new_real();
-    c = cluster_new(env, "default-scheduler");
+    c = cluster_new(env);
     add_node("a", "\"topology.kubernetes.io/zone\":\"z1\"");
     add_node("b", "\"topology.kubernetes.io/zone\":\"z2\"");
 }
