@@ -4,6 +4,7 @@
  *
  * In the counting walk `out` is NULL and take() returns NULL; both walks must take the same pieces
  * in the same order. The block is [struct header][struct of the caller][pointed-to pieces].
+ * Well-known words are not in the block but in a table for all.
  */
 #include "common/projection.h"
 
@@ -61,12 +62,103 @@ static void *take(struct builder *b, size_t n, size_t align)
     return p;
 }
 
+/* What objects say again and again, sorted: pointed to instead of copied. A pod has about twenty of
+ * them. */
+static const char *const words[] = {
+    "Active",
+    "Always",
+    "Available",
+    "Bound",
+    "ClusterIP",
+    "ContainersReady",
+    "DaemonSet",
+    "Deployment",
+    "DiskPressure",
+    "DisruptionTarget",
+    "Endpoints",
+    "Equal",
+    "Exists",
+    "Failed",
+    "False",
+    "Hostname",
+    "IPv4",
+    "IPv6",
+    "IfNotPresent",
+    "Initialized",
+    "InternalIP",
+    "Job",
+    "KubeletHasNoDiskPressure",
+    "KubeletHasSufficientMemory",
+    "KubeletHasSufficientPID",
+    "KubeletReady",
+    "MemoryPressure",
+    "NoExecute",
+    "NoSchedule",
+    "Node",
+    "PIDPressure",
+    "Pending",
+    "PodReadyToStartContainers",
+    "PodScheduled",
+    "Ready",
+    "ReplicaSet",
+    "Running",
+    "Service",
+    "StatefulSet",
+    "Succeeded",
+    "TCP",
+    "True",
+    "UDP",
+    "Unknown",
+    "amd64",
+    "app",
+    "apps.kubernetes.io/pod-index",
+    "apps/v1",
+    "arm64",
+    "batch.kubernetes.io/controller-uid",
+    "batch.kubernetes.io/job-name",
+    "batch.kubernetes.io/job-tracking",
+    "batch/v1",
+    "beta.kubernetes.io/arch",
+    "beta.kubernetes.io/os",
+    "controller-revision-hash",
+    "controller-uid",
+    "default",
+    "endpointslice-controller.k8s.io",
+    "endpointslice.kubernetes.io/managed-by",
+    "foregroundDeletion",
+    "http",
+    "job-name",
+    "kube-system",
+    "kubernetes",
+    "kubernetes.io/arch",
+    "kubernetes.io/hostname",
+    "kubernetes.io/os",
+    "kubernetes.io/service-name",
+    "linux",
+    "main",
+    "node.kubernetes.io/not-ready",
+    "node.kubernetes.io/unreachable",
+    "orphan",
+    "pod-template-hash",
+    "statefulset.kubernetes.io/pod-name",
+    "v1",
+    "web",
+};
+
+static int cmp_word(const void *text, const void *word)
+{
+    return strcmp(text, *(const char *const *)word);
+}
+
 static const char *put_text(struct builder *b, const char *text)
 {
     size_t n = strlen(text);
 
     if (n == 0)
         return "";
+    const char *const *word = bsearch(text, words, ARRAY_COUNT(words), sizeof(words[0]), cmp_word);
+    if (word)
+        return *word;
     char *p = take(b, n + 1, 1);
     if (p)
         memcpy(p, text, n + 1);

@@ -91,5 +91,36 @@ check "a second one" "$KUBECTL" debug debugged --image skiff/guestbook:1 -c more
 wait_for 20 "runs, too" pod_is debugged '{.status.ephemeralContainerStatuses[1].state.terminated.exitCode}' 0
 check_eq "neither runs again, and the pod goes on" \
     "$(skiffctl get pod debugged -o 'jsonpath={.status.ephemeralContainerStatuses[0].restartCount} {.status.phase}')" "0 Running"
-check "delete" skiffctl delete pod all crash probed debugged --timeout 30s
+# A claim of a class of the built-in provisioner, with a folder of the test's own.
+node=$(skiffctl get nodes -o 'jsonpath={.items[0].metadata.name}')
+skiffctl apply -f - >/dev/null <<YAML
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: here}
+provisioner: skiff.io/host-path
+parameters: {path: $WORK/volumes}
+volumeBindingMode: WaitForFirstConsumer
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data, annotations: {volume.kubernetes.io/selected-node: $node}}
+spec: {storageClassName: here, accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: writer}
+spec:
+  restartPolicy: Never
+  containers:
+  - {name: main, image: "skiff/guestbook:1", command: [sh, -c, "echo kept > /data/file"], volumeMounts: [{name: v, mountPath: /data}]}
+  volumes: [{name: v, persistentVolumeClaim: {claimName: data}}]
+YAML
+wait_for 30 "a pod writes to a claim" pod_is writer '{.status.phase}' Succeeded
+check_eq "its folder is the node's" "$(cat "$WORK"/volumes/pvc-*_default_data/file)" kept
+"$KUBECTL" delete pvc data --wait=false >/dev/null
+no_folder() { ! ls "$WORK"/volumes/pvc-* >/dev/null 2>&1; }
+wait_for 20 "the folder goes with the claim" no_folder
+no_volume() { [ -z "$(skiffctl get pv -o name 2>/dev/null)" ]; }
+wait_for 20 "and so does the volume" no_volume
+check "delete" skiffctl delete pod writer all crash probed debugged --timeout 30s
 check "down --purge" skiffctl down --purge --data-dir "$DATA"

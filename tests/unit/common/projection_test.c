@@ -169,9 +169,31 @@ static void test_no_annotations(void)
     projected_unref(t);
 }
 
+/* Words that every object says are shared, not copied. */
+static void test_words(void)
+{
+    static const char *const words[] = {
+        "Active", "ReplicaSet", "True", "apps/v1", "node.kubernetes.io/not-ready", "v1", "web"};
+    static const struct projection_field word_fields[] = {
+        PROJECT(struct thing, node, "word", P_STRING)};
+    static const struct projection words_projection = PROJECTION(struct thing, word_fields);
+
+    for (size_t i = 0; i < ARRAY_COUNT(words); i++) {
+        cJSON *tree = json_make("{\"word\":\"%s\"}", words[i]);
+        struct thing *a = projected_new(&words_projection, tree);
+        struct thing *b = projected_new(&words_projection, tree);
+        CU_ASSERT_STRING_EQUAL(a->node, words[i]);
+        CU_ASSERT_PTR_EQUAL(a->node, b->node);
+        projected_unref(a);
+        projected_unref(b);
+        cJSON_Delete(tree);
+    }
+}
+
 const CU_TestInfo projection_tests[] = {
     {"every field type", test_full},
     {"absent and wrong values", test_absent_and_wrong},
     {"without annotations", test_no_annotations},
+    {"words", test_words},
     CU_TEST_INFO_NULL,
 };
