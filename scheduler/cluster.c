@@ -16,6 +16,7 @@ struct cluster *cluster_new(struct env *env)
     c->queue = queue_new();
     c->decider = decider_new(env);
     c->storage = storage_new();
+    c->gangs = gangs_new();
     decider_set_storage(c->decider, c->storage);
     return c;
 }
@@ -30,12 +31,15 @@ void cluster_free(struct cluster *c)
     HASH_ITER(hh, c->pods, pod, next)
     {
         HASH_DEL(c->pods, pod);
+        gangs_remove(c->gangs, pod);
+        node_table_denominate(c->nodes, pod);
         node_table_remove_pod(c->nodes, pod);
         pod_info_free(c->nodes->pods, pod);
     }
     node_table_free(c->nodes);
     decider_free(c->decider);
     storage_free(c->storage);
+    gangs_free(c->gangs);
     free(c);
 }
 
@@ -116,6 +120,7 @@ void cluster_drop(struct cluster *c, const char *uid, int64_t now_ns)
     unsettle(c, pod);
     cluster_denominate(c, pod, now_ns);
     HASH_DEL(c->pods, pod);
+    gangs_remove(c->gangs, pod);
     if (row != ROW_NONE)
         wake(c, EVENT_POD_REMOVED, row, pod, now_ns);
     pod_info_free(c->nodes->pods, pod);
@@ -124,6 +129,17 @@ void cluster_drop(struct cluster *c, const char *uid, int64_t now_ns)
 static void insert(struct cluster *c, struct pod_info *pod)
 {
     HASH_ADD_KEYPTR(hh, c->pods, pod->object->meta.uid, strlen(pod->object->meta.uid), pod);
+    gangs_add(c->gangs, pod);
+}
+
+/* A pod came to a gang: the others may have waited for it. */
+static void wake_gang(struct cluster *c, const struct pod_info *pod, int64_t now_ns)
+{
+    struct gang_view gang = gangs_view(c->gangs, pod);
+
+    for (size_t i = 0; i < gang.count; i++)
+        if (gang.members[i]->queued)
+            queue_wake_one(c->queue, gang.members[i], now_ns);
 }
 
 static bool same_labels(const struct string_map *a, const struct string_map *b)
@@ -163,6 +179,7 @@ static void replace(struct cluster *c, struct pod_info *old, struct pod_info *po
     bool wakes = needs_less(old, pod);
 
     HASH_DEL(c->pods, old);
+    gangs_remove(c->gangs, old);
     insert(c, pod);
     if (is_assigned(pod)) {
         queue_remove(c->queue, old);
@@ -234,6 +251,8 @@ void cluster_pod_changed(
             settle(c, info);
         else
             add_waiting(c, info, now_ns);
+        if (pod_has_gang(pod))
+            wake_gang(c, info, now_ns);
     }
     if (is_assigned(info) && info->row != ROW_NONE && !was_there)
         wake(c, EVENT_POD_ADDED, info->row, info, now_ns);
@@ -317,6 +336,76 @@ void cluster_budget_changed(
     struct cluster *c, const struct disruption_budget *old, const struct disruption_budget *now)
 {
     budgets_set(c->nodes->budgets, c->nodes->pods, old, now);
+}
+
+/* All waiting pods of the gang, out of the queue's places; the popped one is so already. */
+static size_t take_waiting(
+    struct cluster *c, const struct gang_view *gang, struct pod_info *pod, struct gang_place *list)
+{
+    size_t n = 0;
+
+    list[n++].pod = pod;
+    for (size_t i = 0; i < gang->count; i++) {
+        struct pod_info *p = gang->members[i];
+        if (p == pod || !p->queued || p->queued->place == QUEUE_GATED)
+            continue;
+        queue_take(c->queue, p);
+        list[n++].pod = p;
+    }
+    return n;
+}
+
+/* Rows for all of them, each counted on its row for those behind it; false: `*ret` says why not. */
+static bool find_rows(
+    struct cluster *c, struct gang_place *list, size_t n, struct decision *ret, size_t *ret_failed)
+{
+    size_t placed = 0;
+
+    for (; placed < n; placed++) {
+        scheduler_decide(c->decider, c->nodes, list[placed].pod, ret);
+        /* what is bound with a pod would have to be given back with it */
+        if (ret->row == ROW_NONE || ret->volume_count)
+            break;
+        list[placed].row = ret->row;
+        node_table_add_pod(c->nodes, list[placed].pod, ret->row);
+    }
+    for (size_t i = 0; i < placed; i++)
+        node_table_remove_pod(c->nodes, list[i].pod);
+    *ret_failed = placed;
+    return placed == n;
+}
+
+size_t cluster_place_gang(struct cluster *c, struct pod_info *pod, int64_t now_ns,
+    struct gang_place **ret, struct strbuf *message)
+{
+    struct gang_view gang = gangs_view(c->gangs, pod);
+    struct gang_place *list = xcalloc(gang.count + 1, sizeof(*list));
+    struct decision why = {.row = ROW_NONE};
+    uint64_t refused_by = REFUSED_BY_GANG;
+    size_t n = 1, failed = 0;
+
+    *ret = list;
+    list[0].pod = pod;
+    strbuf_clear(message);
+    if (gang.count < gang.size) {
+        strbuf_addf(
+            message, "waiting for the gang: %zu of %zu pods are there", gang.count, gang.size);
+    } else {
+        n = take_waiting(c, &gang, pod, list);
+        if (find_rows(c, list, n, &why, &failed)) {
+            for (size_t i = 0; i < n; i++)
+                list[i].attempts =
+                    cluster_assume(c, list[i].pod, list[i].row, now_ns, &list[i].arrived_ns);
+            return n;
+        }
+        strbuf_addf(message, "the gang does not fit, pod %s: %s",
+            list[failed].pod->object->meta.name,
+            why.message ? why.message : "gangs can't wait for volumes to be bound");
+        refused_by = why.refused_by | REFUSED_BY_GANG;
+    }
+    for (size_t i = 0; i < n; i++)
+        queue_put_unschedulable(c->queue, list[i].pod, refused_by, now_ns);
+    return 0;
 }
 
 void cluster_storage_changed(struct cluster *c, int64_t now_ns)

@@ -15,6 +15,7 @@
 #pragma once
 
 #include "scheduler/decide.h"
+#include "scheduler/gang.h"
 #include "scheduler/queue.h"
 #include "scheduler/storage.h"
 
@@ -23,6 +24,7 @@ struct cluster {
     struct queue *queue;
     struct decider *decider;
     struct storage *storage;
+    struct gangs *gangs;
     struct pod_info *pods; /* by uid: waiting, assumed or assigned */
     size_t homeless;       /* assigned pods whose node is not in the table */
 };
@@ -58,4 +60,16 @@ void cluster_budget_changed(
     struct cluster *c, const struct disruption_budget *old, const struct disruption_budget *now);
 /* A volume, claim or storage class changed: pods that wait for storage may go now. */
 void cluster_storage_changed(struct cluster *c, int64_t now_ns);
+/*
+ * A popped pod whose gang is not placed yet: all its waiting pods get rows, which `ret` (a heap
+ * array) lists, or none does. Returns how many; 0: why not is in *ret_message (the decider's, or
+ * heap memory that lives until the next call), all are back in the queue and `pod` was tried.
+ */
+struct gang_place {
+    struct pod_info *pod;
+    uint32_t row, attempts;
+    int64_t arrived_ns;
+};
+size_t cluster_place_gang(struct cluster *c, struct pod_info *pod, int64_t now_ns,
+    struct gang_place **ret, struct strbuf *ret_message);
 struct pod_info *cluster_find(const struct cluster *c, const char *uid);

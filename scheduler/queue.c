@@ -234,6 +234,22 @@ void queue_retry(struct queue *q, struct pod_info *pod, int64_t now_ns)
     enter(q, item, QUEUE_BACKING_OFF);
 }
 
+void queue_take(struct queue *q, struct pod_info *pod)
+{
+    leave(q, pod->queued);
+    pod->queued->attempts++;
+}
+
+void queue_wake_one(struct queue *q, struct pod_info *pod, int64_t now_ns)
+{
+    struct queue_item *item = pod->queued;
+
+    if (item->place != QUEUE_UNSCHEDULABLE)
+        return;
+    leave(q, item);
+    enter_ready(q, item, now_ns);
+}
+
 uint32_t queue_taken(struct queue *q, struct pod_info *pod, int64_t *ret_arrived_ns)
 {
     struct queue_item *item = steal(&pod->queued);

@@ -61,6 +61,10 @@ void queue_put_unschedulable(
 void queue_put_failed(struct queue *q, struct pod_info *pod, uint32_t attempts, int64_t now_ns);
 /* Whatever it waits for: back off, then try it again. */
 void queue_retry(struct queue *q, struct pod_info *pod, int64_t now_ns);
+/* As if queue_pop had given this waiting pod. */
+void queue_take(struct queue *q, struct pod_info *pod);
+/* If the pod is unschedulable, it may be tried again, after its back-off. */
+void queue_wake_one(struct queue *q, struct pod_info *pod, int64_t now_ns);
 /* After queue_pop: a node was found; returns the number of attempts it took. */
 uint32_t queue_taken(struct queue *q, struct pod_info *pod, int64_t *ret_arrived_ns);
 

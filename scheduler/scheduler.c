@@ -101,6 +101,7 @@ struct scheduler {
     bool look; /* there is work though no change came: what was read before the lists were complete
                 */
     struct cluster *cluster; /* the loop's own */
+    struct strbuf gang_message;
 };
 
 static void push(struct scheduler *s, struct change *change)
@@ -271,6 +272,23 @@ static void refuse(
     }
 }
 
+/* A popped pod whose gang is not placed yet. */
+static void try_gang(struct scheduler *s, struct pod_info *pod, int64_t now_ns)
+{
+    struct gang_place *places;
+    size_t n = cluster_place_gang(s->cluster, pod, now_ns, &places, &s->gang_message);
+
+    metric_add(s->metrics, &attempts_total, n ? 0 : 1, "unschedulable", SCHEDULER_NAME);
+    if (!n)
+        writer_refuse(s->writer, pod->object, "Unschedulable", s->gang_message.data, "");
+    for (size_t i = 0; i < n; i++) {
+        metric_observe(s->metrics, &sli_seconds, (double)(now_ns - places[i].arrived_ns) / 1e9);
+        writer_bind(s->writer, places[i].pod->object, s->cluster->nodes->rows[places[i].row]->name,
+            places[i].attempts, NULL, 0);
+    }
+    free(places);
+}
+
 /* Tries the next pod; false when none is ready. */
 static bool try_one(struct scheduler *s)
 {
@@ -281,6 +299,11 @@ static bool try_one(struct scheduler *s)
 
     if (!pod)
         return false;
+    struct gang_view gang = gangs_view(c->gangs, pod);
+    if (gang.placed < gang.size && gang.size > 1) {
+        try_gang(s, pod, start_ns);
+        return true;
+    }
     scheduler_decide(c->decider, c->nodes, pod, &choice);
     int64_t now_ns = env_now_ns(s->env);
     metric_observe(s->metrics, &algorithm_seconds, (double)(now_ns - start_ns) / 1e9);
@@ -402,6 +425,7 @@ struct scheduler *scheduler_new(struct api_client *client, struct events *events
     env_lock_init(&s->lock);
     env_cond_init(&s->wake);
     s->cluster = cluster_new(s->env);
+    strbuf_init(&s->gang_message, 0);
     decider_set_profiles(s->cluster->decider, config->profiles, config->profile_count);
     queue_set_backoff(s->cluster->queue, config->backoff_first_ns, config->backoff_max_ns);
     s->writer = writer_new(client, events, on_bound, s);
@@ -460,6 +484,7 @@ void scheduler_free(struct scheduler *s)
         change_free(change);
     }
     cluster_free(s->cluster);
+    strbuf_done(&s->gang_message);
     env_cond_done(&s->wake);
     env_lock_done(&s->lock);
     free(s);

@@ -1,6 +1,7 @@
 /* The picture of the cluster: events in any order, assume, confirm, forget. */
 #include <CUnit/CUnit.h>
 
+#include "common/time.h"
 #include "tests/unit/scheduler/objects.h"
 
 static struct env *env;
@@ -193,11 +194,62 @@ static void not_ours(void)
     stop(c);
 }
 
+static void add_member(struct cluster *c, const char *name, const char *cpu)
+{
+    autojson cJSON *tree = json_make(
+        "{\"metadata\":{\"name\":\"%s\",\"namespace\":\"default\",\"uid\":\"uid-%s\",\"labels\":{"
+        "\"skiff.io/gang\":\"g\",\"skiff.io/gang-size\":\"3\"}},\"spec\":{\"schedulerName\":"
+        "\"default-scheduler\",\"containers\":[{\"resources\":{\"requests\":{\"cpu\":\"%s\"}}}]}}",
+        name, name, cpu);
+    struct pod *pod = projected_new(&pod_projection, tree);
+
+    cluster_pod_changed(c, NULL, pod, 1);
+    projected_unref(pod);
+}
+
+static size_t place_next(struct cluster *c, int64_t now_ns, struct strbuf *message)
+{
+    struct gang_place *places = NULL;
+    struct pod_info *pod = queue_pop(c->queue, now_ns);
+    size_t n = pod ? cluster_place_gang(c, pod, now_ns, &places, message) : 0;
+
+    free(places);
+    return n;
+}
+
+static void gangs(void)
+{
+    struct cluster *c = start();
+    autostrbuf struct strbuf message = STRBUF_EMPTY;
+    struct node *node = test_node("n", "4", "8Gi", "", "");
+    struct node *large = test_node("n", "9", "8Gi", "", "");
+
+    cluster_node_changed(c, NULL, node, 0);
+    add_member(c, "a", "2");
+    CU_ASSERT_EQUAL(place_next(c, 1, &message), 0);
+    CU_ASSERT_STRING_EQUAL(message.data, "waiting for the gang: 1 of 3 pods are there");
+    add_member(c, "b", "2");
+    add_member(c, "c", "2");
+    CU_ASSERT_EQUAL(place_next(c, NS_PER_S * 5, &message), 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(message.data, "the gang does not fit, pod"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(message.data, "0/1 nodes are available: 1 Insufficient cpu"));
+    CU_ASSERT_EQUAL(free_cpu(c, "n"), 4000); /* nothing is held */
+    CU_ASSERT_EQUAL(queue_count(c->queue, QUEUE_UNSCHEDULABLE), 3);
+    cluster_node_changed(c, node, large, NS_PER_S * 20);
+    CU_ASSERT_EQUAL(place_next(c, NS_PER_S * 20, &message), 3);
+    CU_ASSERT_EQUAL(free_cpu(c, "n"), 3000);
+    CU_ASSERT_PTR_NULL(queue_pop(c->queue, NS_PER_S * 20));
+    projected_unref(node);
+    projected_unref(large);
+    stop(c);
+}
+
 const CU_TestInfo cluster_tests[] = {
     {"assume and confirm", assume_confirm},
     {"a failed bind gives the place back", failed_bind},
     {"nodes come and go", nodes_come_and_go},
     {"nodes grow up in steps", nodes_grow_up},
     {"pods that are not ours to place", not_ours},
+    {"gangs: all or none", gangs},
     CU_TEST_INFO_NULL,
 };
