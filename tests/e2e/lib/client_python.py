@@ -161,8 +161,10 @@ def dynamics():
     api = d.resources.get(api_version="v1", kind="ConfigMap")
     check("dynamic create", api.create(body={"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "dyn"}, "data": {"x": "1"}}, namespace=NS).data.x == "1")
     # (its own server_side_apply can't send a dict as YAML)
-    got = core.patch_namespaced_config_map("dyn", NS, '{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "dyn"}, "data": {"y": "2"}}',
-                                           field_manager="py", _content_type="application/apply-patch+yaml")
+    text = '{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "dyn"}, "data": {"y": "2"}}'
+    got = client.ApiClient().call_api("/api/v1/namespaces/%s/configmaps/dyn" % NS, "PATCH", query_params=[("fieldManager", "py")], body=text,
+                                      header_params={"Content-Type": "application/apply-patch+yaml", "Accept": "application/json"},
+                                      response_type="V1ConfigMap", auth_settings=["BearerToken"])[0]
     check("server-side apply", got.data == {"x": "1", "y": "2"} and "py" in [m.manager for m in got.metadata.managed_fields], got)
     crd = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "toys.py.example"}, "spec": {
         "group": "py.example", "scope": "Namespaced", "names": {"plural": "toys", "kind": "Toy"}, "versions": [{"name": "v1", "served": True, "storage": True,
