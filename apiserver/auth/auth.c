@@ -43,7 +43,7 @@ void auth_free(struct auth *auth)
     rbac_free(auth->rbac);
     jwt_keys_free(auth->keys);
     tokens_free_static(auth);
-    token_cache_free(auth->verified, auth->config.env);
+    token_cache_free(auth->verified);
     free(auth);
 }
 

@@ -30,9 +30,20 @@ bool node_allowed(struct cache *cache, const struct api *api, const char *node_n
 
 /* --- tokens.c --- */
 int tokens_load_static(struct auth *auth, struct error *err);
-struct token_cache *token_cache_new(void);
-void token_cache_free(struct token_cache *cache, struct env *env);
 void tokens_free_static(struct auth *auth);
 
+/* Those of the wanted audiences that a token has; both NULL ended. */
+const char **tokens_common_audiences(
+    struct arena *a, const char *const *has, const char *const *wanted);
+
+/* --- service_account.c --- */
+struct token_cache *token_cache_new(void);
+void token_cache_free(struct token_cache *cache);
+int service_account_check(struct auth *auth, struct arena *a, struct str token,
+    const char *const *audiences, struct identity *ret, const char ***ret_audiences,
+    struct error *err);
+
+/* With copies of all texts; node_name is not. */
+void identity_copy(const struct identity *who, struct arena *a, struct identity *ret);
 void identity_add_group(struct identity *who, struct arena *a, const char *group);
 void identity_add_extra(struct identity *who, struct arena *a, const char *key, const char *value);

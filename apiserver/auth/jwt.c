@@ -212,6 +212,15 @@ static int decode_object(struct str part, cJSON **ret, struct error *err)
     return 0;
 }
 
+/* Is this the one way to write these bytes? Decoding lets line ends and left-over bits pass, and a
+ * signature must not have two forms. */
+static bool is_canonical(struct str text, struct str bytes)
+{
+    autostrbuf struct strbuf again = STRBUF_EMPTY;
+    base64url_encode(bytes, &again);
+    return str_eq(strbuf_str(&again), text);
+}
+
 int jwt_verify(const struct jwt_keys *keys, struct str token, cJSON **ret_claims, struct error *err)
 {
     struct str rest = token, parts[3];
@@ -226,7 +235,8 @@ int jwt_verify(const struct jwt_keys *keys, struct str token, cJSON **ret_claims
         return error_set(err, ERR_UNAUTHORIZED, "malformed token");
     autostrbuf struct strbuf signature = STRBUF_EMPTY;
     strbuf_init(&signature, 1024);
-    if (base64url_decode(parts[2], &signature, err) < 0)
+    if (base64url_decode(parts[2], &signature, err) < 0 ||
+        !is_canonical(parts[2], strbuf_str(&signature)))
         return error_set(err, ERR_UNAUTHORIZED, "malformed token");
     struct str signed_text = str_range(token.p, parts[0].n + 1 + parts[1].n);
     for (size_t i = 0; i < keys->count; i++)

@@ -2,9 +2,10 @@
  * RBAC: roles and bindings indexed by subject, so that a decision looks only at what concerns the
  * asker.
  *
- *   subject ("U:name", "G:name") -> bindings -> role -> rules
+ *   subject ("U:name", "G:name") and namespace ("": cluster-wide) -> bindings -> role -> rules
  *
- * One lock guards the index; a decision holds it for about a microsecond. A task of its own follows
+ * A group that is bound in thousands of namespaces costs no more than one that is bound in one. One
+ * lock guards the index; a decision holds it for about a microsecond. A task of its own follows
  * the four resources in the cache and changes what an event says, so a new binding counts within a
  * millisecond or so. A ServiceAccount subject is its user name system:serviceaccount:NS:NAME.
  * Upstream: plugin/pkg/auth/authorizer/rbac.
@@ -25,6 +26,7 @@ struct strings {
 
 struct rule {
     struct strings verbs, groups, resources, names, urls;
+    unsigned verb_bits; /* of well_known_verbs, or OTHER_VERBS: most rules are passed over by it */
 };
 
 struct role {
@@ -37,13 +39,17 @@ struct role {
 
 struct binding {
     char *key, *namespace_, *role_key;
+    const struct role *role;  /* what role_key led to (NULL: nothing) when */
+    unsigned role_generation; /* was the index's */
     struct strings subjects;
     unsigned round;
     UT_hash_handle hh;
 };
 
+/* What binds a subject in one namespace. */
 struct subject {
-    char *name;
+    char *key; /* "U:name" NUL "namespace" */
+    size_t key_bytes;
     struct binding **bindings;
     size_t count;
     UT_hash_handle hh;
@@ -65,6 +71,7 @@ struct rbac {
     struct cond woken;
     bool pending, stopping;
     struct role *roles;
+    unsigned role_generation; /* how often a role came, changed or went */
     struct binding *bindings;
     struct subject *subjects;
 };
@@ -107,6 +114,26 @@ static bool strings_have_or_all(const struct strings *s, const char *value)
     return strings_have(s, "*") || strings_have(s, value);
 }
 
+static const char *const well_known_verbs[] = {
+    "get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"};
+#define OTHER_VERBS (1u << ARRAY_COUNT(well_known_verbs))
+
+static unsigned verb_bit(const char *verb)
+{
+    for (unsigned i = 0; i < ARRAY_COUNT(well_known_verbs); i++)
+        if (strcmp(well_known_verbs[i], verb) == 0)
+            return 1u << i;
+    return OTHER_VERBS;
+}
+
+static unsigned verb_bits(const struct strings *verbs)
+{
+    unsigned bits = 0;
+    for (size_t i = 0; i < verbs->count; i++)
+        bits |= strcmp(verbs->values[i], "*") == 0 ? ~0u : verb_bit(verbs->values[i]);
+    return bits;
+}
+
 static void role_free(struct role *r)
 {
     for (size_t i = 0; i < r->rule_count; i++) {
@@ -137,6 +164,7 @@ static struct role *role_of(const char *key, const cJSON *tree)
             .names = strings_of(json_get(item, "resourceNames")),
             .urls = strings_of(json_get(item, "nonResourceURLs")),
         };
+        r->rules[r->rule_count - 1].verb_bits = verb_bits(&r->rules[r->rule_count - 1].verbs);
     }
     return r;
 }
@@ -187,14 +215,42 @@ static struct binding *binding_of(const char *key, const char *namespace_, const
 
 /* --- the index; called with the lock held --- */
 
+/* The key of a subject in a namespace; 0 when it does not fit, which is nobody then (cut, it would
+ * be somebody else). */
+#define SUBJECT_BYTES_MAX 2048
+static size_t subject_key(char kind, const char *name, const char *namespace_, char *ret)
+{
+    size_t n = strlen(name), more = strlen(namespace_);
+    if (n + more + 3 > SUBJECT_BYTES_MAX)
+        return 0;
+    ret[0] = kind;
+    ret[1] = ':';
+    memcpy(ret + 2, name, n + 1);
+    memcpy(ret + 3 + n, namespace_, more);
+    return n + more + 3;
+}
+
+static struct subject *subject_find(struct rbac *rbac, const char *key, size_t n)
+{
+    struct subject *s = NULL;
+    if (n)
+        HASH_FIND(hh, rbac->subjects, key, n, s);
+    return s;
+}
+
 static void subject_add(struct rbac *rbac, const char *name, struct binding *b)
 {
-    struct subject *s;
-    HASH_FIND_STR(rbac->subjects, name, s);
+    char key[SUBJECT_BYTES_MAX];
+    size_t n = subject_key(name[0], name + 2, b->namespace_, key);
+    struct subject *s = subject_find(rbac, key, n);
+    if (!n)
+        return;
     if (!s) {
         s = xcalloc(1, sizeof(*s));
-        s->name = xstrdup(name);
-        HASH_ADD_KEYPTR(hh, rbac->subjects, s->name, strlen(s->name), s);
+        s->key = xcalloc(1, n);
+        memcpy(s->key, key, n);
+        s->key_bytes = n;
+        HASH_ADD_KEYPTR(hh, rbac->subjects, s->key, s->key_bytes, s);
     }
     s->bindings = xrealloc(s->bindings, (s->count + 1) * sizeof(struct binding *));
     s->bindings[s->count++] = b;
@@ -202,8 +258,9 @@ static void subject_add(struct rbac *rbac, const char *name, struct binding *b)
 
 static void subject_remove(struct rbac *rbac, const char *name, const struct binding *b)
 {
-    struct subject *s;
-    HASH_FIND_STR(rbac->subjects, name, s);
+    char key[SUBJECT_BYTES_MAX];
+    size_t n = subject_key(name[0], name + 2, b->namespace_, key);
+    struct subject *s = subject_find(rbac, key, n);
     for (size_t i = 0; s && i < s->count; i++) {
         if (s->bindings[i] != b)
             continue;
@@ -213,7 +270,7 @@ static void subject_remove(struct rbac *rbac, const char *name, const struct bin
     if (s && s->count == 0) {
         HASH_DEL(rbac->subjects, s);
         free(s->bindings);
-        free(s->name);
+        free(s->key);
         free(s);
     }
 }
@@ -238,6 +295,7 @@ static void binding_set(struct rbac *rbac, const char *key, struct binding *fres
 static void role_set(struct rbac *rbac, const char *key, struct role *fresh)
 {
     struct role *old;
+    rbac->role_generation++;
     HASH_FIND_STR(rbac->roles, key, old);
     if (old) {
         HASH_DEL(rbac->roles, old);
@@ -444,66 +502,86 @@ static bool url_matches(const struct strings *urls, const char *path)
 
 static bool resource_matches(const struct strings *resources, const struct access_attributes *what)
 {
-    char full[512], any[256];
-    if (strings_have(resources, "*"))
-        return true;
-    if (!*what->subresource)
-        return strings_have(resources, what->resource);
-    snprintf(full, sizeof(full), "%s/%s", what->resource, what->subresource);
-    snprintf(any, sizeof(any), "*/%s", what->subresource);
-    return strings_have(resources, full) || strings_have(resources, any);
+    size_t n = strlen(what->resource);
+    for (size_t i = 0; i < resources->count; i++) {
+        const char *held = resources->values[i];
+        if (held[0] == '*' && !held[1])
+            return true;
+        if (!*what->subresource) {
+            if (strcmp(held, what->resource) == 0)
+                return true;
+            continue;
+        }
+        size_t skip = held[0] == '*' && held[1] == '/'                          ? 2
+                      : strncmp(held, what->resource, n) == 0 && held[n] == '/' ? n + 1
+                                                                                : 0;
+        if (skip && strcmp(held + skip, what->subresource) == 0)
+            return true;
+    }
+    return false;
 }
 
-static bool rule_allows(const struct rule *rule, const struct access_attributes *what)
+static bool rule_allows(
+    const struct rule *rule, const struct access_attributes *what, unsigned asked_bit)
 {
-    if (!strings_have_or_all(&rule->verbs, what->verb))
+    if (!(rule->verb_bits & asked_bit))
+        return false;
+    if (asked_bit == OTHER_VERBS && !strings_have_or_all(&rule->verbs, what->verb))
         return false;
     if (what->path)
         return url_matches(&rule->urls, what->path);
-    return strings_have_or_all(&rule->groups, what->group) &&
-           resource_matches(&rule->resources, what) &&
+    return resource_matches(&rule->resources, what) &&
+           strings_have_or_all(&rule->groups, what->group) &&
            (rule->names.count == 0 || strings_have(&rule->names, what->name));
 }
 
 typedef bool visit_fn(
     void *arg, const struct binding *binding, const struct role *role, const char *subject);
 
-/* Calls visit for each binding of a subject that counts in a namespace ("": cluster-wide ones
- * only), until it says true. */
-static bool visit_subject(
-    struct rbac *rbac, const char *name, const char *namespace_, visit_fn *visit, void *arg)
+/* Calls visit for each binding of a subject in exactly this namespace, until it says true. */
+static bool visit_bound(
+    struct rbac *rbac, const char *key, size_t key_bytes, visit_fn *visit, void *arg)
 {
-    struct subject *s;
-    HASH_FIND_STR(rbac->subjects, name, s);
+    struct subject *s = subject_find(rbac, key, key_bytes);
     for (size_t i = 0; s && i < s->count; i++) {
-        const struct binding *b = s->bindings[i];
-        struct role *role;
-        if (*b->namespace_ && !c_eq(b->namespace_, namespace_))
-            continue;
-        HASH_FIND_STR(rbac->roles, b->role_key, role);
-        if (role && visit(arg, b, role, name))
+        struct binding *b = s->bindings[i];
+        if (b->role_generation != rbac->role_generation) {
+            struct role *role;
+            HASH_FIND_STR(rbac->roles, b->role_key, role);
+            b->role = role;
+            b->role_generation = rbac->role_generation;
+        }
+        if (b->role && visit(arg, b, b->role, key))
             return true;
     }
     return false;
+}
+
+/* The bindings that count in a namespace ("": cluster-wide ones only). */
+static bool visit_subject(struct rbac *rbac, char kind, const char *name, const char *namespace_,
+    visit_fn *visit, void *arg)
+{
+    char key[SUBJECT_BYTES_MAX];
+    if (visit_bound(rbac, key, subject_key(kind, name, "", key), visit, arg))
+        return true;
+    return *namespace_ &&
+           visit_bound(rbac, key, subject_key(kind, name, namespace_, key), visit, arg);
 }
 
 static bool visit_identity(struct rbac *rbac, const struct identity *who, const char *namespace_,
     visit_fn *visit, void *arg)
 {
-    char name[1024]; /* a longer one, cut, would be somebody else's */
-    if (snprintf(name, sizeof(name), "U:%s", who->name) < (int)sizeof(name) &&
-        visit_subject(rbac, name, namespace_, visit, arg))
+    if (visit_subject(rbac, 'U', who->name, namespace_, visit, arg))
         return true;
-    for (const char **g = who->groups; g && *g; g++) {
-        if (snprintf(name, sizeof(name), "G:%s", *g) < (int)sizeof(name) &&
-            visit_subject(rbac, name, namespace_, visit, arg))
+    for (const char **g = who->groups; g && *g; g++)
+        if (visit_subject(rbac, 'G', *g, namespace_, visit, arg))
             return true;
-    }
     return false;
 }
 
 struct question {
     const struct access_attributes *what;
+    unsigned verb_bit;
     struct strbuf *reason;
 };
 
@@ -526,7 +604,7 @@ static bool visit_allows(
 {
     struct question *q = arg;
     for (size_t i = 0; i < role->rule_count; i++) {
-        if (!rule_allows(&role->rules[i], q->what))
+        if (!rule_allows(&role->rules[i], q->what, q->verb_bit))
             continue;
         if (q->reason) {
             const char *name = strchr(binding->key, '/') + 1;
@@ -545,7 +623,7 @@ static bool visit_allows(
 bool rbac_allowed(struct rbac *rbac, const struct identity *who,
     const struct access_attributes *what, struct strbuf *reason)
 {
-    struct question q = {what, reason};
+    struct question q = {what, verb_bit(what->verb), reason};
     env_lock(rbac->env, &rbac->lock);
     bool allowed = visit_identity(rbac, who, what->path ? "" : what->namespace_, visit_allows, &q);
     env_unlock(rbac->env, &rbac->lock);
