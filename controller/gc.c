@@ -171,11 +171,11 @@ static int owner_state(struct controller *c, const struct object_meta *meta,
     struct resource r;
     const char *namespace_;
 
-    if (!gc_graph_kind_of(graph(c), owner->api_version, owner->kind, &r)) {
-        log_debug("owner of an unknown kind, leaving its dependent", "dependent", "%s/%s",
-            meta->namespace_, meta->name, "kind", "%s %s", owner->api_version, owner->kind, NULL);
-        return OWNER_SOLID;
-    }
+    /* It may be known in a moment, and the owner gone by then, unseen: so the dependent is looked
+     * at again, at growing intervals. That costs no request. */
+    if (!gc_graph_kind_of(graph(c), owner->api_version, owner->kind, &r))
+        return error_set(err, ERR_UNAVAILABLE, "owner %s is of an unknown kind, %s %s", owner->name,
+            owner->api_version, owner->kind);
     namespace_ = r.namespaced ? meta->namespace_ : "";
     int state = -1;
     autojson cJSON *live = NULL;
