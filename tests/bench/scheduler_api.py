@@ -35,12 +35,23 @@ def send_all(server, requests):
             raise SystemExit(f"{method} {path}: {answer.status} {data[:300]}")
 
 
-def in_parallel(server, requests, tasks=4):
-    threads = [threading.Thread(target=send_all, args=(server, requests[i::tasks])) for i in range(tasks)]
+def in_parallel(server, groups, tasks=4):
+    """Requests of one group go one after the other."""
+    failures = []
+
+    def work(mine):
+        try:
+            send_all(server, [request for group in mine for request in group])
+        except BaseException as e:
+            failures.append(e)
+
+    threads = [threading.Thread(target=work, args=(groups[i::tasks],)) for i in range(tasks)]
     for t in threads:
         t.start()
     for t in threads:
         t.join()
+    if failures:
+        raise failures[0]
 
 
 def node_requests(i):
@@ -69,7 +80,7 @@ def waiting(server):
 def main(nodes, pods):
     with Server() as server:
         server.call("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
-        in_parallel(server, [r for i in range(nodes) for r in node_requests(i)])
+        in_parallel(server, [list(node_requests(i)) for i in range(nodes)])
         with open(server.dir + "/scheduler.log", "ab") as log:
             scheduler = subprocess.Popen([BIN + "/skiff-scheduler", "--kubeconfig", server.kubeconfig(),
                                           "--secure-port", str(free_port())], stderr=log)
@@ -79,7 +90,7 @@ def main(nodes, pods):
                 time.sleep(0.05)
             before = [cpu(p) for p in (server.process.pid, scheduler.pid)]
             start = time.time()
-            in_parallel(server, [pod_request(i) for i in range(pods)])
+            in_parallel(server, [[pod_request(i)] for i in range(pods)])
             created = time.time()
             while waiting(server):
                 time.sleep(0.05)
