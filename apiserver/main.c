@@ -76,6 +76,9 @@ static const struct flag flags[] = {
         "static tokens: token,user,uid,\"group,...\" a line"},
     {"enable-bootstrap-token-auth", FLAG_BOOL, AT(server.bootstrap_tokens), NULL, NULL,
         "accept tokens of Secrets of type bootstrap.kubernetes.io/token"},
+    {"encryption-provider-config", FLAG_STRING, AT(server.encryption_config_file), NULL, "FILE",
+        "EncryptionConfiguration: what is encrypted in the store, and with which keys; read again "
+        "when it changes"},
     {"kubelet-client-certificate", FLAG_STRING, AT(server.kubelet_client_cert), NULL, "FILE",
         "client certificate for the kubelets"},
     {"kubelet-client-key", FLAG_STRING, AT(server.kubelet_client_key), NULL, "FILE", "its key"},

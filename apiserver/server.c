@@ -13,6 +13,7 @@
 #include "apiserver/connect/connect.h"
 #include "apiserver/custom/controller.h"
 #include "apiserver/custom/definitions.h"
+#include "apiserver/encryption/encryption.h"
 #include "apiserver/registry/bootstrap.h"
 #include "apiserver/registry/registry.h"
 #include "apiserver/request/documents.h"
@@ -47,12 +48,14 @@ static int open_cache(struct server *s, struct error *err)
 {
     struct store *store;
 
-    if (open_store(s->config, &store, err) < 0)
+    if (encryption_new(s->env, s->config->encryption_config_file, &s->encryption, err) < 0 ||
+        open_store(s->config, &store, err) < 0)
         return -(int)err->code;
     struct cache_config config = {
         .env = s->env,
         .api = s->api,
         .store = store,
+        .encryption = s->encryption,
         .metrics = s->metrics,
         .event_ttl_ns = s->config->event_ttl_ns,
         .definitions = api_find_plural(s->api, "apiextensions.k8s.io", "customresourcedefinitions"),
@@ -130,6 +133,7 @@ void server_free(struct server *s)
     documents_free(s->documents);
     auth_free(s->auth);
     cache_free(s->cache);
+    encryption_free(s->encryption);
     definitions_free(s->definitions);
     admission_free(s->admission);
     api_free(s->api);

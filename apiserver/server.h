@@ -18,6 +18,7 @@ struct nodes; /* connections to kubelets and backends: connect/ */
 struct documents;
 struct definitions; /* custom kinds */
 struct admission;
+struct encryption;
 
 struct server_config {
     struct env *env;
@@ -39,6 +40,7 @@ struct server_config {
     bool always_allow;
     const char *kubelet_client_cert, *kubelet_client_key, *kubelet_ca;
     const char *client_ca_file;
+    const char *encryption_config_file; /* EncryptionConfiguration; NULL: nothing is encrypted */
     const char *enable_admission, *disable_admission, *admission_config_file;
 };
 
@@ -50,6 +52,7 @@ struct server {
     struct definitions *definitions;
     struct field_memo *field_memo; /* of managedFields */
     struct definitions_controller *definitions_controller;
+    struct encryption *encryption;
     struct cache *cache;
     struct auth *auth;
     struct nodes *nodes;

@@ -9,6 +9,7 @@
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/rand.h>
 #include <openssl/x509v3.h>
 #include <time.h>
 #include <unistd.h>
@@ -220,6 +221,30 @@ static int ensure_service_account_key(const struct cluster *c, struct error *err
     return file_write(public_path, str_of(public_pem), 0644, err);
 }
 
+/* Secrets are encrypted with it in the store, so a file that is there stays as it is. What an older
+ * cluster has in the clear is still read. */
+static int ensure_encryption_key(const struct cluster *c, struct error *err)
+{
+    autofree char *path = cluster_path(c, "pki/encryption.yaml");
+    autostrbuf struct strbuf out = STRBUF_EMPTY;
+    uint8_t key[32];
+
+    if (file_exists(path))
+        return 0;
+    if (RAND_bytes(key, sizeof(key)) != 1)
+        return error_set(err, ERR_SYSTEM, "no random bytes to be had");
+    strbuf_addc(&out, "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\n"
+                      "resources:\n- resources:\n  - secrets\n  providers:\n  - aesgcm:\n"
+                      "      keys:\n      - name: key1\n        secret: ");
+    base64_encode(str_range((const char *)key, sizeof(key)), &out);
+    strbuf_addc(&out, "\n  - identity: {}\n");
+    int result = file_write(path, strbuf_str(&out), 0600, err);
+
+    OPENSSL_cleanse(key, sizeof(key));
+    OPENSSL_cleanse(out.data, out.n);
+    return result;
+}
+
 static void add_data(struct strbuf *out, const char *field, const char *pem)
 {
     strbuf_addf(out, "    %s: ", field);
@@ -288,11 +313,11 @@ static int ensure_identity(const struct cluster *c, const struct pki_pair *ca,
         kubeconfig, c->server, ca->cert_pem, cert, key, row->embed, NULL, err);
 }
 
-/* One identity, or the ServiceAccount key. */
+/* One identity, or the keys that belong to nobody. */
 struct ensure_job {
     const struct cluster *c;
     const struct pki_pair *ca;
-    const struct identity_row *row; /* NULL: the ServiceAccount key */
+    const struct identity_row *row; /* NULL: keys */
     struct task *task;
     int result;
     struct error err;
@@ -301,8 +326,13 @@ struct ensure_job {
 static void ensure_run(void *arg)
 {
     struct ensure_job *job = arg;
-    job->result = job->row ? ensure_identity(job->c, job->ca, job->row, &job->err)
-                           : ensure_service_account_key(job->c, &job->err);
+    if (job->row) {
+        job->result = ensure_identity(job->c, job->ca, job->row, &job->err);
+        return;
+    }
+    job->result = ensure_service_account_key(job->c, &job->err);
+    if (job->result == 0)
+        job->result = ensure_encryption_key(job->c, &job->err);
 }
 
 /* At once: most of the time is waiting for the disk, and files that are synced together share that.

@@ -58,6 +58,7 @@ static void apiserver_arguments(struct arguments *a)
     add(a, "--tls-cert-file=%s/pki/apiserver.crt", c->dir);
     add(a, "--tls-private-key-file=%s/pki/apiserver.key", c->dir);
     add(a, "--client-ca-file=%s/pki/ca.crt", c->dir);
+    add(a, "--encryption-provider-config=%s/pki/encryption.yaml", c->dir);
     add(a, "--service-account-key-file=%s/pki/sa.pub", c->dir);
     add(a, "--service-account-signing-key-file=%s/pki/sa.key", c->dir);
     add(a, "--kubelet-client-certificate=%s/pki/apiserver-kubelet-client.crt", c->dir);

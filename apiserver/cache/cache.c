@@ -212,8 +212,8 @@ static int load_row(void *arg, struct str key, struct str value, int64_t version
             l->unknown++;
         return 0;
     }
-    if (object_from_value(k->resource, value, version, &o, err) < 0)
-        return error_wrap(err, "%.*s", STR_FMT(key));
+    if (cache_read_value(l->cache, k, key, value, version, &o, err) < 0)
+        return -(int)err->code;
     cover_kind(l, (size_t)k->id);
     __typeof__(l->kinds) list = &l->kinds[k->id];
 
@@ -606,6 +606,7 @@ int cache_new(const struct cache_config *config, struct cache **ret, struct erro
 
     cache->env = config->env;
     cache->store = config->store;
+    cache->encryption = config->encryption;
     cache->metrics = config->metrics;
     set_ages(cache, config->event_ttl_ns);
     cache->completed_end = &cache->completed;

@@ -27,6 +27,7 @@
 #include "common/selector.h"
 
 struct cache;
+struct encryption;
 struct snapshot; /* one resource at one version */
 struct watcher;
 
@@ -35,7 +36,8 @@ struct cache_config {
     const struct api *api;                   /* or, where it is NULL (tests): */
     const struct resource *const *resources; /* the stored ones */
     size_t resource_count;
-    struct store *store; /* taken */
+    struct store *store;           /* taken */
+    struct encryption *encryption; /* of stored values; NULL: none */
     struct metrics *metrics;
     int64_t event_ttl_ns; /* Events go when unchanged for so long; 0: an hour */
     /* Kinds that come and go at run time, one for each object of this resource (NULL: there are
@@ -53,6 +55,8 @@ struct cache_config {
 int cache_new(const struct cache_config *config, struct cache **ret, struct error *err);
 void cache_free(struct cache *cache);
 void cache_kind_released(void *kind); /* any thread, any lock held */
+/* Whether a write of the same object would be stored in another form: with a newer key. */
+bool cache_is_stale(struct cache *cache, const struct object *o);
 bool cache_healthy(struct cache *cache, struct error *err);
 
 /* --- writes --- */

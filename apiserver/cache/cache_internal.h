@@ -11,6 +11,7 @@
 
 #include "apiserver/cache/cache.h"
 #include "apiserver/cache/tree.h"
+#include "apiserver/encryption/encryption.h"
 #include "common/hash.h"
 
 #define CACHE_KEY_BYTES 1024
@@ -81,6 +82,7 @@ struct sample { /* what the newest version was at a time */
 struct cache {
     struct env *env;
     struct store *store;
+    struct encryption *encryption;
     struct metrics *metrics;
     struct kind **kinds;     /* by resource->id; NULL: not served. Of a fixed size: never moves */
     size_t kind_count;       /* atomic: ids in use are below; see cache_kind_count */
@@ -150,6 +152,13 @@ void cache_publish(struct cache *cache, int64_t version, struct garbage *garbage
 /* Callbacks that are due once `version` is shown; called without a lock. */
 struct waiter *cache_take_waiters(struct cache *cache, int64_t version);
 void cache_call_waiters(struct waiter *list, const struct error *err);
+
+/* stored.c: objects and what the store keeps of them. */
+void cache_store_value(struct cache *cache, const struct kind *k, struct str key, struct object *o,
+    struct strbuf *out);
+/* As object_from_value; errors name the key. */
+int cache_read_value(struct cache *cache, const struct kind *k, struct str key, struct str value,
+    int64_t version, struct object **ret, struct error *err);
 
 /* write.c */
 void cache_on_done(struct store_group *group, int result, const struct error *err);

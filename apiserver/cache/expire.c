@@ -181,9 +181,14 @@ static int refill_row(void *arg, const struct store_change *row, struct error *e
 
     if (list->full)
         return 0;
-    if (!row->removed &&
-        object_from_value(k->resource, row->value, row->version, &change.object, err) < 0)
-        return -err->code;
+    if (!row->removed && cache_read_value(r->cache, k, row->key, row->value, row->version,
+                             &change.object, err) < 0) {
+        if (err->code != ERR_FORBIDDEN)
+            return -err->code;
+        /* Its key is gone by now: the history starts after it. */
+        r->stopped_at = row->version;
+        return 1;
+    }
     if (list->count == list->capacity) {
         list->capacity = 2 * list->capacity + 64;
         list->changes =

@@ -33,6 +33,7 @@ struct object {
         revision; /* resourceVersion of the last change; 0 until committed: see object_revision */
     int64_t creation_ns;     /* since the epoch */
     bool deleting;           /* metadata.deletionTimestamp is set */
+    uint16_t sealed_by;      /* the key of its stored form (encryption.h); 0: in the clear */
     uint32_t protobuf_bytes; /* atomic: see object_protobuf_bytes */
     struct str namespace_, name, uid;
     struct span metadata, spec, status;

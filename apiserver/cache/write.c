@@ -76,11 +76,12 @@ static void add_ready(struct outcome *out, struct pending *p)
 
 /* --- making --- */
 
-static bool is_unchanged(const struct write *w)
+static bool is_unchanged(struct cache *cache, const struct write *w)
 {
     const struct object *base = w->ops[0].base, *next = w->ops[0].next;
 
-    return w->op_count == 1 && base && next && str_eq(base->body, next->body);
+    return w->op_count == 1 && base && next && str_eq(base->body, next->body) &&
+           (base == next || !cache_is_stale(cache, base));
 }
 
 static struct pending *pending_new(struct cache *cache, struct write *w)
@@ -94,7 +95,7 @@ static struct pending *pending_new(struct cache *cache, struct write *w)
     p->write = w;
     p->store_ops = (struct store_op *)(p + 1);
     p->ops = (struct pending_op *)(p->store_ops + w->op_count);
-    p->unchanged = is_unchanged(w);
+    p->unchanged = is_unchanged(cache, w);
     p->group = (struct store_group){
         .ops = p->store_ops, .op_count = w->op_count, .soft = w->soft, .done = cache_on_done};
     strbuf_init(&p->data, 0);
@@ -113,7 +114,7 @@ static struct pending *pending_new(struct cache *cache, struct write *w)
         size_t value_at = p->data.n;
 
         if (op->next && !p->unchanged)
-            object_to_value(op->next, &p->data);
+            cache_store_value(cache, cache_kind(cache, op->resource), s->key, op->next, &p->data);
         s->value.n = p->data.n - value_at;
     }
     for (size_t i = 0; i < w->op_count; i++) { /* the buffer has stopped moving */
@@ -506,11 +507,10 @@ static void apply_event(struct cache *cache, const struct store_event *event)
         next = object_ref(next_of(own));
     env_unlock(cache->env, &cache->lock);
     if (!event->removed && !next && event->own)
-        error_set(&err, ERR_INTERNAL, "nobody has the value");
+        error_set(&err, ERR_INTERNAL, "%.*s: nobody has the value", STR_FMT(event->key));
     if (!event->removed && !next &&
-        (event->own ||
-            object_from_value(k->resource, event->value, event->version, &next, &err) < 0)) {
-        error_wrap(&err, "%.*s", STR_FMT(event->key));
+        (event->own || cache_read_value(
+                           cache, k, event->key, event->value, event->version, &next, &err) < 0)) {
         log_error("a change in the store cannot be read, the server is not ready", "err", "%s",
             err.text, NULL);
         env_lock(cache->env, &cache->lock);

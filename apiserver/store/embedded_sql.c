@@ -83,8 +83,9 @@ int embedded_connect(struct embedded *e, sqlite3 **ret, struct error *err)
     sqlite3_extended_result_codes(db, 0);
     sqlite3_busy_handler(db, wait_for_lock, e);
     sqlite3_exec(db,
-        "PRAGMA synchronous = FULL; PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY", NULL,
-        NULL, NULL);
+        "PRAGMA synchronous = FULL; PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY; "
+        "PRAGMA secure_delete = ON",
+        NULL, NULL, NULL);
     *ret = db;
     return 0;
 }

@@ -367,7 +367,7 @@ static int make_next(struct object_write *o, struct error *err)
     if (object_new(r, w->tree, &o->next, err) < 0)
         return -(int)err->code;
     if (!o->deleted && o->base && object_revision(o->base) > 0 && o->extra.count == 0 &&
-        write_is_noop(o))
+        write_is_noop(o) && !cache_is_stale(o->request->server->cache, o->base))
         o->unchanged = true;
     return 0;
 }
