@@ -7,6 +7,7 @@
  */
 #include "common/selector.h"
 
+#include "common/limits.h"
 #include "common/names.h"
 #include "common/selector_build.h"
 
@@ -138,9 +139,15 @@ void selector_print(const struct selector *s, struct strbuf *out)
 
 /* Building */
 
+/* Room for one more: arrays grow when they hold a power of two. */
+static void *grown(void *array, size_t n, size_t size)
+{
+    return n & (n - 1) ? array : xrealloc(array, (n ? 2 * n : 1) * size);
+}
+
 struct requirement *selector_add_term(struct selector *s, struct str key, enum selector_op op)
 {
-    s->terms = xrealloc(s->terms, (s->term_count + 1) * sizeof(*s->terms));
+    s->terms = grown(s->terms, s->term_count, sizeof(*s->terms));
     struct requirement *t = &s->terms[s->term_count++];
     *t = (struct requirement){.key = str_dup(key), .op = op};
     return t;
@@ -148,7 +155,7 @@ struct requirement *selector_add_term(struct selector *s, struct str key, enum s
 
 void requirement_add_value(struct requirement *t, struct str value)
 {
-    t->values = xrealloc(t->values, (t->value_count + 1) * sizeof(*t->values));
+    t->values = grown(t->values, t->value_count, sizeof(*t->values));
     t->values[t->value_count++] = str_dup(value);
 }
 
@@ -233,6 +240,12 @@ int requirement_check(const struct requirement *t, struct error *err)
 
 /* LabelSelector objects */
 
+static int too_many(struct error *err)
+{
+    return error_set(
+        err, ERR_TOO_LARGE, "more than %d terms or values in a selector", LIMIT_SELECTOR_TERMS);
+}
+
 static int add_match_labels(struct selector *s, const cJSON *labels, struct error *err)
 {
     if (!labels || cJSON_IsNull(labels))
@@ -240,6 +253,8 @@ static int add_match_labels(struct selector *s, const cJSON *labels, struct erro
     if (!cJSON_IsObject(labels))
         return error_set(err, ERR_BAD_REQUEST, "matchLabels: must be an object of strings");
     for (const cJSON *m = labels->child; m; m = m->next) {
+        if (s->term_count >= LIMIT_SELECTOR_TERMS)
+            return too_many(err);
         if (!cJSON_IsString(m))
             return error_set(err, ERR_BAD_REQUEST,
                 "matchLabels: the value of \"%s\" must be a string", m->string);
@@ -278,9 +293,13 @@ static int add_expression(struct selector *s, const cJSON *expression, struct er
 
     if (r < 0)
         return r;
+    if (s->term_count >= LIMIT_SELECTOR_TERMS)
+        return too_many(err);
     struct requirement *t = selector_add_term(s, str_of(key ? key : ""), op);
     cJSON_ArrayForEach(value, json_get(expression, "values"))
     {
+        if (t->value_count >= LIMIT_SELECTOR_TERMS)
+            return too_many(err);
         if (!cJSON_IsString(value))
             return error_set(err, ERR_BAD_REQUEST, "matchExpressions: values must be strings");
         requirement_add_value(t, str_of(value->valuestring));

@@ -8,6 +8,11 @@
 
 #include "common/selector.h"
 
+static const char *label_of(const void *labels, const char *key)
+{
+    return cJSON_GetStringValue(members_get(labels, key));
+}
+
 /* {"app":"web"} must be selected by the object's own selector. */
 static void check_selected(struct check *c, const struct frame *at, const cJSON *o,
     const cJSON *selector, const char *empty_text)
@@ -21,9 +26,10 @@ static void check_selected(struct check *c, const struct frame *at, const cJSON 
         check_invalid(c, AT(at, "selector"), selector, empty_text);
     if (selector_from_json(selector, &s, &err) < 0)
         return;
-    const cJSON *labels = json_path(o, "template.metadata.labels");
+    cJSON *labels = json_path(o, "template.metadata.labels");
+    automembers struct members by_name = members_of(labels, 0);
     autojson cJSON *none = cJSON_CreateObject();
-    if (!selector_is_everything(s) && !selector_matches_json(s, labels))
+    if (!selector_is_everything(s) && !selector_matches(s, label_of, &by_name))
         check_invalid(c, AT(AT(AT(at, "template"), "metadata"), "labels"), labels ? labels : none,
             "`selector` does not match template `labels`");
     selector_free(s);

@@ -161,6 +161,9 @@ static void validate_list(
 static void validate_map(
     struct check *c, const struct field *f, const cJSON *map, const struct frame *at)
 {
+    size_t n = f->rules && f->rules->max_items ? members_count(map) : 0;
+    if (n > 0 && n > f->rules->max_items)
+        check_too_many(c, at, n, f->rules->max_items);
     if (f->rules && f->rules->format && !f->rules->format->is_valid)
         check_labels(c, at, map);
     if (f->items->type != V_OBJECT || !f->items->object->deep_rules)

@@ -6,6 +6,7 @@
 
 #include "apiserver/schema/model.h"
 #include "common/file.h"
+#include "common/limits.h"
 #include "common/time.h"
 #include "tests/unit/cases.h"
 
@@ -475,6 +476,32 @@ static void test_bombs(void)
     arena_free(a);
 }
 
+/* A selector that nobody can have meant is refused by its length. */
+static void test_long_selectors(void)
+{
+    setup();
+    const struct resource *r = api_find(api, STR("apps"), STR("v1"), STR("deployments"));
+    struct arena *a = arena_new();
+    struct field_errors *errors = field_errors_new(a);
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
+    autojson cJSON *tree = json_make("{\"metadata\":{\"name\":\"d\"},\"spec\":{\"selector\":{"
+                                     "\"matchExpressions\":[],\"matchLabels\":{}}}}");
+    for (int i = 0; i <= LIMIT_SELECTOR_TERMS; i++) {
+        autofree char *name = str_format("k%d", i);
+        cJSON_AddItemToArray(json_path(tree, "spec.selector.matchExpressions"),
+            json_make("{\"key\":\"%s\",\"operator\":\"Exists\"}", name));
+        json_set_string(json_path(tree, "spec.selector.matchLabels"), name, "v");
+    }
+    schema_validate(r, tree, errors);
+    autojson cJSON *status = field_errors_status(errors, r, "d");
+    json_print(status, &text);
+    CU_ASSERT_PTR_NOT_NULL(strstr(
+        text.data, "spec.selector.matchExpressions: Too many: 1001: must have at most 1000 items"));
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(text.data, "spec.selector.matchLabels: Too many: 1001: must have at most 1000"));
+    arena_free(a);
+}
+
 static void test_find(void)
 {
     setup();
@@ -519,6 +546,7 @@ const CU_TestInfo schema_tests[] = {
     {"cells of an empty object", test_cells_of_nothing},
     {"documents", test_documents},
     {"patch bombs", test_bombs},
+    {"long selectors", test_long_selectors},
     {"nothing leaks", test_end},
     CU_TEST_INFO_NULL,
 };

@@ -91,6 +91,27 @@ static void the_number_of_terms_is_limited(void)
     for (int i = 0; i < LIMIT_SELECTOR_TERMS; i++)
         strbuf_addc(&text, ",a");
     CU_ASSERT_EQUAL(selector_parse(strbuf_str(&text), &s, &err), -ERR_TOO_LARGE);
+
+    autojson cJSON *terms = json_make("{\"matchExpressions\":[]}");
+    autojson cJSON *labels = json_make("{\"matchLabels\":{}}");
+    autojson cJSON *one =
+        json_make("{\"matchExpressions\":[{\"key\":\"a\",\"operator\":\"In\",\"values\":[]}]}");
+    cJSON *values = json_get(json_get(one, "matchExpressions")->child, "values");
+    for (int i = 0; i <= LIMIT_SELECTOR_TERMS; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "k%d", i);
+        cJSON_AddItemToArray(json_get(terms, "matchExpressions"),
+            json_make("{\"key\":\"%s\",\"operator\":\"Exists\"}", name));
+        json_set_string(json_get(labels, "matchLabels"), name, "v");
+        cJSON_AddItemToArray(values, cJSON_CreateString(name));
+    }
+    CU_ASSERT_EQUAL(selector_from_json(terms, &s, &err), -ERR_TOO_LARGE);
+    CU_ASSERT_EQUAL(selector_from_json(labels, &s, &err), -ERR_TOO_LARGE);
+    CU_ASSERT_EQUAL(selector_from_json(one, &s, &err), -ERR_TOO_LARGE);
+    cJSON_DeleteItemFromArray(values, 0);
+    CU_ASSERT_EQUAL_FATAL(selector_from_json(one, &s, &err), 0);
+    CU_ASSERT_EQUAL(s->terms[0].value_count, LIMIT_SELECTOR_TERMS);
+    selector_free(s);
 }
 
 const CU_TestInfo selector_tests[] = {
