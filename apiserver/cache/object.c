@@ -353,7 +353,7 @@ int object_new(const struct resource *r, const cJSON *tree, struct object **ret,
     assert(plan.field_count <= FIELDS_MAX);
     strbuf_init(&body, LIMIT_OBJECT_BYTES);
     print_body(&plan, tree, &body);
-    if (strbuf_overflowed(&body)) {
+    if (strbuf_overflowed(&body) || plan.label_count > UINT16_MAX) {
         free(plan.labels);
         return error_set(err, ERR_TOO_LARGE,
             "the object is larger than %u bytes as it would be stored", LIMIT_OBJECT_BYTES);

@@ -4,17 +4,12 @@
  * Upstream: apiextensions-apiserver's apis/apiextensions/validation.
  */
 #include "apiserver/custom/check.h"
+#include "apiserver/schema/rules.h"
 #include "common/names.h"
 
 #define SELECTABLE_MAX 8
 #define WARNING_BYTES_MAX 256
 #define APPROVAL "api-approved.kubernetes.io"
-
-static const char *text_of(const cJSON *o, const char *name)
-{
-    const char *text = json_string(o, name);
-    return text ? text : "";
-}
 
 static bool is_dns1035(const char *s)
 {
@@ -180,6 +175,11 @@ static void check_selectable(
 {
     struct frame here = {.up = at};
     const cJSON *item, *other;
+    size_t count = members_count(list);
+    if (count > SELECTABLE_MAX) {
+        check_too_many(c, at, count, SELECTABLE_MAX);
+        return;
+    }
     cJSON_ArrayForEach(item, list)
     {
         char why[160];
@@ -206,8 +206,6 @@ static void check_selectable(
             }
         here.index++;
     }
-    if (here.index > SELECTABLE_MAX)
-        check_too_many(c, at, here.index, SELECTABLE_MAX);
 }
 
 static void check_deprecation(struct check *c, const cJSON *version, const struct frame *at)
@@ -262,15 +260,15 @@ static void check_version(struct check *c, const struct schema *meta, const cJSO
 static void check_versions(struct check *c, const struct schema *meta, const cJSON *spec,
     const struct frame *at, struct strbuf *unknown_formats)
 {
-    const cJSON *list = json_get(spec, "versions"), *version, *other;
+    const cJSON *list = json_get(spec, "versions"), *version;
     struct frame here = {.up = AT(at, "versions")};
+    struct text_set names = text_set_new(c, list);
     size_t storage = 0;
     bool unique = true;
     cJSON_ArrayForEach(version, list)
     {
         storage += json_bool(version, "storage", false);
-        for (other = list->child; other != version; other = other->next)
-            unique &= !c_eq(text_of(other, "name"), text_of(version, "name"));
+        unique &= text_set_add(&names, text_of(version, "name"));
         check_version(c, meta, version, &here, unknown_formats);
         here.index++;
     }
@@ -286,8 +284,9 @@ static void check_versions(struct check *c, const struct schema *meta, const cJS
 
 static void check_review_versions(struct check *c, const cJSON *list, const struct frame *at)
 {
-    const cJSON *item, *other;
+    const cJSON *item;
     struct frame here = {.up = at};
+    struct text_set seen = text_set_new(c, list);
     bool accepted = false;
     if (!cJSON_IsArray(list) || !list->child) {
         check_required(c, at, "");
@@ -295,10 +294,7 @@ static void check_review_versions(struct check *c, const cJSON *list, const stru
     }
     cJSON_ArrayForEach(item, list)
     {
-        bool twice = false;
-        for (other = list->child; other != item; other = other->next)
-            twice |= json_equal(other, item);
-        if (twice)
+        if (!text_set_add(&seen, value_string(item)))
             check_invalid(c, &here, item, "duplicate version");
         else
             check_label(c, &here, item);

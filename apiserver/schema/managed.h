@@ -44,6 +44,7 @@ void managed_print_entry(struct managed *m, struct managed_entry *e, struct strb
 struct managed_version {
     const struct resource *resource;
     struct field_diff diff;
+    const struct field_set *touched; /* added or modified */
 };
 struct managed_changes {
     struct arena *arena;
@@ -57,5 +58,4 @@ void managed_changes_init(struct managed_changes *c, struct arena *a,
     const struct managed_writer *w, const cJSON *old, const cJSON *tree);
 /* NULL: the version is not served (any more). */
 const struct managed_version *managed_changes_in(struct managed_changes *c, struct str api_version);
-const struct field_set *managed_touched(struct arena *a, const struct managed_version *v);
 void managed_take(struct managed *m, struct managed_changes *c, const struct managed_entry *but);

@@ -9,6 +9,8 @@
 /* Update managers beyond these are merged into one. */
 #define UPDATERS_MAX 10
 #define OLD_UPDATERS "ancient-changes"
+/* Entries of a list that a client makes up: real objects have below 20. */
+#define SENT_MAX 1000
 
 /* What is nobody's: the identity of an object and what the server keeps of it. */
 #define STRIPPED(text, n)                                                        \
@@ -240,7 +242,10 @@ static int scan_entry(struct scanner *s, struct managed *m)
     }
     if (check_entry(s, &e, &t) < 0)
         return -1;
-    struct managed_entry *old = managed_find(m, &e); /* the later of two with one name */
+    /* the later of two with one name; what was printed here names each once */
+    struct managed_entry *old = s->trusted ? NULL : managed_find(m, &e);
+    if (!s->trusted && m->count == SENT_MAX)
+        return error_set(s->err, ERR_BAD_REQUEST, "more than %d managers", SENT_MAX);
     *(old ? old : managed_add(m)) = e;
     return 0;
 }
@@ -319,13 +324,21 @@ void managed_print(struct managed *m, struct strbuf *out)
 
 /* --- changes, in whichever version an entry is --- */
 
+static const struct managed_version *compare_in(
+    struct managed_changes *c, const struct resource *r, const cJSON *old, const cJSON *tree)
+{
+    struct managed_version *v = &c->versions[c->count++];
+    v->resource = r;
+    v->diff = field_compare(c->arena, r->schema, old, tree);
+    v->touched = field_set_union(c->arena, v->diff.set[DIFF_ADDED], v->diff.set[DIFF_MODIFIED]);
+    return v;
+}
+
 void managed_changes_init(struct managed_changes *c, struct arena *a,
     const struct managed_writer *w, const cJSON *old, const cJSON *tree)
 {
     *c = (struct managed_changes){.arena = a, .writer = w, .old = old, .tree = tree};
-    c->versions[0].resource = w->resource;
-    c->versions[0].diff = field_compare(a, w->resource->schema, old, tree);
-    c->count = 1;
+    compare_in(c, w->resource, old, tree);
 }
 
 static cJSON *converted(
@@ -362,15 +375,7 @@ const struct managed_version *managed_changes_in(struct managed_changes *c, stru
         arena_on_free(c->arena, delete_tree, tree);
     if (!tree || (c->old && !old))
         return NULL;
-    struct managed_version *v = &c->versions[c->count++];
-    v->resource = other;
-    v->diff = field_compare(c->arena, other->schema, old, tree);
-    return v;
-}
-
-const struct field_set *managed_touched(struct arena *a, const struct managed_version *v)
-{
-    return field_set_union(a, v->diff.set[DIFF_ADDED], v->diff.set[DIFF_MODIFIED]);
+    return compare_in(c, other, old, tree);
 }
 
 /* Takes from each entry what was changed or removed by somebody else. */
@@ -383,7 +388,7 @@ void managed_take(struct managed *m, struct managed_changes *c, const struct man
         const struct managed_version *v = managed_changes_in(c, e->api_version);
         const struct field_set *set = v ? managed_set(m, e) : NULL, *lost = NULL;
         if (v) {
-            lost = field_set_common(m->arena, set, managed_touched(m->arena, v));
+            lost = field_set_common(m->arena, set, v->touched);
             lost = field_set_union(
                 m->arena, lost, field_set_common(m->arena, set, v->diff.set[DIFF_REMOVED]));
         }
@@ -499,7 +504,7 @@ bool managed_update(struct managed *m, const struct managed_writer *w, struct fi
         return false;
     managed_take(m, &c, NULL);
     struct managed_entry self = managed_identity(m, w, false);
-    const struct field_set *set = managed_strip(m, w, managed_touched(m->arena, mine));
+    const struct field_set *set = managed_strip(m, w, mine->touched);
     if (set) {
         struct managed_entry *had = managed_find(m, &self);
         managed_replace(&self, set);

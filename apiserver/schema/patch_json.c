@@ -1,8 +1,10 @@
 /*
  * JSON patch, RFC 6902. A patch is applied to a copy: all of it or nothing.
  *
- * Bounded against patches that copy themselves: at most LIMIT_PATCH_OPERATIONS operations, and
- * copies may add no more than LIMIT_BODY_BYTES of text in all.
+ * Bounded against patches that copy themselves, and against many operations on long lists: at most
+ * LIMIT_PATCH_OPERATIONS operations, copies may add no more than LIMIT_BODY_BYTES of text in all,
+ * and the containers that the operations look through have no more than LIMIT_PATCH_STEPS children
+ * together.
  *
  * Upstream: github.com/evanphx/json-patch v4, whose error texts clients see.
  */
@@ -12,6 +14,7 @@
 struct patcher {
     cJSON *tree;
     size_t copied; /* bytes */
+    size_t steps;  /* children of the containers on the way of all operations so far */
     struct error *err;
 };
 
@@ -63,25 +66,27 @@ static cJSON *child_of(cJSON *parent, const char *token)
 }
 
 /* The container that `pointer` ends in, and the last token; NULL when it does not exist. */
-static cJSON *find_parent(cJSON *tree, const char *pointer, struct strbuf *token)
+static cJSON *find_parent(struct patcher *p, const char *pointer, struct strbuf *token)
 {
-    cJSON *at = tree;
+    cJSON *at = p->tree;
     if (!next_token(&pointer, token))
         return NULL;
+    p->steps += members_count(at);
     while (*pointer) {
         at = child_of(at, token->data);
         if (!at || !next_token(&pointer, token))
             return NULL;
+        p->steps += members_count(at);
     }
     return cJSON_IsObject(at) || cJSON_IsArray(at) ? at : NULL;
 }
 
-static cJSON *find(cJSON *tree, const char *pointer)
+static cJSON *find(struct patcher *p, const char *pointer)
 {
     autostrbuf struct strbuf token = STRBUF_EMPTY;
     if (!*pointer)
-        return tree;
-    cJSON *parent = find_parent(tree, pointer, &token);
+        return p->tree;
+    cJSON *parent = find_parent(p, pointer, &token);
     return parent ? child_of(parent, token.data) : NULL;
 }
 
@@ -134,7 +139,7 @@ static int put(struct patcher *p, const char *path, cJSON *value, const char *op
         p->tree = value;
         return 0;
     }
-    cJSON *parent = find_parent(p->tree, path, &token);
+    cJSON *parent = find_parent(p, path, &token);
     if (!parent) {
         cJSON_Delete(value);
         return missing_path(p, op, path);
@@ -158,7 +163,7 @@ static int put(struct patcher *p, const char *path, cJSON *value, const char *op
 static int take(struct patcher *p, const char *path, cJSON **ret, const char *op)
 {
     autostrbuf struct strbuf token = STRBUF_EMPTY;
-    cJSON *parent = find_parent(p->tree, path, &token);
+    cJSON *parent = find_parent(p, path, &token);
     if (!parent)
         return missing_path(p, op, path);
     cJSON *item = child_of(parent, token.data);
@@ -191,7 +196,7 @@ static int op_replace(struct patcher *p, const char *path, const cJSON *op)
     if (!*path)
         return put(p, path, new, "replace");
     autostrbuf struct strbuf token = STRBUF_EMPTY;
-    cJSON *parent = find_parent(p->tree, path, &token);
+    cJSON *parent = find_parent(p, path, &token);
     cJSON *old = parent ? child_of(parent, token.data) : NULL;
     if (!old) {
         cJSON_Delete(new);
@@ -220,7 +225,7 @@ static int op_move(struct patcher *p, const char *path, const cJSON *op)
 static int op_copy(struct patcher *p, const char *path, const cJSON *op)
 {
     const char *from = value_string(json_get(op, "from"));
-    cJSON *item = find(p->tree, from);
+    cJSON *item = find(p, from);
     if (!item)
         return missing_key(p, "copy", from);
     autostrbuf struct strbuf text = STRBUF_EMPTY;
@@ -236,7 +241,7 @@ static int op_copy(struct patcher *p, const char *path, const cJSON *op)
 
 static int op_test(struct patcher *p, const char *path, const cJSON *op)
 {
-    const cJSON *value = json_get(op, "value"), *item = find(p->tree, path);
+    const cJSON *value = json_get(op, "value"), *item = find(p, path);
     bool null = !value || cJSON_IsNull(value);
     if (!item ? null : (null ? cJSON_IsNull(item) : json_equal(item, value)))
         return 0;
@@ -287,9 +292,13 @@ int patch_json(cJSON **tree, const cJSON *patch, struct error *err)
             count);
     struct patcher p = {.tree = cJSON_Duplicate(*tree, true), .err = err};
     for (const cJSON *op = patch->child; op; op = op->next) {
-        if (apply(&p, op) < 0) {
+        int r = apply(&p, op);
+        if (r == 0 && p.steps > LIMIT_PATCH_STEPS)
+            r = error_set(err, ERR_TOO_LARGE,
+                "the operations of the patch look through lists and objects that are too long");
+        if (r < 0) {
             cJSON_Delete(p.tree);
-            return -err->code;
+            return r;
         }
     }
     cJSON_Delete(*tree);

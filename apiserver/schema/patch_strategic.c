@@ -101,14 +101,6 @@ static int object_directive(struct merger *m, cJSON *original, cJSON *patch, boo
     return 0;
 }
 
-static bool list_has(const cJSON *list, const char *text)
-{
-    for (const cJSON *e = list->child; e; e = e->next)
-        if (!strcmp(value_string(e), text))
-            return true;
-    return false;
-}
-
 static int retain_keys(struct merger *m, cJSON *original, cJSON *patch)
 {
     const cJSON *keep = json_get(patch, "$retainKeys");
@@ -116,13 +108,17 @@ static int retain_keys(struct merger *m, cJSON *original, cJSON *patch)
         return 0;
     if (!cJSON_IsArray(keep))
         return error_set(m->err, ERR_BAD_REQUEST, "invalid patch format of retainKeys");
+    autojson cJSON *names = cJSON_CreateObject();
+    automembers struct members kept = members_of(names, members_count(keep));
+    for (const cJSON *k = keep->child; k; k = k->next)
+        members_set(&kept, value_string(k), cJSON_CreateTrue());
     for (const cJSON *p = patch->child; p; p = p->next)
-        if (p->string[0] != '$' && !cJSON_IsNull(p) && !list_has(keep, p->string))
+        if (p->string[0] != '$' && !cJSON_IsNull(p) && !members_get(&kept, p->string))
             return error_set(
                 m->err, ERR_BAD_REQUEST, "patch content doesn't match retainKeys list");
     for (cJSON *o = original->child, *next; o; o = next) {
         next = o->next;
-        if (!list_has(keep, o->string))
+        if (!members_get(&kept, o->string))
             cJSON_Delete(cJSON_DetachItemViaPointer(original, o));
     }
     json_remove(patch, "$retainKeys");

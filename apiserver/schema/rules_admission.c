@@ -120,10 +120,13 @@ static void check_rule_resources(struct check *c, const struct frame *at, const 
 {
     const cJSON *list = json_get(o, "resources");
     const struct frame *here = AT(at, "resources");
+    struct text_set all = text_set_new(c, list);
     bool plain = false;
     size_t i = 0;
     if (value_is_empty(list))
         check_required(c, here, "");
+    for (const cJSON *e = list ? list->child : NULL; e; e = e->next)
+        text_set_add(&all, value_string(e));
     for (const cJSON *e = list ? list->child : NULL; e; e = e->next, i++) {
         const char *text = value_string(e), *slash = strchr(text, '/');
         if (!*text)
@@ -133,17 +136,17 @@ static void check_rule_resources(struct check *c, const struct frame *at, const 
             continue;
         autofree char *all_of = str_format("%.*s/*", (int)(slash - text), text);
         autofree char *of_all = str_format("*%s", slash);
-        const char *wider = strcmp(all_of, text) != 0 && list_has(list, all_of)   ? all_of
-                            : strcmp(of_all, text) != 0 && list_has(list, of_all) ? of_all
-                                                                                  : NULL;
+        const char *wider = strcmp(all_of, text) != 0 && text_set_has(&all, all_of)   ? all_of
+                            : strcmp(of_all, text) != 0 && text_set_has(&all, of_all) ? of_all
+                                                                                      : NULL;
         if (!wider)
             continue;
         autofree char *why = str_format("if '%s' is present, must not specify %s", wider, text);
         check_invalid(c, AT_INDEX(here, i), e, why);
     }
-    if (i > 1 && list_has(list, "*/*"))
+    if (i > 1 && text_set_has(&all, "*/*"))
         check_invalid(c, here, list, "if '*/*' is present, must not specify other resources");
-    if (plain && list_has(list, "*"))
+    if (plain && text_set_has(&all, "*"))
         check_invalid(c, here, list,
             "if '*' is present, must not specify other resources without subresources");
 }

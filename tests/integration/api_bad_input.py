@@ -239,6 +239,25 @@ def bombs(s):
         body["spec"]["selector"] = {"matchExpressions": terms}
         status, why = answer(s, "POST", DEP, body)
         check("one in a body is refused", status in (400, 413, 422), (status, why))
+    with Bystander(s, "lists that rules look through"):
+        rule = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["r%d/s%d" % (i, i) for i in range(50000)]}
+        hook = {"name": "a.b.c", "clientConfig": {"url": "https://x/"}, "sideEffects": "None", "admissionReviewVersions": ["v1"], "rules": [rule]}
+        status, why = answer(s, "POST", "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations?dryRun=All",
+                             {"metadata": {"name": "long"}, "webhooks": [hook]})
+        check("a rule for 50,000 resources is taken", status == 201, (status, why))
+        versions = [{"name": "v%d" % (i + 1), "served": True, "storage": i == 0, "schema": {"openAPIV3Schema": {"type": "object"}}} for i in range(10000)]
+        status, why = answer(s, "POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+                             {"metadata": {"name": "as.x.y"}, "spec": {"group": "x.y", "scope": "Cluster", "names": {"plural": "as", "kind": "A"}, "versions": versions}})
+        check("a definition of 10,000 versions is refused", status == 422 and "Too many" in why, (status, why))
+        moves = [{"op": "add", "path": "/metadata/finalizers", "value": ["a.b/%d" % i for i in range(50000)]}]
+        moves += [{"op": "move", "from": "/metadata/finalizers/49999", "path": "/metadata/finalizers/0"}] * 9900
+        status, why = answer(s, "PATCH", CM + "/there", moves, content_type=JPATCH)
+        check("a patch that moves through a long list is refused", status == 413, (status, why))
+        entries = [{"manager": "m%d" % i, "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {}} for i in range(27000)]
+        body = config_map("managed", {})
+        body["metadata"]["managedFields"] = entries
+        status, why = answer(s, "POST", CM + "?dryRun=All", body)
+        check("made-up managers are passed over", status == 201, (status, why))
     with Bystander(s, "deep nesting"):
         for deep in (b"[" * 1000000, b'{"a":' * 500000, b'{"metadata":{"name":"x"},"data":' + b'{"a":' * 300 + b"1" + b"}" * 300 + b"}"):
             status, why = answer(s, "POST", CM, deep)
@@ -279,7 +298,10 @@ def bombs(s):
     rapid_reset(s)
     after = resident_kb(s)
     print("   memory before %d KB, after %d KB" % (before, after))
-    check("memory stays bounded", after < before + 200000, (before, after))
+    if "libasan" in os.popen("ldd %s/skiff-apiserver" % BIN).read():
+        print("   AddressSanitizer keeps what is freed: memory is not judged")
+    else:
+        check("memory stays bounded", after < before + 200000, (before, after))
 
 
 def frame(kind, flags, stream, payload):

@@ -458,6 +458,13 @@ static void test_bombs(void)
         cJSON_AddItemToArray(
             patch, json_make("{\"op\":\"copy\",\"from\":\"/a\",\"path\":\"/a/-\"}"));
     CU_ASSERT_EQUAL(patch_json(&tree, patch, &err), -ERR_TOO_LARGE);
+    autojson cJSON *list = json_make("{\"a\":[]}"), *moves = cJSON_CreateArray();
+    for (int i = 0; i < 50000; i++)
+        cJSON_AddItemToArray(json_get(list, "a"), cJSON_CreateNumber(i));
+    for (int i = 0; i < 9000; i++)
+        cJSON_AddItemToArray(
+            moves, json_make("{\"op\":\"move\",\"from\":\"/a/49999\",\"path\":\"/a/0\"}"));
+    CU_ASSERT_EQUAL(patch_json(&list, moves, &err), -ERR_TOO_LARGE);
     setup();
     autojson cJSON *pod = json_make("{\"spec\":{\"containers\":[]}}");
     autojson cJSON *many = json_make("{\"spec\":{\"containers\":[]}}");
