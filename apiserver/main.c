@@ -10,6 +10,7 @@
 #include "apiserver/http/http.h"
 #include "apiserver/registry/service_range.h"
 #include "common/daemon.h"
+#include "common/json_pool.h"
 #include "common/log.h"
 #include "common/pki.h"
 
@@ -216,6 +217,8 @@ int main(int argc, char **argv)
 {
     struct options options = {0};
     struct error err;
+
+    json_pool_start();
     int first = flags_parse(flags, ARRAY_COUNT(flags), argc, argv, &options, &err);
 
     if (first == FLAGS_HELP)
