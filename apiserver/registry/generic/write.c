@@ -29,15 +29,20 @@
 #define ROUNDS_MAX 100
 #define NAMES_MAX 8
 
+static void release_trees(struct object_write *o)
+{
+    cJSON_Delete(o->context.tree);
+    cJSON_Delete((cJSON *)(uintptr_t)o->context.old);
+    o->context.tree = NULL;
+    o->context.old = NULL;
+}
+
 void write_release_round(struct object_write *o)
 {
     object_unref(o->base);
     object_unref(o->next);
     o->base = o->next = NULL;
-    cJSON_Delete(o->context.tree);
-    cJSON_Delete((cJSON *)(uintptr_t)o->context.old);
-    o->context.tree = NULL;
-    o->context.old = NULL;
+    release_trees(o);
     for (size_t i = 0; i < o->write.op_count; i++)
         object_unref(o->ops[i].result);
     for (size_t i = 0; i < o->extra.count; i++) {
@@ -423,6 +428,8 @@ void write_submit(struct object_write *o)
         .ops = o->ops, .op_count = 1 + o->extra.count, .soft = is_soft(o), .done = on_written};
     o->submitted = true;
     o->submitted_ns = env_now_ns(o->request->server->env);
+    release_trees(
+        o); /* still warm, and not held while the disk works; another round makes its own */
     request_pin(o->request);
     cache_submit(o->request->server->cache, &o->write);
 }
