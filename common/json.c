@@ -101,10 +101,12 @@ cJSON *json_get(const cJSON *object, const char *name)
 static cJSON *get_view(const cJSON *object, struct str name)
 {
     cJSON *found = NULL;
+    char first = name.n > 0 ? name.p[0] : '\0';
     if (!cJSON_IsObject(object))
         return NULL;
     for (cJSON *m = object->child; m; m = m->next)
-        if (m->string && !strncmp(m->string, name.p, name.n) && !m->string[name.n])
+        if (m->string && m->string[0] == first && !strncmp(m->string, name.p, name.n) &&
+            !m->string[name.n])
             found = m;
     return found;
 }

@@ -32,6 +32,16 @@ static void each_limit(const struct write_context *w, range_fn *fn, void *arg)
     snapshot_free(s);
 }
 
+static bool has_limits(const struct write_context *w)
+{
+    const struct resource *r = api_find_plural(w->server->api, "", "limitranges");
+    struct snapshot *s = snapshot_take(w->cache, r);
+    size_t count = snapshot_count(s, str_of(json_string_at(w->tree, "metadata.namespace")));
+
+    snapshot_free(s);
+    return count > 0;
+}
+
 /* --- defaults --- */
 
 /* The names of what was set, "cpu, memory". */
@@ -99,13 +109,14 @@ static int limit_ranger_mutate(struct write_context *w, struct error *err)
     static const struct {
         const char *list, *kind;
     } lists[] = {{"containers", "container"}, {"initContainers", "init container"}};
-    autojson cJSON *defaults = json_make("{\"default\":{},\"defaultRequest\":{}}");
+    autojson cJSON *defaults = NULL;
     autostrbuf struct strbuf notes = STRBUF_EMPTY;
     cJSON *spec = json_get(w->tree, "spec"), *container;
 
     (void)err;
-    if (w->kind != WRITE_CREATE || !c_eq(w->resource->plural, "pods") || !spec)
+    if (w->kind != WRITE_CREATE || !c_eq(w->resource->plural, "pods") || !spec || !has_limits(w))
         return 0;
+    defaults = json_make("{\"default\":{},\"defaultRequest\":{}}");
     each_limit(w, merge_defaults, defaults);
     for (size_t i = 0; i < ARRAY_COUNT(lists); i++) {
         cJSON_ArrayForEach(container, json_get(spec, lists[i].list))
@@ -302,7 +313,7 @@ static int limit_ranger_validate(const struct write_context *w, struct error *er
     struct bounds b = {.errors = &errors, .count = &count};
     const cJSON *spec = json_get(w->tree, "spec");
 
-    if (!admission_is_main(w))
+    if (!admission_is_main(w) || !has_limits(w))
         return 0;
     if (c_eq(w->resource->plural, "pods")) {
         if (w->kind != WRITE_CREATE)
