@@ -24,7 +24,6 @@ static const char *const patch_types[] = {
     [PATCH_JSON] = "application/json-patch+json",
     [PATCH_MERGE] = "application/merge-patch+json",
     [PATCH_STRATEGIC] = "application/strategic-merge-patch+json",
-    [PATCH_APPLY] = "application/apply-patch+yaml",
 };
 
 static const struct metric_info metric_requests = {"rest_client_requests_total", METRIC_COUNTER,
@@ -240,10 +239,23 @@ int api_update(struct api_client *c, const struct api_ref *ref, const cJSON *obj
 int api_patch(struct api_client *c, const struct api_ref *ref, enum patch_type type,
     const cJSON *patch, cJSON **ret, struct error *err)
 {
-    autofree char *path =
-        path_of(ref, type == PATCH_APPLY ? "fieldManager=skiff&force=true" : NULL);
+    autofree char *path = path_of(ref, NULL);
 
     return call(c, "PATCH", path, patch_types[type], patch, ret, err);
+}
+
+int api_apply(struct api_client *c, const struct api_ref *ref, const char *manager, bool force,
+    const cJSON *config, cJSON **ret, struct error *err)
+{
+    autostrbuf struct strbuf query = STRBUF_EMPTY;
+
+    strbuf_addc(&query, "fieldValidation=Strict&fieldManager=");
+    url_encode(str_of(manager), &query);
+    if (force)
+        strbuf_addc(&query, "&force=true");
+    autofree char *path = path_of(ref, query.data);
+
+    return call(c, "PATCH", path, "application/apply-patch+yaml", config, ret, err);
 }
 
 int api_delete(struct api_client *c, const struct api_ref *ref,

@@ -26,7 +26,7 @@ struct api_ref {
     const char *subresource; /* "status", or NULL */
 };
 
-enum patch_type { PATCH_JSON, PATCH_MERGE, PATCH_STRATEGIC, PATCH_APPLY };
+enum patch_type { PATCH_JSON, PATCH_MERGE, PATCH_STRATEGIC };
 
 struct api_client *api_client_new(struct env *env, struct http_client *take_http);
 void api_client_free(struct api_client *c);
@@ -46,6 +46,11 @@ int api_update(struct api_client *c, const struct api_ref *ref, const cJSON *obj
     struct error *err);
 int api_patch(struct api_client *c, const struct api_ref *ref, enum patch_type type,
     const cJSON *patch, cJSON **ret, struct error *err);
+
+/* Server-side apply: creates the object when it is not there; ERR_CONFLICT when another manager
+ * owns what differs, unless forced. Unknown fields are refused. */
+int api_apply(struct api_client *c, const struct api_ref *ref, const char *manager, bool force,
+    const cJSON *config, cJSON **ret, struct error *err);
 
 struct api_delete_options {
     const char *uid;              /* precondition, or NULL */

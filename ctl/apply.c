@@ -5,15 +5,21 @@
  * last-applied-configuration remembers the manifest; what stood there and stands no more is
  * removed, everything else of the object is left alone. The change is sent as a strategic merge
  * patch.
+ *
+ * With --server-side the server does it all: it knows by managedFields who owns what, and refuses
+ * to take a field from another manager unless forced.
  */
 #include "ctl/apply.h"
 #include "ctl/session.h"
 
+#define DEFAULT_MANAGER "skiffctl"
 #define LAST_APPLIED "kubectl.kubernetes.io/last-applied-configuration"
 
 struct apply_flags {
     struct common_flags common;
     struct flag_strings files;
+    bool server_side, force;
+    const char *manager;
 };
 
 /* Lists that the server merges item by item, with the member that identifies an item. All others
@@ -162,9 +168,43 @@ static int apply_existing(struct session *s, const struct api_ref *ref, const cJ
     return 0;
 }
 
-static int apply_one(struct session *s, cJSON *manifest, struct error *err)
+/* As a client: get, then create or patch. */
+static int apply_here(struct session *s, const struct ctl_resource *r, const struct api_ref *ref,
+    cJSON *manifest, const char **ret_verb, struct error *err)
 {
-    const char *name = json_string_at(manifest, "metadata.name"), *verb = "created";
+    struct api_ref collection = resource_ref(r, ref->namespace_, NULL);
+    autojson cJSON *current = NULL;
+    apply_annotate(manifest);
+    int result = api_get(s->client.api, ref, &current, err);
+    *ret_verb = "created";
+    if (result == -ERR_NOT_FOUND) {
+        result = api_call(s->client.api, "POST", &collection,
+            "fieldValidation=Strict&fieldManager=skiffctl", manifest, NULL, err);
+        if (result == -ERR_ALREADY_EXISTS) /* somebody was faster */
+            result = api_get(s->client.api, ref, &current, err);
+    }
+    if (result == 0 && current)
+        result = apply_existing(s, ref, manifest, current, ret_verb, err);
+    return result;
+}
+
+static int apply_there(const struct apply_flags *f, struct session *s, const struct api_ref *ref,
+    const cJSON *manifest, const char **ret_verb, struct error *err)
+{
+    *ret_verb = "serverside-applied";
+    struct error why;
+    int r = api_apply(s->client.api, ref, f->manager, f->force, manifest, NULL, &why);
+    if (r == -ERR_CONFLICT && !f->force)
+        return error_set(err, ERR_CONFLICT,
+            "%.900s; leave these fields out, or take them over with --force-conflicts", why.text);
+    *err = r < 0 ? why : *err;
+    return r;
+}
+
+static int apply_one(
+    const struct apply_flags *f, struct session *s, cJSON *manifest, struct error *err)
+{
+    const char *name = json_string_at(manifest, "metadata.name"), *verb;
     const struct ctl_resource *r;
     if (!name || !*name)
         return error_set(
@@ -178,20 +218,10 @@ static int apply_one(struct session *s, cJSON *manifest, struct error *err)
     if (r->namespaced && !json_string_at(manifest, "metadata.namespace"))
         json_set_string_at(
             manifest, "metadata.namespace", namespace_); /* else namespace_ is that very string */
-    apply_annotate(manifest);
-    struct api_ref ref = resource_ref(r, namespace_, name),
-                   collection = resource_ref(r, namespace_, NULL);
-    autojson cJSON *current = NULL;
+    struct api_ref ref = resource_ref(r, namespace_, name);
     autofree char *label = resource_label(r, name);
-    int result = api_get(s->client.api, &ref, &current, err);
-    if (result == -ERR_NOT_FOUND) {
-        result = api_call(s->client.api, "POST", &collection,
-            "fieldValidation=Strict&fieldManager=skiffctl", manifest, NULL, err);
-        if (result == -ERR_ALREADY_EXISTS) /* somebody was faster */
-            result = api_get(s->client.api, &ref, &current, err);
-    }
-    if (result == 0 && current)
-        result = apply_existing(s, &ref, manifest, current, &verb, err);
+    int result = f->server_side ? apply_there(f, s, &ref, manifest, &verb, err)
+                                : apply_here(s, r, &ref, manifest, &verb, err);
     if (result < 0)
         return error_wrap(err, "%s", label);
     printf("%s %s\n", label, verb);
@@ -208,6 +238,9 @@ static int apply_run(void *config, int argc, char **argv)
         return command_fail(EXIT_WRONG_USAGE, argc > 0
                                                   ? "apply takes no arguments; name files with -f"
                                                   : "apply needs -f FILE, FOLDER or -");
+    if (!f->server_side && (f->force || !c_eq(f->manager, DEFAULT_MANAGER)))
+        return command_fail(EXIT_WRONG_USAGE, "%s goes with --server-side",
+            f->force ? "--force-conflicts" : "--field-manager");
     (void)argv;
     if (manifests_read(&f->files, &manifests, &err) < 0 || session_open(&f->common, &s, &err) < 0)
         return session_fail(&err);
@@ -215,7 +248,7 @@ static int apply_run(void *config, int argc, char **argv)
     cJSON *manifest;
     cJSON_ArrayForEach(manifest, manifests)
     {
-        if (apply_one(&s, manifest, &err) < 0) {
+        if (apply_one(f, &s, manifest, &err) < 0) {
             fflush(stdout);
             session_fail(&err);
             failed = 1;
@@ -228,17 +261,25 @@ static int apply_run(void *config, int argc, char **argv)
 static const struct flag apply_flag_table[] = {
     {"filename,f", FLAG_STRINGS, offsetof(struct apply_flags, files), NULL, "FILE|FOLDER|-",
         "manifests; may be given several times"},
+    {"server-side", FLAG_BOOL, offsetof(struct apply_flags, server_side), NULL, NULL,
+        "let the server merge and remember whose each field is"},
+    {"field-manager", FLAG_STRING, offsetof(struct apply_flags, manager), DEFAULT_MANAGER, "NAME",
+        "with --server-side: who owns the fields"},
+    {"force-conflicts", FLAG_BOOL, offsetof(struct apply_flags, force), NULL, NULL,
+        "with --server-side: take over fields that others own"},
     COMMON_FLAGS(struct apply_flags, common),
 };
 
 const struct command command_apply = {
     .name = "apply",
-    .usage = "-f FILE|FOLDER|-",
+    .usage = "-f FILE|FOLDER|- [--server-side [--field-manager NAME] [--force-conflicts]]",
     .summary = "make objects as their manifests say",
     .help =
         "Creates the objects of YAML or JSON manifests, or changes those that exist to what the "
         "manifests say.\n\n"
-        "Examples:\n  skiffctl apply -f manifests/guestbook\n  cat pod.yaml | skiffctl apply -f -",
+        "Examples:\n  skiffctl apply -f manifests/guestbook\n  cat pod.yaml | skiffctl apply -f "
+        "-\n  "
+        "skiffctl apply -f web.yaml --server-side --field-manager=deployer",
     .flags = apply_flag_table,
     .flag_count = ARRAY_COUNT(apply_flag_table),
     .config_size = sizeof(struct apply_flags),

@@ -126,6 +126,24 @@ manifest 3 ONE >"$WORK/web.yaml"
 if [ -n "$KUBECTL" ]; then
     check_eq "kubectl finds skiffctl's apply unchanged" "$("$KUBECTL" apply -f "$WORK/web.yaml")" "deployment.apps/web unchanged"
 fi
+
+# --- apply on the server ---
+limits() { printf 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: limits}\ndata: {%s}\n' "$1"; }
+there() { "$S" apply --server-side -f - "$@"; }
+check_eq "apply on the server creates" "$(limits 'a: "1", b: "1"' | there)" "configmap/limits serverside-applied"
+check_eq "another manager shares what is equal" "$(limits 'a: "1"' | there --field-manager=other)" "configmap/limits serverside-applied"
+code "but takes no other value" 1 there --field-manager=other < <(limits 'a: "2"')
+check_has "and says whose it is" "$(limits 'a: "2"' | there --field-manager=other 2>&1)" 'conflict with "skiffctl": .data.a; leave'
+check_eq "nothing has changed" "$(field configmap/limits '{.data.a}')" 1
+check_eq "forced, it does" "$(limits 'a: "2"' | there --field-manager=other --force-conflicts)" "configmap/limits serverside-applied"
+check_eq "the new value" "$(field configmap/limits '{.data.a}')" 2
+check_eq "what its only owner gives up goes" "$(limits 'c: "1"' | there; field configmap/limits '{.data}')" 'configmap/limits serverside-applied
+{"a":"2","c":"1"}'
+check_eq "the owners" "$(field configmap/limits '{.metadata.managedFields[*].manager}')" "other skiffctl"
+check_eq "no annotation" "$(field configmap/limits '{.metadata.annotations}')" ""
+code "a field that does not exist" 1 there < <(printf '{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, date: {}}')
+code "a manager without --server-side" 2 "$S" apply -f "$WORK/web.yaml" --field-manager=x
+code "force without --server-side" 2 "$S" apply -f "$WORK/web.yaml" --force-conflicts
 mkdir "$WORK/many"
 for n in 1 2 3; do
     printf '{apiVersion: v1, kind: ConfigMap, metadata: {name: cm%s, labels: {set: many}}, data: {k: v}}\n' $n >"$WORK/many/$n.yaml"
