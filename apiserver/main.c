@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 
+#include "apiserver/auth/options.h"
 #include "apiserver/http/http.h"
 #include "apiserver/registry/service_range.h"
 #include "common/daemon.h"
@@ -19,7 +20,8 @@ struct options {
     struct server_config server;
     int64_t secure_port, loops;
     const char *bind_address, *tls_cert_file, *tls_private_key_file;
-    const char *node_port_range, *authorization_mode;
+    const char *node_port_range;
+    struct auth_options access;
     struct flag_strings sa_key_files;
     const char **sa_keys; /* the same, NULL ended */
     char own_address[INET_ADDRSTRLEN];
@@ -65,8 +67,7 @@ static const struct flag flags[] = {
         "NodePorts of Services"},
     {"event-ttl", FLAG_DURATION, AT(server.event_ttl_ns), "1h", "DURATION",
         "how long Events are kept after their last change"},
-    {"authorization-mode", FLAG_STRING, AT(authorization_mode), "Node,RBAC", "MODES",
-        "Node,RBAC or AlwaysAllow"},
+    AUTH_FLAGS(struct options, access),
     {"enable-admission-plugins", FLAG_STRING, AT(server.enable_admission), NULL, "NAME,...",
         "admission plugins to run besides those that run by default"},
     {"disable-admission-plugins", FLAG_STRING, AT(server.disable_admission), NULL, "NAME,...",
@@ -137,12 +138,7 @@ static int settle(struct options *o, struct error *err)
     if (!o->tls_cert_file != !o->tls_private_key_file)
         return error_set(
             err, ERR_USAGE, "--tls-cert-file and --tls-private-key-file belong together");
-    if (c_eq(o->authorization_mode, "AlwaysAllow"))
-        c->always_allow = true;
-    else if (!c_eq(o->authorization_mode, "Node,RBAC") && !c_eq(o->authorization_mode, "RBAC"))
-        return error_set(err, ERR_USAGE,
-            "--authorization-mode: \"%s\" is none of Node,RBAC and AlwaysAllow",
-            o->authorization_mode);
+    c->access = &o->access;
     if (c_eq(c->storage_backend, "etcd") && !c->etcd_servers)
         return error_set(err, ERR_USAGE, "--storage-backend=etcd needs --etcd-servers");
     o->sa_keys = xcalloc(o->sa_key_files.count + 1, sizeof(*o->sa_keys));

@@ -77,7 +77,7 @@ static int open_auth(struct server *s, struct error *err)
         .issuer = c->issuer,
         .key_files = c->sa_key_files,
         .signing_key_file = c->sa_signing_key_file,
-        .always_allow = c->always_allow,
+        .options = c->access,
     };
 
     return auth_new(&config, &s->auth, err);

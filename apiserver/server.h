@@ -19,6 +19,7 @@ struct documents;
 struct definitions; /* custom kinds */
 struct admission;
 struct encryption;
+struct auth_options;
 
 struct server_config {
     struct env *env;
@@ -37,7 +38,7 @@ struct server_config {
     const char *token_auth_file;
     bool bootstrap_tokens;
     int64_t event_ttl_ns;
-    bool always_allow;
+    const struct auth_options *access; /* who else is asked who and whether; NULL: nobody */
     const char *kubelet_client_cert, *kubelet_client_key, *kubelet_ca;
     const char *client_ca_file;
     const char *encryption_config_file; /* EncryptionConfiguration; NULL: nothing is encrypted */

@@ -23,7 +23,11 @@ int auth_new(const struct auth_config *config, struct auth **ret, struct error *
     struct auth *auth = xcalloc(1, sizeof(*auth));
     auth->config = *config;
     auth->verified = token_cache_new();
-    int result = tokens_load_static(auth, err);
+    env_lock_init(&auth->lock);
+    env_cond_init(&auth->stopped);
+    int result = auth_settings_start(auth, err);
+    if (result == 0)
+        result = tokens_load_static(auth, err);
     if (result == 0 && (config->signing_key_file || (config->key_files && *config->key_files)))
         result = jwt_keys_load(config->key_files, config->signing_key_file, &auth->keys, err);
     if (result == 0)
@@ -40,10 +44,13 @@ void auth_free(struct auth *auth)
 {
     if (!auth)
         return;
+    auth_settings_stop(auth);
     rbac_free(auth->rbac);
     jwt_keys_free(auth->keys);
     tokens_free_static(auth);
     token_cache_free(auth->verified);
+    env_cond_done(&auth->stopped);
+    env_lock_done(&auth->lock);
     free(auth);
 }
 
@@ -98,6 +105,21 @@ static bool is_anonymous_path(struct str path)
     return false;
 }
 
+/* May a request without a credential be system:anonymous here? */
+static bool may_be_anonymous(struct auth *auth, const struct request *q)
+{
+    struct settings *s = auth_settings(auth);
+    const cJSON *condition;
+    bool may = s->anonymous == ANONYMOUS_ANYWHERE;
+    if (s->anonymous == ANONYMOUS_HEALTH)
+        may = is_anonymous_path(q->path) || s->authorizers[0].kind == ALWAYS_ALLOW;
+    if (s->anonymous == ANONYMOUS_PATHS)
+        cJSON_ArrayForEach(condition, s->anonymous_paths) may =
+            may || str_eqc(q->path, json_string(condition, "path"));
+    auth_settings_done(auth, s);
+    return may;
+}
+
 /* The token of "Authorization: Bearer T"; false when there is no such header. */
 static bool bearer_token(const struct request *q, struct str *ret)
 {
@@ -118,12 +140,15 @@ enum stage_result auth_authenticate_stage(struct request *q)
     if (q->peer_common_name && *q->peer_common_name) {
         identity_of_certificate(q);
     } else if (bearer_token(q, &token)) {
-        if (auth_token(auth, q->arena, token, NULL, &q->identity, NULL, &err) < 0) {
+        int result = auth_token(auth, q->arena, token, NULL, q, &q->identity, NULL, &err);
+        if (result == 1)
+            return STAGE_WAIT;
+        if (result < 0) {
             log_debug("bearer token refused", "reason", "%s", err.text, NULL);
             return request_fail(q, ERR_UNAUTHORIZED, "Unauthorized");
         }
     } else if (q->peer_certificate_bad || request_header(q, "authorization").n ||
-               (!is_anonymous_path(q->path) && !auth->config.always_allow)) {
+               !may_be_anonymous(auth, q)) {
         return request_fail(q, ERR_UNAUTHORIZED, "Unauthorized");
     } else {
         q->identity = (struct identity){.name = ANONYMOUS, .uid = ""};
@@ -135,20 +160,77 @@ enum stage_result auth_authenticate_stage(struct request *q)
 
 /* --- may they --- */
 
+static enum opinion ask_one(struct auth *auth, const struct authorizer *by,
+    const struct identity *who, const struct access_attributes *what, struct request *waiter,
+    struct strbuf *reason)
+{
+    switch (by->kind) {
+    case BY_NODE:
+        return who->node_name &&
+                       node_allowed(auth->config.cache, auth->config.api, who->node_name, what)
+                   ? OPINION_ALLOW
+                   : OPINION_NONE;
+    case BY_RBAC:
+        return rbac_allowed(auth->rbac, who, what, reason) ? OPINION_ALLOW : OPINION_NONE;
+    case BY_WEBHOOK:
+        return webhook_access(by->webhook, who, what, waiter, reason);
+    case ALWAYS_ALLOW:
+        return OPINION_ALLOW;
+    case ALWAYS_DENY:
+        break;
+    }
+    return OPINION_DENY;
+}
+
+enum auth_answer auth_decide(struct auth *auth, const struct identity *who,
+    const struct access_attributes *what, struct request *waiter, struct strbuf *reason)
+{
+    if (in_group(who, MASTERS))
+        return AUTH_ALLOWED;
+    struct settings *s = auth_settings(auth);
+    enum opinion opinion = OPINION_NONE;
+    for (size_t i = 0; i < s->authorizer_count && opinion == OPINION_NONE; i++)
+        opinion = ask_one(auth, &s->authorizers[i], who, what, waiter, reason);
+    auth_settings_done(auth, s);
+    return opinion == OPINION_LATER   ? AUTH_WAIT
+           : opinion == OPINION_ALLOW ? AUTH_ALLOWED
+                                      : AUTH_REFUSED;
+}
+
 bool auth_allowed(struct auth *auth, const struct identity *who,
     const struct access_attributes *what, struct strbuf *reason)
 {
-    if (auth->config.always_allow || in_group(who, MASTERS))
-        return true;
-    if (who->node_name && node_allowed(auth->config.cache, auth->config.api, who->node_name, what))
-        return true;
-    return rbac_allowed(auth->rbac, who, what, reason);
+    return auth_decide(auth, who, what, NULL, reason) == AUTH_ALLOWED;
+}
+
+/* What each of the authorizers can tell; a webhook can't. */
+static void note_others(struct auth *auth, cJSON *rules, bool *ret_all)
+{
+    struct settings *s = auth_settings(auth);
+    bool rbac = false, webhook = false;
+    for (size_t i = 0; i < s->authorizer_count; i++) {
+        rbac = rbac || s->authorizers[i].kind == BY_RBAC;
+        webhook = webhook || s->authorizers[i].kind == BY_WEBHOOK;
+        *ret_all = *ret_all || s->authorizers[i].kind == ALWAYS_ALLOW;
+    }
+    auth_settings_done(auth, s);
+    if (!rbac) {
+        json_set(rules, "resourceRules", cJSON_CreateArray());
+        json_set(rules, "nonResourceRules", cJSON_CreateArray());
+    }
+    if (!webhook)
+        return;
+    json_set(rules, "incomplete", cJSON_CreateTrue());
+    json_set_string(
+        rules, "evaluationError", "webhook authorizer does not support user rule resolution");
 }
 
 cJSON *auth_rules(struct auth *auth, const struct identity *who, const char *namespace_)
 {
     cJSON *rules = rbac_rules(auth->rbac, who, namespace_);
-    if (auth->config.always_allow || in_group(who, MASTERS)) {
+    bool all = in_group(who, MASTERS);
+    note_others(auth, rules, &all);
+    if (all) {
         cJSON_AddItemToArray(json_get(rules, "resourceRules"),
             json_make("{\"verbs\":[\"*\"],\"apiGroups\":[\"*\"],\"resources\":[\"*\"]}"));
         cJSON_AddItemToArray(json_get(rules, "nonResourceRules"),
@@ -255,9 +337,10 @@ static enum stage_result may_impersonate(struct request *q, const char *group, c
         .subresource = subresource,
         .namespace_ = namespace_,
         .name = name};
-    return auth_allowed(q->server->auth, &q->identity, &what, NULL)
-               ? STAGE_DONE
-               : refuse(q, &q->identity, &what);
+    enum auth_answer answer = auth_decide(q->server->auth, &q->identity, &what, q, NULL);
+    return answer == AUTH_WAIT      ? STAGE_WAIT
+           : answer == AUTH_ALLOWED ? STAGE_DONE
+                                    : refuse(q, &q->identity, &what);
 }
 
 static enum stage_result may_be_user(struct request *q, const char *user)
@@ -340,14 +423,18 @@ static enum stage_result impersonate(struct request *q)
 
 enum stage_result auth_authorize_stage(struct request *q)
 {
+    static char impersonated; /* the stage's state once that was settled */
     if (q->trusted)
         return STAGE_DONE;
-    enum stage_result result = impersonate(q);
+    enum stage_result result = q->stage_state ? STAGE_DONE : impersonate(q);
     if (result != STAGE_DONE)
         return result;
+    q->stage_state = &impersonated;
     struct access_attributes what = attributes_of(q);
-    if (auth_allowed(q->server->auth, &q->identity, &what, NULL) ||
-        (what.path && is_anonymous_path(q->path)))
+    enum auth_answer answer = auth_decide(q->server->auth, &q->identity, &what, q, NULL);
+    if (answer == AUTH_WAIT)
+        return STAGE_WAIT;
+    if (answer == AUTH_ALLOWED || (what.path && is_anonymous_path(q->path)))
         return STAGE_DONE;
     return refuse(q, &q->identity, &what);
 }

@@ -2,9 +2,9 @@
  * Who is it, and may they: authenticators and authorizers, run by two stages of the pipeline.
  *
  * authenticate: client certificate (CN, O), bearer token (static file, bootstrap token Secret,
- * ServiceAccount JWT), else system:anonymous. A wrong credential is 401, never anonymous.
- * Impersonation follows. authorize: Node, then RBAC; the first that allows wins. RBAC is indexed by
- * subject and rebuilt from watches when a role or binding changes.
+ * ServiceAccount JWT, OpenID Connect issuers, a webhook), else system:anonymous. A wrong credential
+ * is 401, never anonymous. Impersonation follows. authorize: a list, by default Node, then RBAC;
+ * the first that has an opinion wins. RBAC is indexed by subject and kept current by watches.
  *
  * Threads: any loop may call; indexes are copy-on-write.
  */
@@ -14,6 +14,7 @@
 #include "apiserver/request/request.h"
 
 struct auth;
+struct auth_options; /* options.h */
 
 struct auth_config {
     struct env *env;
@@ -24,7 +25,7 @@ struct auth_config {
     const char *issuer;           /* https://kubernetes.default.svc.cluster.local */
     const char *const *key_files; /* ServiceAccount verification keys, NULL ended */
     const char *signing_key_file;
-    bool always_allow; /* --authorization-mode=AlwaysAllow */
+    const struct auth_options *options; /* NULL: none given */
 };
 int auth_new(const struct auth_config *config, struct auth **ret, struct error *err);
 void auth_free(struct auth *auth);
@@ -43,14 +44,19 @@ struct access_attributes {
                                     skiff.io/host-path-node=this; else NULL */
         *only_node; /* of a list or watch: the fieldSelector says spec.nodeName=this; else NULL */
 };
-/* Allowed? `reason` (may be NULL) gets upstream's explanation. */
+enum auth_answer { AUTH_REFUSED, AUTH_ALLOWED, AUTH_WAIT };
+/* `reason` (may be NULL) gets upstream's explanation. AUTH_WAIT: a webhook is asked; the request
+ * will be woken, and asks again. */
+enum auth_answer auth_decide(struct auth *auth, const struct identity *who,
+    const struct access_attributes *what, struct request *waiter, struct strbuf *reason);
+/* For those who can't wait: what a webhook was not asked yet is refused, and it is asked. */
 bool auth_allowed(struct auth *auth, const struct identity *who,
     const struct access_attributes *what, struct strbuf *reason);
-/* Checks a bearer token for TokenReview: 0 and the identity (in arena), or -ERR_UNAUTHORIZED.
- * audiences NULL: the API server's. *ret_audiences (may be NULL) gets those of them that the token
- * is for. */
+/* Checks a bearer token: 0 and the identity (in arena), 1 when the waiter (may be NULL) will be
+ * woken to ask again, or -ERR_UNAUTHORIZED. audiences NULL: the API server's. *ret_audiences (may
+ * be NULL) gets those of them that the token is for. */
 int auth_token(struct auth *auth, struct arena *a, struct str token, const char *const *audiences,
-    struct identity *ret, const char ***ret_audiences, struct error *err);
+    struct request *waiter, struct identity *ret, const char ***ret_audiences, struct error *err);
 /* Signs a ServiceAccount token (TokenRequest). claims as JSON object. */
 int auth_sign(struct auth *auth, const cJSON *claims, char **ret_token, struct error *err);
 /* The rules that hold for somebody in a namespace, for SelfSubjectRulesReview: {resourceRules,

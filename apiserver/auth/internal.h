@@ -3,9 +3,10 @@
 
 #include "apiserver/auth/auth.h"
 #include "apiserver/auth/jwt.h"
+#include "apiserver/auth/settings.h"
+#include "apiserver/auth/verified.h"
 
 struct rbac;
-struct token_cache;
 
 struct auth {
     struct auth_config config;
@@ -14,6 +15,12 @@ struct auth {
     struct static_token *static_tokens;
     size_t static_token_count;
     struct token_cache *verified;
+    struct lock lock; /* of the settings in force and those before */
+    struct settings *settings, *retired;
+    struct task *reloader;
+    struct cond stopped;
+    bool stopping;
+    int64_t stamp; /* of the files; the reloader's */
 };
 
 /* --- rbac.c: the index of roles and bindings, kept current by watches on a task of its own --- */
@@ -37,11 +44,15 @@ const char **tokens_common_audiences(
     struct arena *a, const char *const *has, const char *const *wanted);
 
 /* --- service_account.c --- */
-struct token_cache *token_cache_new(void);
-void token_cache_free(struct token_cache *cache);
-int service_account_check(struct auth *auth, struct arena *a, struct str token,
-    const char *const *audiences, struct identity *ret, const char ***ret_audiences,
-    struct error *err);
+/* What a token of our own issuer says. */
+int service_account_verify(
+    struct auth *auth, struct str token, struct verified **ret, struct error *err);
+
+/* --- reload.c --- */
+int auth_settings_start(struct auth *auth, struct error *err);
+void auth_settings_stop(struct auth *auth);
+struct settings *auth_settings(struct auth *auth); /* those in force, held */
+void auth_settings_done(struct auth *auth, struct settings *s);
 
 /* With copies of all texts; node_name is not. */
 void identity_copy(const struct identity *who, struct arena *a, struct identity *ret);

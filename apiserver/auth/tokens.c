@@ -1,11 +1,13 @@
 /*
- * Bearer tokens: a static file, bootstrap tokens (Secrets); JWTs go to service_account.c.
+ * Bearer tokens: a static file, bootstrap tokens (Secrets); then those that
+ * were verified before, JWTs (service_account.c, oidc.c), and the webhook.
  *
  * Secrets are compared in constant time. Upstream: token/tokenfile, bootstrap token.
  */
 #include <openssl/crypto.h>
 
 #include "apiserver/auth/internal.h"
+#include "apiserver/auth/jwks.h"
 #include "common/base64.h"
 #include "common/file.h"
 #include "common/time.h"
@@ -213,25 +215,78 @@ const char **tokens_common_audiences(
     return common;
 }
 
+/* Who a JWT belongs to: 0 and what it says, 1: later; -ERR_UNAUTHORIZED, *ret_ours: whoever else is
+ * asked could not know better. */
+static int verify_jwt(struct auth *auth, const struct settings *s, struct str token,
+    struct request *waiter, struct verified **ret, bool *ret_ours, struct error *err)
+{
+    autojson cJSON *claims = jwks_peek(token);
+    const char *issuer = json_string(claims, "iss");
+    *ret_ours = true;
+    if (issuer && auth->keys && c_eq(issuer, auth->config.issuer))
+        return service_account_verify(auth, token, ret, err);
+    for (size_t i = 0; issuer && i < s->issuer_count; i++) {
+        if (!c_eq(issuer, oidc_issuer(s->issuers[i])))
+            continue;
+        int result = oidc_verify(s->issuers[i], token, waiter, ret, err);
+        if (result == 0)
+            (*ret)->generation = s->generation;
+        return result;
+    }
+    *ret_ours = false;
+    return error_set(
+        err, ERR_UNAUTHORIZED, issuer ? "the token is from another issuer" : "unknown token");
+}
+
+static int check_others(struct auth *auth, const struct settings *s, struct arena *a,
+    struct str token, const char *const *audiences, struct request *waiter, struct identity *ret,
+    const char ***ret_audiences, struct error *err)
+{
+    unsigned char hash[SHA256_DIGEST_LENGTH];
+    bool ours;
+    verified_hash(token, hash);
+    struct verified *v = verified_find(auth, hash);
+    if (v && v->generation && v->generation != s->generation) {
+        verified_unref(v);
+        v = NULL;
+    }
+    bool fresh = !v;
+    int result = v ? 0 : verify_jwt(auth, s, token, waiter, &v, &ours, err);
+    if (result < 0 && !ours && s->token_webhook) {
+        *ret_audiences = NULL;
+        return webhook_token(
+            s->token_webhook, a, token, audiences, waiter, ret, ret_audiences, err);
+    }
+    if (result != 0)
+        return result;
+    if (fresh)
+        verified_remember(auth, v, hash);
+    result = verified_use(auth, v, a, audiences, ret, ret_audiences, err);
+    verified_unref(v);
+    return result;
+}
+
 int auth_token(struct auth *auth, struct arena *a, struct str token, const char *const *audiences,
-    struct identity *ret, const char ***ret_audiences, struct error *err)
+    struct request *waiter, struct identity *ret, const char ***ret_audiences, struct error *err)
 {
     const char *const own[] = {auth->config.issuer, NULL};
+    const char *const *wanted = audiences ? audiences : own;
     struct identity who;
     const char **common = NULL;
-    bool known = check_static(auth, a, token, &who) || check_bootstrap(auth, a, token, &who);
-    if (known) {
-        common = tokens_common_audiences(a, own, audiences ? audiences : own);
-        if (!*common)
-            return error_set(err, ERR_UNAUTHORIZED, "the token is for another audience");
+    int result = 0;
+    if (check_static(auth, a, token, &who) || check_bootstrap(auth, a, token, &who)) {
         identity_add_group(&who, a, "system:authenticated");
     } else {
-        if (!memchr(token.p, '.', token.n) || !auth->keys)
-            return error_set(err, ERR_UNAUTHORIZED, "unknown token");
-        if (service_account_check(auth, a, token, audiences ? audiences : own, &who, &common, err) <
-            0)
-            return -err->code;
+        struct settings *s = auth_settings(auth);
+        result = check_others(auth, s, a, token, wanted, waiter, &who, &common, err);
+        auth_settings_done(auth, s);
     }
+    if (result != 0)
+        return result;
+    if (!common) /* it knows of no audiences: the API server's alone */
+        common = tokens_common_audiences(a, own, wanted);
+    if (!*common)
+        return error_set(err, ERR_UNAUTHORIZED, "the token is for another audience");
     *ret = who;
     if (ret_audiences)
         *ret_audiences = common;

@@ -55,14 +55,15 @@ static enum stage_result token_review(struct request *q)
     struct identity who;
     const char **good_for;
     struct error err;
-    cJSON *status = cJSON_CreateObject();
-    if (!token || !*token) {
-        cJSON_Delete(status);
+    if (!token || !*token)
         return request_fail(
             q, ERR_BAD_REQUEST, "token is required for TokenReview in authentication");
-    }
-    if (auth_token(q->server->auth, q->arena, str_of(token), (const char *const *)audiences, &who,
-            &good_for, &err) < 0) {
+    int result = auth_token(q->server->auth, q->arena, str_of(token),
+        (const char *const *)audiences, q, &who, &good_for, &err);
+    if (result == 1)
+        return STAGE_WAIT;
+    cJSON *status = cJSON_CreateObject();
+    if (result < 0) {
         json_set(status, "user", cJSON_CreateObject());
         json_set_string(status, "error", "invalid bearer token");
     } else {
@@ -80,7 +81,7 @@ static const char *text_or_empty(const cJSON *object, const char *name)
     return value ? value : "";
 }
 
-static void decide(struct request *q, const struct identity *who)
+static enum stage_result decide(struct request *q, const struct identity *who)
 {
     cJSON *body = q->write->body;
     const cJSON *r = json_path(body, "spec.resourceAttributes"),
@@ -96,12 +97,15 @@ static void decide(struct request *q, const struct identity *who)
         .path = r ? NULL : text_or_empty(n, "path")};
     autostrbuf struct strbuf reason = STRBUF_EMPTY;
     strbuf_init(&reason, 4096);
-    bool allowed = auth_allowed(q->server->auth, who, &what, &reason);
+    enum auth_answer answer = auth_decide(q->server->auth, who, &what, q, &reason);
+    if (answer == AUTH_WAIT)
+        return STAGE_WAIT;
     cJSON *status = cJSON_CreateObject();
-    json_set(status, "allowed", cJSON_CreateBool(allowed));
+    json_set(status, "allowed", cJSON_CreateBool(answer == AUTH_ALLOWED));
     if (reason.n)
         json_set_string(status, "reason", reason.data);
     json_set(body, "status", status);
+    return reply_body_object(q);
 }
 
 /* Exactly one of the two kinds of attributes. */
@@ -139,8 +143,7 @@ static enum stage_result subject_access_review(struct request *q)
         if (c_eq(*g, "system:nodes") && str_starts(str_of(who.name), STR("system:node:")) &&
             who.name[strlen("system:node:")])
             who.node_name = who.name + strlen("system:node:");
-    decide(q, &who);
-    return reply_body_object(q);
+    return decide(q, &who);
 }
 
 static enum stage_result local_subject_access_review(struct request *q)
@@ -157,8 +160,7 @@ static enum stage_result self_subject_access_review(struct request *q)
     enum stage_result result = check_attributes(q);
     if (result != STAGE_DONE)
         return result;
-    decide(q, &q->identity);
-    return reply_body_object(q);
+    return decide(q, &q->identity);
 }
 
 static enum stage_result self_subject_rules_review(struct request *q)
