@@ -6,6 +6,7 @@
  * them would start them twice.
  */
 #include "kubelet/agent.h"
+#include "kubelet/stats.h"
 #include "kubelet/volume/folders.h"
 
 #include "common/log.h"
@@ -365,6 +366,7 @@ int agent_new(struct env *env, const struct kubelet_config *config, struct api_c
     }
     a->objects = objects_new(api);
     a->cache = runtime_cache_new(a);
+    a->stats = stats_history_new(env);
     a->pod_queue = workqueue_new(env, "pods", BACKOFF_MAX_MS);
     a->status_queue = workqueue_new(env, "status", BACKOFF_MAX_MS);
     a->probe_queue = workqueue_new(env, "probes", BACKOFF_MAX_MS);
@@ -512,6 +514,7 @@ void agent_free(struct agent *a)
     events_free(a->events);
     objects_free(a->objects);
     runtime_cache_free(a->cache);
+    stats_history_free(a->stats);
     delegated_auth_free(a->auth);
     http_client_free(a->prober);
     free(a->serving_cert);

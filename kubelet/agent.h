@@ -199,6 +199,7 @@ struct agent {
     char *serving_cert, *serving_key; /* files */
     struct delegated_auth *auth;
     struct httpd *httpd;
+    struct stats_history *stats;
 };
 
 /* agent.c */

@@ -28,7 +28,7 @@ void container_info_unref(struct container_info *info)
         return;
     char *strings[] = {info->id, info->name, info->uid, info->namespace_, info->pod,
         info->container, info->sandbox_id, info->image, info->image_id, info->stop_signal,
-        info->error, info->message_path, info->log_path, info->image_digest};
+        info->error, info->message_path, info->log_path, info->layer_path, info->image_digest};
     for (size_t i = 0; i < ARRAY_COUNT(strings); i++)
         free(strings[i]);
     free(info);

@@ -19,6 +19,7 @@
 
 #include "common/env.h"
 #include "common/json.h"
+#include "kubelet/usage.h"
 
 #define LABEL_CLUSTER "io.skiff.cluster"
 #define LABEL_NODE "io.skiff.node"
@@ -49,6 +50,7 @@ struct container_info {
     char *image_digest;     /* "repo@sha256:..." */
     char *message_path;     /* of LABEL_LOG_MESSAGE */
     char *log_path;         /* file of its log */
+    char *layer_path;       /* folder of what it has written, or NULL */
     bool tty;
     int64_t attempt;
     int64_t grace_seconds; /* of LABEL_GRACE; -1 when there is none */
@@ -127,6 +129,7 @@ struct node_facts {
     int64_t cpus;
     int64_t memory_bytes;
     int64_t disk_bytes;
+    char disk_path[256]; /* where images and containers lie; "": unknown */
     char machine_id[64], system_uuid[64], boot_id[64];
     char kernel[128], os_image[128], runtime_version[64], architecture[32];
 };
@@ -193,6 +196,10 @@ struct runtime_ops {
     void (*close_stream)(struct runtime *, struct runtime_stream *, bool hang_up);
     int (*logs)(struct runtime *, const char *id, const struct log_options *, log_sink_fn *,
         void *arg, bool (*gone)(void *arg), struct error *);
+    /* Of a running container; both NULL where there is nothing to measure (hollow). */
+    int (*usage)(struct runtime *, const struct container_info *, struct usage *, struct error *);
+    int (*interfaces)(
+        struct runtime *, const struct container_info *, struct interface_list *, struct error *);
     int (*image_get)(struct runtime *, const char *image, struct image_info *, struct error *);
     /* auth: X-Registry-Auth's value, or NULL. */
     int (*image_pull)(struct runtime *, const char *image, const char *auth, struct error *);

@@ -11,6 +11,7 @@
 
 #include "common/log.h"
 #include "common/time.h"
+#include "kubelet/stats.h"
 #include "kubelet/status.h"
 #include "kubelet/stream/stream.h"
 
@@ -28,6 +29,9 @@ static const struct httpd_route routes[] = {
     {"GET", "/readyz", true, serve_health},
     {"GET", "/pods", false, serve_pods},
     {"GET", "/metrics", false, serve_metrics},
+    {"GET", "/metrics/resource", false, serve_metrics_resource},
+    {"GET", "/metrics/cadvisor", false, serve_metrics_cadvisor},
+    {"GET", "/stats/summary", false, serve_stats_summary},
     {"GET", "/containerLogs/", false, serve_logs},
     {NULL, "/exec/", false, stream_exec},
     {NULL, "/attach/", false, stream_attach},

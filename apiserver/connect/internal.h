@@ -26,6 +26,8 @@ struct location {
 /* The object or 404. */
 enum stage_result location_object(
     struct request *q, const char *plural, const char *namespace_, const char *name, cJSON **ret);
+/* The kubelet of a Node object; false: it has no address. */
+bool location_of_node(const cJSON *node, struct location *ret);
 /* The kubelet of the node. */
 enum stage_result location_kubelet(struct request *q, const char *node, struct location *ret);
 /* What a proxied request's name, "[SCHEME:]NAME[:PORT]", leads to. */
@@ -72,6 +74,7 @@ struct nodes {
     struct cond changed;
     struct relay *running, *over;
     size_t count;
+    struct usages *usages;
 };
 
 struct relay {

@@ -92,19 +92,24 @@ static const char *address_of(const cJSON *node, const char *type)
     return NULL;
 }
 
+bool location_of_node(const cJSON *node, struct location *ret)
+{
+    *ret = (struct location){.tls = true, .kubelet = true};
+    ret->port =
+        (int)json_int64_at(node, "status.daemonEndpoints.kubeletEndpoint.Port", KUBELET_PORT);
+    return set_address(ret, address_of(node, "InternalIP")) ||
+           set_address(ret, address_of(node, "ExternalIP"));
+}
+
 enum stage_result location_kubelet(struct request *q, const char *node_name, struct location *ret)
 {
     autojson cJSON *node = NULL;
 
     if (location_object(q, "nodes", "", node_name, &node) == STAGE_ERROR)
         return STAGE_ERROR;
-    *ret = (struct location){.tls = true, .kubelet = true};
-    if (!set_address(ret, address_of(node, "InternalIP")) &&
-        !set_address(ret, address_of(node, "ExternalIP")))
+    if (!location_of_node(node, ret))
         return request_fail(q, ERR_INTERNAL,
             "Internal error occurred: no preferred addresses found; known addresses: []");
-    ret->port =
-        (int)json_int64_at(node, "status.daemonEndpoints.kubeletEndpoint.Port", KUBELET_PORT);
     return STAGE_DONE;
 }
 

@@ -18,6 +18,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "apiserver/connect/usages.h"
 #include "apiserver/server.h"
 #include "common/http1.h"
 #include "common/time.h"
@@ -37,6 +38,7 @@ int nodes_new(struct server *server, struct nodes **ret, struct error *err)
     }
     env_lock_init(&n->lock);
     env_cond_init(&n->changed);
+    n->usages = usages_new(server);
     *ret = n;
     return 0;
 }
@@ -89,6 +91,7 @@ void nodes_free(struct nodes *n)
     if (!n)
         return;
     struct env *env = n->server->env;
+    usages_free(n->usages);
     env_lock(env, &n->lock);
     for (struct relay *r = n->running; r; r = r->next)
         cancel(r);

@@ -55,6 +55,8 @@ struct strategy {
     size_t subresource_count;
     /* create of a kind that is answered, not stored (TokenReview...). */
     stage_fn *answer;
+    /* get and list of a kind that is made up when asked for (metrics); JSON only. */
+    stage_fn *show;
 };
 
 struct subresource_handler {

@@ -7,6 +7,7 @@
  */
 #include "apiserver/request/negotiate.h"
 
+#include "apiserver/registry/registry.h"
 #include "apiserver/request/route.h"
 #include "apiserver/schema/protobuf.h"
 
@@ -150,12 +151,20 @@ static bool find_form(const struct request *q, const struct accept_clause *c, en
     return *ret != FORM_OBJECT;
 }
 
+/* Kinds that are made up on asking are there as JSON only. */
+static bool is_shown(const struct request *q)
+{
+    return q->resource && q->resource->strategy && q->resource->strategy->show;
+}
+
 /* Takes the clause if it can be served. */
 static bool take_clause(struct request *q, const struct accept_clause *c)
 {
     enum form form;
     bool protobuf;
 
+    if (is_shown(q))
+        return c->as.n == 0 && find_media(c, false, false, &q->media);
     if (!find_form(q, c, &form))
         return false;
     protobuf = form == FORM_METADATA ||

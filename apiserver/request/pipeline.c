@@ -79,12 +79,14 @@ static unsigned class_of(const struct request *q)
     if (!*q->plural)
         return DOCUMENT;
     if (c_eq(q->verb, "list"))
-        return LIST;
+        return q->resource && !q->resource->stored ? HANDLE : LIST;
     if (c_eq(q->verb, "watch"))
         return WATCH;
     if (c_eq(q->verb, "deletecollection"))
         return COLLECTION;
     if (q->subresource && q->subresource->connect)
+        return HANDLE;
+    if (c_eq(q->verb, "get") && q->resource && !q->resource->stored)
         return HANDLE;
     if (c_eq(q->verb, "get"))
         return q->subresource && write_is_handled(q) ? HANDLE | HANDLE_READ : GET;

@@ -125,3 +125,16 @@ int docker_remove(struct runtime *rt, const char *id, struct error *err)
     /* 409: a removal is already under way. */
     return r == -ERR_NOT_FOUND || r == -ERR_CONFLICT ? 0 : r;
 }
+
+int docker_usage(
+    struct runtime *rt, const struct container_info *info, struct usage *ret, struct error *err)
+{
+    return usage_of_process("", info->pid, env_wall_ns(rt->env), ret, err);
+}
+
+int docker_interfaces(struct runtime *rt, const struct container_info *info,
+    struct interface_list *ret, struct error *err)
+{
+    (void)rt;
+    return usage_of_interfaces("", info->pid, ret, err);
+}

@@ -215,8 +215,10 @@ static int docker_facts(struct runtime *rt, struct node_facts *ret, struct error
     const char *root = json_string(info, "DockerRootDir");
     ret->cpus = json_int64_at(info, "NCPU", 1);
     ret->memory_bytes = json_int64_at(info, "MemTotal", 0);
-    if (root && statvfs(root, &disk) == 0)
+    if (root && statvfs(root, &disk) == 0) {
         ret->disk_bytes = (int64_t)disk.f_blocks * (int64_t)disk.f_frsize;
+        snprintf(ret->disk_path, sizeof(ret->disk_path), "%s", root);
+    }
     snprintf(
         ret->runtime_version, sizeof(ret->runtime_version), "docker://%s", version ? version : "");
     snprintf(ret->kernel, sizeof(ret->kernel), "%s", kernel ? kernel : "");
@@ -290,6 +292,8 @@ static const struct runtime_ops docker_ops = {
     .stream_result = docker_stream_result,
     .close_stream = docker_close_stream,
     .logs = docker_logs,
+    .usage = docker_usage,
+    .interfaces = docker_interfaces,
     .image_get = docker_image_get,
     .image_pull = docker_image_pull,
     .network_up = docker_network_up,

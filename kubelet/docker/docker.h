@@ -98,6 +98,10 @@ int docker_resize_stream(struct runtime *rt, struct runtime_stream *stream, unsi
 int docker_stream_result(
     struct runtime *rt, struct runtime_stream *stream, int64_t *ret_exit_code, struct error *err);
 void docker_close_stream(struct runtime *rt, struct runtime_stream *stream, bool hang_up);
+int docker_usage(
+    struct runtime *rt, const struct container_info *info, struct usage *ret, struct error *err);
+int docker_interfaces(struct runtime *rt, const struct container_info *info,
+    struct interface_list *ret, struct error *err);
 int docker_image_get(
     struct runtime *rt, const char *image, struct image_info *ret, struct error *err);
 int docker_image_pull(struct runtime *rt, const char *image, const char *auth, struct error *err);

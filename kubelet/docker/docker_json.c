@@ -70,6 +70,7 @@ struct container_info *docker_parse_inspect(const cJSON *tree)
     info->image_id = dup_or_null(json_string(tree, "Image"));
     info->stop_signal = dup_or_null(json_string_at(tree, "Config.StopSignal"));
     info->log_path = dup_or_null(json_string(tree, "LogPath"));
+    info->layer_path = dup_or_null(json_string_at(tree, "GraphDriver.Data.UpperDir"));
     info->tty = json_bool(json_get(tree, "Config"), "Tty", false);
     info->error = dup_or_null(json_string(state, "Error"));
     info->state = parse_state(json_string(state, "Status"));

@@ -228,6 +228,8 @@ enum stage_result write_handle_stage(struct request *q)
     if (q->subresource && !c_eq(q->subresource_name, "status"))
         return request_fail(q, ERR_NOT_IMPLEMENTED, "%s of %s is not served", q->subresource_name,
             request_qualified(q, q->resource));
+    if (!q->write && !q->subresource && q->resource->strategy && q->resource->strategy->show)
+        return q->resource->strategy->show(q);
     if (!q->subresource && q->write && c_eq(q->verb, "create") && q->resource->strategy &&
         q->resource->strategy->answer) {
         schema_default(q->write->schema, q->write->body);
