@@ -7,6 +7,7 @@
  */
 #include "apiserver/connect/scrape.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,7 +62,16 @@ void scrape_unref(struct scrape *s)
 
 /* --- lines --- */
 
-/* Names need no escapes; a value that has one is no name. */
+/* Letters, digits, "-" and ".": names of objects and containers have nothing else. */
+static bool is_name(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!isalnum((unsigned char)s.p[i]) && s.p[i] != '-' && s.p[i] != '.')
+            return false;
+    return s.n > 0 && s.n <= NAME_BYTES_MAX;
+}
+
+/* A value with escapes is cut at the first quote, and is no name then. */
 static bool take_label(struct str *rest, struct str *ret_name, struct str *ret_value)
 {
     ssize_t equals = str_find(*rest, '=');
@@ -77,7 +87,7 @@ static bool take_label(struct str *rest, struct str *ret_name, struct str *ret_v
     *rest = str_range(after.p + end + 1, after.n - (size_t)end - 1);
     if (rest->n > 0 && rest->p[0] == ',')
         *rest = str_range(rest->p + 1, rest->n - 1);
-    return ret_value->n <= NAME_BYTES_MAX && str_find(*ret_value, '\\') < 0;
+    return true;
 }
 
 static bool read_labels(struct str labels, struct row *row)
@@ -94,7 +104,7 @@ static bool read_labels(struct str labels, struct row *row)
         else if (str_eqc(name, "container"))
             row->container = value;
     }
-    return row->namespace_.n > 0 && row->pod.n > 0 && row->container.n > 0;
+    return is_name(row->namespace_) && is_name(row->pod) && is_name(row->container);
 }
 
 /* " 12.5 1700000000000" */

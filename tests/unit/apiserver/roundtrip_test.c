@@ -95,9 +95,15 @@ static void test_all(void)
     struct error err;
 
     CU_ASSERT_EQUAL_FATAL(api_new(&api, &err), 0);
-    for (size_t i = 0; i < api_count(api); i++)
-        check_kind(api_at(api, i)->schema, api_at(api, i)->group_version, api_at(api, i)->kind);
-    CU_ASSERT_EQUAL(kinds, api_count(api));
+    size_t shown = 0;
+    for (size_t i = 0; i < api_count(api); i++) {
+        const struct resource *r = api_at(api, i);
+        if (!r->stored && r->verbs & VERB_GET) /* made up on asking, never read: JSON only */
+            shown++;
+        else
+            check_kind(r->schema, r->group_version, r->kind);
+    }
+    CU_ASSERT_EQUAL(kinds + shown, api_count(api));
     for (size_t i = 0; i < api_count(api); i++)
         for (size_t k = 0; k < api_at(api, i)->subresource_count; k++) {
             const struct subresource *s = &api_at(api, i)->subresources[k];
