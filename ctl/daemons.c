@@ -65,6 +65,7 @@ static void apiserver_arguments(struct arguments *a)
     add(a, "--kubelet-client-key=%s/pki/apiserver-kubelet-client.key", c->dir);
     add(a, "--kubelet-certificate-authority=%s/pki/ca.crt", c->dir);
     add(a, "--enable-bootstrap-token-auth");
+    add(a, "--enable-admission-plugins=DenyServiceExternalIPs");
 }
 
 static void controller_manager_arguments(struct arguments *a)
