@@ -3,6 +3,7 @@
  */
 #include <arpa/inet.h>
 #include <ifaddrs.h>
+#include <linux/capability.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include "apiserver/http/http.h"
 #include "apiserver/registry/service_range.h"
 #include "common/daemon.h"
+#include "common/harden.h"
 #include "common/json_pool.h"
 #include "common/log.h"
 #include "common/pki.h"
@@ -221,7 +223,8 @@ int main(int argc, char **argv)
         return 0;
     if (first >= 0 && first < argc)
         first = error_set(&err, ERR_USAGE, "unexpected argument \"%s\"", argv[first]);
-    if (first < 0 || settle(&options, &err) < 0 || daemon_start(&options.daemon, &err) < 0) {
+    if (first < 0 || settle(&options, &err) < 0 || daemon_start(&options.daemon, &err) < 0 ||
+        harden(HARDEN_KEEP(CAP_NET_BIND_SERVICE), &err) < 0) {
         fprintf(stderr, "skiff-apiserver: %s\n", err.text);
         return 2;
     }

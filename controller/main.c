@@ -5,11 +5,13 @@
  * the lease; then the controllers. Losing the lease ends the process: a restart is the clean way to
  * drop work in flight.
  */
+#include <linux/capability.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "common/component.h"
 #include "common/daemon.h"
+#include "common/harden.h"
 #include "common/leader.h"
 #include "common/log.h"
 #include "common/time.h"
@@ -153,7 +155,8 @@ int main(int argc, char **argv)
     split_controllers(&config);
     if (config.manager.terminated_pod_threshold == 0)
         config.manager.terminated_pod_threshold = -1;
-    if (daemon_start(&config.daemon, &err) < 0 || run(&config, &err) < 0) {
+    if (daemon_start(&config.daemon, &err) < 0 ||
+        harden(HARDEN_KEEP(CAP_NET_BIND_SERVICE), &err) < 0 || run(&config, &err) < 0) {
         log_error("can't start", "err", "%s", err.text, NULL);
         return err.code == ERR_USAGE ? 2 : 1;
     }

@@ -3,11 +3,13 @@
  * wait for the end.
  */
 #include <arpa/inet.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "common/component.h"
 #include "common/daemon.h"
+#include "common/harden.h"
 #include "common/log.h"
 #include "common/time.h"
 #include "dns/cluster_source.h"
@@ -143,6 +145,8 @@ int main(int argc, char **argv)
         r = error_set(&err, ERR_USAGE, "unexpected argument \"%s\"", argv[r]);
     if (r >= 0)
         r = daemon_start(&config.daemon, &err);
+    if (r >= 0)
+        r = harden(HARDEN_KEEP(CAP_NET_BIND_SERVICE), &err);
     if (r >= 0)
         r = run(&config, &err);
     if (r >= 0)

@@ -1,12 +1,14 @@
 /*
  * skiff-proxy: makes Services reachable on this node. Flags, wiring and the wait for the end.
  */
+#include <linux/capability.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "common/component.h"
 #include "common/daemon.h"
 #include "common/file.h"
+#include "common/harden.h"
 #include "common/log.h"
 #include "proxy/proxy.h"
 
@@ -103,6 +105,8 @@ int main(int argc, char **argv)
         r = error_set(&err, ERR_USAGE, "unexpected argument \"%s\"", argv[r]);
     if (r >= 0)
         r = daemon_start(&config.daemon, &err);
+    if (r >= 0)
+        r = harden(HARDEN_KEEP(CAP_NET_BIND_SERVICE) | HARDEN_KEEP(CAP_NET_ADMIN), &err);
     if (r >= 0)
         r = ruleset_new_nftables(&config.ruleset, &ruleset, &err);
     if (r >= 0 && config.cleanup) {

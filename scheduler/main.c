@@ -1,11 +1,13 @@
 /*
  * skiff-scheduler: gives pods their nodes. Flags, wiring and the wait for the end.
  */
+#include <linux/capability.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "common/component.h"
 #include "common/daemon.h"
+#include "common/harden.h"
 #include "common/leader.h"
 #include "common/log.h"
 #include "scheduler/scheduler.h"
@@ -84,6 +86,8 @@ int main(int argc, char **argv)
         r = error_set(&err, ERR_USAGE, "unexpected argument \"%s\"", argv[r]);
     if (r >= 0)
         r = daemon_start(&options.daemon, &err);
+    if (r >= 0)
+        r = harden(HARDEN_KEEP(CAP_NET_BIND_SERVICE), &err);
     config_init(&config);
     if (r >= 0 && options.config && options.config[0])
         r = config_read(options.config, &config, &err);

@@ -12,6 +12,13 @@ check_eq "  nothing fails" "$(grep -c '^FAIL' <<<"$out")" 0
 [ "$(grep -c '^PASS' <<<"$out")" -ge 40 ] && ok "  at least 40 checks pass" || not_ok "few checks: $out"
 check_eq "--quiet prints the sum alone" "$(audit --quiet | grep -vc 'passed, 0 failed')" 0
 
+status_of() { awk -v n="$2:" '$1 == n {print $2}' "/proc/$1/status"; }
+for name in apiserver controller-manager scheduler; do
+    pid=$(pgrep -f "skiff-$name .*$DATA/" | head -n 1)
+    check_eq "skiff-$name: no new privileges, system calls filtered" "$(status_of "$pid" NoNewPrivs) $(status_of "$pid" Seccomp)" "1 2"
+    [ "$(id -u)" -ne 0 ] || check_eq "  it may bind low ports and nothing else" "$(status_of "$pid" CapEff)" 0000000000000400
+done
+
 worse() { # worse NUMBER TEXT: the check of that number fails now and says that
     local out
     out=$(audit --quiet)
