@@ -259,7 +259,10 @@ def scenarios(s, dns, up):
                 "verb": verb, "group": group, "resource": resource, "namespace": namespace}}})[1]
         equal(f"system:kube-dns and {verb} {resource} {namespace}", review["status"]["allowed"], wanted)
     # itself
-    status, mine = s.call("GET", SLICES % "kube-system" + "/kube-dns-node-a")
+    deadline = time.time() + 10
+    while (answer := s.call("GET", SLICES % "kube-system" + "/kube-dns-node-a"))[0] != 200 and time.time() < deadline:
+        time.sleep(0.05)
+    status, mine = answer
     equal("it has an EndpointSlice", status, 200)
     if status == 200:
         equal("of kube-dns", mine["metadata"]["labels"],
