@@ -2,13 +2,20 @@
 """
 Goal: skiff-dns answers as a cluster's DNS must, by UDP and TCP, follows changes, forwards the rest, and registers
 itself.
-Method: a real API server with Services and EndpointSlices, skiff-dns beside it on loopback, dig and sockets of our own
+Method: a real API server with Services and EndpointSlices, skiff-dns beside it at an address of a network namespace, dig and sockets of our own
 as clients, and two small upstream servers, one of which can be made deaf.
 """
 import os, shutil, socket, struct, subprocess, sys, threading, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from apiserver import BIN, Server, check, equal, finish, free_port
+
+# It registers the address it listens on, and an EndpointSlice may hold no loopback address: a network of the test's own.
+ADDRESS = "192.0.2.1"
+if not os.environ.get("SKIFF_TEST_NETWORK"):
+    os.environ["SKIFF_TEST_NETWORK"] = "own"
+    script = "ip link set lo up && ip addr add %s/32 dev lo && exec \"$@\"" % ADDRESS
+    os.execvp("unshare", ["unshare", "--net", "sh", "-c", script, "sh", sys.executable, *sys.argv])
 
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/%s/endpointslices"
 
@@ -88,13 +95,13 @@ class Dns:
         self.port, self.health = free_port(), free_port()
         self.log = open(server.dir + "/dns.log", "ab")
         self.process = subprocess.Popen(
-            [BIN + "/skiff-dns", "--kubeconfig", server.kubeconfig(), "--listen-address", "127.0.0.1", "--dns-port",
+            [BIN + "/skiff-dns", "--kubeconfig", server.kubeconfig(), "--listen-address", ADDRESS, "--dns-port",
              str(self.port), "--secure-port", str(self.health), "--node-name", "node-a",
              "--upstream", ",".join("127.0.0.1:%d" % u.port for u in upstreams)], stderr=self.log)
 
     def dig(self, *arguments):
         """(status, flags, answers sorted)"""
-        out = subprocess.run(["dig", "@127.0.0.1", "-p", str(self.port), "+tries=1", "+timeout=8", *arguments],
+        out = subprocess.run(["dig", "@" + ADDRESS, "-p", str(self.port), "+tries=1", "+timeout=8", *arguments],
                              capture_output=True, text=True).stdout
         status = flags = None
         answers, section = [], ""
@@ -124,7 +131,7 @@ class Dns:
     def udp(self, message):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
             s.settimeout(8)
-            s.sendto(message, ("127.0.0.1", self.port))
+            s.sendto(message, (ADDRESS, self.port))
             return s.recv(4096)
 
 
@@ -234,7 +241,7 @@ def scenarios(s, dns, up):
     equal("no upstream: SERVFAIL", dns.dig("gone.example.org")[0], "SERVFAIL")
     equal("the cluster's names go on", dns.answers("db-0.db" + zone, "db" + zone) != [], True)
     # streams
-    c = socket.create_connection(("127.0.0.1", dns.port))
+    c = socket.create_connection((ADDRESS, dns.port))
     c.settimeout(5)
     many = b"".join(struct.pack(">H", len(q)) + q for q in (query(f"n{i}" + zone, id=i) for i in range(100)))
     c.sendall(many)
@@ -245,7 +252,7 @@ def scenarios(s, dns, up):
     before = dns.answers("db" + zone)
     for junk in (b"", b"\0", b"\xff" * 600, query("a")[:-1], query("a")[:14], os.urandom(300)):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as u:
-            u.sendto(junk, ("127.0.0.1", dns.port))
+            u.sendto(junk, (ADDRESS, dns.port))
     equal("junk changes nothing", dns.answers("db" + zone), before)
     # what its own identity may do (here it runs as admin)
     for verb, group, resource, namespace, wanted in (
