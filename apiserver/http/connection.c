@@ -17,7 +17,6 @@
 
 #include "common/log.h"
 
-#define KEEP_BYTES (16u << 10)
 /* HTTP/1: bytes behind the current request that are read ahead. */
 #define READ_AHEAD_BYTES (64u << 10)
 #define TURN_READS 4
@@ -246,9 +245,7 @@ static bool flush(struct connection *c)
         c->write_progress_ns = loop_now(c->loop);
     }
     c->out_start = 0;
-    strbuf_clear(&c->out);
-    if (c->out.capacity > KEEP_BYTES)
-        strbuf_done(&c->out);
+    loop_take_back(&c->loop->spare_out, &c->out);
     return true;
 }
 
@@ -258,6 +255,7 @@ static void produce(struct connection *c)
         strbuf_remove_front(&c->out, c->out_start);
         c->out_start = 0;
     }
+    loop_lend(&c->loop->spare_out, &c->out);
     if (c->state == CONN_H2)
         h2_produce(c);
     else if (c->state == CONN_H1)

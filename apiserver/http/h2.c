@@ -259,6 +259,7 @@ static bool refill(struct exchange *x)
     x->out_start = 0;
     if (x->ended || x->dozing)
         return true;
+    loop_lend(&x->c->loop->spare_body, &x->out);
     switch (request_body(x->q, &x->out)) {
     case BODY_ABORT:
         return false;
@@ -290,7 +291,7 @@ static ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *b
     if (empty && x->ended)
         *flags |= NGHTTP2_DATA_FLAG_EOF;
     if (empty && x->dozing) { /* an idle watch holds no buffer */
-        strbuf_done(&x->out);
+        loop_take_back(&x->c->loop->spare_body, &x->out);
         x->out_start = 0;
     }
     if (n > 0 || (empty && x->ended))

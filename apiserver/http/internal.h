@@ -111,6 +111,7 @@ struct loop {
     int64_t sweep_at_ns;
     size_t load_peak;
     char buffer[READ_BYTES];
+    struct strbuf spare_out, spare_body; /* memory that output grows in: held while some waits */
     char date[40];
     int64_t date_s;
 };
@@ -144,6 +145,9 @@ void loop_wake(struct request *q); /* a request's wake */
 void loop_dirty(struct connection *c);
 void loop_deadline(struct loop *loop, int64_t at_ns);
 const char *loop_date(struct loop *loop);
+/* An empty buffer gets the loop's spare memory, and gives it back: only who has bytes holds any. */
+void loop_lend(struct strbuf *spare, struct strbuf *to);
+void loop_take_back(struct strbuf *spare, struct strbuf *from);
 int64_t loop_now(struct loop *loop);
 
 /* connection.c */

@@ -20,6 +20,7 @@
 #define THREAD_STACK_BYTES (1u << 20)
 /* Exchanges run this long before sockets are looked at again. */
 #define RUN_NS (2 * NS_PER_MS)
+#define SPARE_BYTES_MAX (2 * OUTPUT_ENOUGH_BYTES)
 /* Fewer are not worth a trim, which takes milliseconds. */
 #define TRIM_CONNECTIONS 100
 
@@ -40,6 +41,25 @@ const char *loop_date(struct loop *loop)
         loop->date_s = now_s;
     }
     return loop->date;
+}
+
+void loop_lend(struct strbuf *spare, struct strbuf *to)
+{
+    if (to->capacity > 0 || spare->capacity == 0)
+        return;
+    *to = *spare;
+    strbuf_init(spare, 0);
+}
+
+void loop_take_back(struct strbuf *spare, struct strbuf *from)
+{
+    if (spare->capacity > 0 || from->capacity > SPARE_BYTES_MAX) {
+        strbuf_done(from);
+        return;
+    }
+    strbuf_clear(from);
+    *spare = *from;
+    strbuf_init(from, 0);
 }
 
 static void signal_loop(struct loop *loop)
@@ -290,6 +310,8 @@ static void *loop_main(void *arg)
     }
     while (loop->connections)
         connection_free(loop->connections);
+    strbuf_done(&loop->spare_out);
+    strbuf_done(&loop->spare_body);
     return NULL;
 }
 
@@ -311,6 +333,8 @@ int loop_start(struct loop *loop, struct http *http, struct error *err)
     loop->http = http;
     loop->env = http->env;
     loop->sweep_at_ns = INT64_MAX;
+    strbuf_init(&loop->spare_out, 0);
+    strbuf_init(&loop->spare_body, 0);
     pthread_mutex_init(&loop->lock, NULL);
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     loop->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
