@@ -20,6 +20,7 @@
 #define HEADERS_OUT_MAX 128
 /* Of a body that was refused already. */
 #define WASTE_BYTES_MAX (16u << 20)
+#define FRAME_HEAD_BYTES 9
 
 /* --- requests --- */
 
@@ -151,6 +152,166 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
     return 0;
 }
 
+/* --- answers --- */
+
+static struct str body_of(const struct exchange *x)
+{
+    return x->q->body_next ? strbuf_str(&x->out) : x->q->response_body;
+}
+
+/* nghttp2 copies nothing: it calls send_data() for what is announced here. */
+static size_t announce(const struct exchange *x, size_t room, uint32_t *flags)
+{
+    size_t left = body_of(x).n - x->out_start, n = left < room ? left : room;
+
+    if (n > 0)
+        *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    if (n == left && (!x->q->body_next || x->ended))
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+    return n;
+}
+
+/* An idle watch holds no buffer. */
+static void give_back(struct exchange *x)
+{
+    if (!x->dozing || x->out_start < x->out.n)
+        return;
+    loop_take_back(&x->c->loop->spare_body, &x->out);
+    x->out_start = 0;
+}
+
+static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t n,
+    nghttp2_data_source *source, void *arg)
+{
+    struct connection *c = arg;
+    struct exchange *x = source->ptr;
+    int64_t now = loop_now(c->loop);
+
+    if (connection_queued(c) >= OUTPUT_ENOUGH_BYTES ||
+        (connection_queued(c) > 0 && now > c->produce_until_ns))
+        return NGHTTP2_ERR_WOULDBLOCK; /* it asks again */
+    strbuf_add(&c->out, str_range((const char *)head, FRAME_HEAD_BYTES));
+    strbuf_add(&c->out, str_range(body_of(x).p + x->out_start, n));
+    x->out_start += n;
+    x->progress_ns = now;
+    if (x->q->body_next)
+        give_back(x);
+    return 0;
+}
+
+/* Asks the generator when nothing is left of its last piece. */
+static bool refill(struct exchange *x)
+{
+    strbuf_clear(&x->out);
+    x->out_start = 0;
+    if (x->ended || x->dozing)
+        return true;
+    loop_lend(&x->c->loop->spare_body, &x->out);
+    switch (request_body(x->q, &x->out)) {
+    case BODY_ABORT:
+        return false;
+    case BODY_END:
+        x->ended = true;
+        break;
+    case BODY_WAIT:
+        x->dozing = true;
+        break;
+    case BODY_CHUNK:
+        break;
+    }
+    if (x->out.n > 0) /* a window that stays shut is noticed */
+        loop_deadline(x->c->loop, loop_now(x->c->loop) + 2 * LIMIT_BODY_STALL_NS);
+    return true;
+}
+
+static ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t room,
+    uint32_t *flags, nghttp2_data_source *source, void *arg)
+{
+    struct exchange *x = source->ptr;
+
+    if (x->q->body_next && x->out_start == x->out.n && !refill(x))
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    size_t n = announce(x, room, flags);
+    if (n > 0 || *flags & NGHTTP2_DATA_FLAG_EOF)
+        return (ssize_t)n;
+    give_back(x);
+    x->deferred = true;
+    if (!x->dozing) /* an empty piece: it gave its turn away */
+        loop_run_later(x->c->loop, x);
+    return NGHTTP2_ERR_DEFERRED;
+}
+
+static nghttp2_nv header(const char *name, const char *value)
+{
+    return (nghttp2_nv){(uint8_t *)(uintptr_t)name, (uint8_t *)(uintptr_t)value, strlen(name),
+        strlen(value), NGHTTP2_NV_FLAG_NONE};
+}
+
+/* Names are lower case in HTTP/2. */
+static const char *lower(struct arena *a, const char *name)
+{
+    char *copy = arena_strdup(a, str_of(name));
+
+    for (char *p = copy; *p; p++)
+        if (*p >= 'A' && *p <= 'Z')
+            *p = (char)(*p - 'A' + 'a');
+    return copy;
+}
+
+void h2_send_head(struct exchange *x)
+{
+    struct request *q = x->q;
+    nghttp2_nv headers[HEADERS_OUT_MAX];
+    size_t n = 0;
+    char status[8], length[24];
+    nghttp2_data_provider provider = {.source.ptr = x, .read_callback = read_body};
+    bool no_body = x->is_head || q->status == 204 || q->status == 304 ||
+                   (!q->body_next && q->response_body.n == 0);
+
+    snprintf(status, sizeof(status), "%d", q->status);
+    headers[n++] = header(":status", status);
+    headers[n++] = header("date", loop_date(x->c->loop));
+    if (q->content_type)
+        headers[n++] = header("content-type", q->content_type);
+    if (!q->body_next && q->status != 304 && q->status != 204) {
+        snprintf(length, sizeof(length), "%zu", q->response_body.n);
+        headers[n++] = header("content-length", length);
+    }
+    for (size_t i = 0; i < q->response_header_count && n < HEADERS_OUT_MAX; i++)
+        headers[n++] =
+            header(lower(q->arena, q->response_headers[i].name), q->response_headers[i].value);
+    if (nghttp2_submit_response(x->c->h2, x->stream_id, headers, n, no_body ? NULL : &provider) !=
+        0)
+        connection_break(x->c);
+}
+
+void h2_resume(struct exchange *x)
+{
+    if (!x->deferred)
+        return;
+    x->deferred = false;
+    nghttp2_session_resume_data(x->c->h2, x->stream_id);
+}
+
+void h2_produce(struct connection *c)
+{
+    const uint8_t *bytes;
+
+    c->produce_until_ns = loop_now(c->loop) + TURN_NS;
+    while (connection_queued(c) < OUTPUT_ENOUGH_BYTES) {
+        ssize_t n = nghttp2_session_mem_send(c->h2, &bytes);
+        if (n < 0)
+            connection_break(c);
+        if (n <= 0)
+            return;
+        strbuf_add(&c->out, str_range((const char *)bytes, (size_t)n));
+        if (loop_now(c->loop) > c->produce_until_ns) {
+            loop_dirty(c);
+            return;
+        }
+    }
+}
+
 /* --- the session --- */
 
 static nghttp2_session_callbacks *new_callbacks(void)
@@ -164,6 +325,7 @@ static nghttp2_session_callbacks *new_callbacks(void)
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
+    nghttp2_session_callbacks_set_send_data_callback(cb, send_data);
     return cb;
 }
 
@@ -227,148 +389,4 @@ void h2_reset(struct exchange *x)
 {
     nghttp2_submit_rst_stream(x->c->h2, NGHTTP2_FLAG_NONE, x->stream_id, NGHTTP2_CANCEL);
     loop_dirty(x->c);
-}
-
-/* --- answers --- */
-
-static size_t copy_out(struct exchange *x, struct str from, uint8_t *buf, size_t room)
-{
-    size_t n = from.n - x->out_start < room ? from.n - x->out_start : room;
-
-    memcpy(buf, from.p + x->out_start, n);
-    x->out_start += n;
-    if (n > 0)
-        x->progress_ns = loop_now(x->c->loop);
-    return n;
-}
-
-static ssize_t read_whole(struct exchange *x, uint8_t *buf, size_t room, uint32_t *flags)
-{
-    struct str body = x->q->response_body;
-    size_t n = copy_out(x, body, buf, room);
-
-    if (x->out_start == body.n)
-        *flags |= NGHTTP2_DATA_FLAG_EOF;
-    return (ssize_t)n;
-}
-
-/* Asks the generator when nothing is left of its last piece. */
-static bool refill(struct exchange *x)
-{
-    strbuf_clear(&x->out);
-    x->out_start = 0;
-    if (x->ended || x->dozing)
-        return true;
-    loop_lend(&x->c->loop->spare_body, &x->out);
-    switch (request_body(x->q, &x->out)) {
-    case BODY_ABORT:
-        return false;
-    case BODY_END:
-        x->ended = true;
-        break;
-    case BODY_WAIT:
-        x->dozing = true;
-        break;
-    case BODY_CHUNK:
-        break;
-    }
-    if (x->out.n > 0) /* a window that stays shut is noticed */
-        loop_deadline(x->c->loop, loop_now(x->c->loop) + 2 * LIMIT_BODY_STALL_NS);
-    return true;
-}
-
-static ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t room,
-    uint32_t *flags, nghttp2_data_source *source, void *arg)
-{
-    struct exchange *x = source->ptr;
-
-    if (!x->q->body_next)
-        return read_whole(x, buf, room, flags);
-    if (x->out_start == x->out.n && !refill(x))
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-    size_t n = copy_out(x, strbuf_str(&x->out), buf, room);
-    bool empty = x->out_start == x->out.n;
-    if (empty && x->ended)
-        *flags |= NGHTTP2_DATA_FLAG_EOF;
-    if (empty && x->dozing) { /* an idle watch holds no buffer */
-        loop_take_back(&x->c->loop->spare_body, &x->out);
-        x->out_start = 0;
-    }
-    if (n > 0 || (empty && x->ended))
-        return (ssize_t)n;
-    x->deferred = true;
-    if (!x->dozing) /* an empty piece: it gave its turn away */
-        loop_run_later(x->c->loop, x);
-    return NGHTTP2_ERR_DEFERRED;
-}
-
-static nghttp2_nv header(const char *name, const char *value)
-{
-    return (nghttp2_nv){(uint8_t *)(uintptr_t)name, (uint8_t *)(uintptr_t)value, strlen(name),
-        strlen(value), NGHTTP2_NV_FLAG_NONE};
-}
-
-/* Names are lower case in HTTP/2. */
-static const char *lower(struct arena *a, const char *name)
-{
-    char *copy = arena_strdup(a, str_of(name));
-
-    for (char *p = copy; *p; p++)
-        if (*p >= 'A' && *p <= 'Z')
-            *p = (char)(*p - 'A' + 'a');
-    return copy;
-}
-
-void h2_send_head(struct exchange *x)
-{
-    struct request *q = x->q;
-    nghttp2_nv headers[HEADERS_OUT_MAX];
-    size_t n = 0;
-    char status[8], length[24];
-    nghttp2_data_provider provider = {.source.ptr = x, .read_callback = read_body};
-    bool no_body = x->is_head || q->status == 204 || q->status == 304 ||
-                   (!q->body_next && q->response_body.n == 0);
-
-    snprintf(status, sizeof(status), "%d", q->status);
-    headers[n++] = header(":status", status);
-    headers[n++] = header("date", loop_date(x->c->loop));
-    if (q->content_type)
-        headers[n++] = header("content-type", q->content_type);
-    if (!q->body_next && q->status != 304 && q->status != 204) {
-        snprintf(length, sizeof(length), "%zu", q->response_body.n);
-        headers[n++] = header("content-length", length);
-    }
-    for (size_t i = 0; i < q->response_header_count && n < HEADERS_OUT_MAX; i++)
-        headers[n++] =
-            header(lower(q->arena, q->response_headers[i].name), q->response_headers[i].value);
-    if (nghttp2_submit_response(x->c->h2, x->stream_id, headers, n, no_body ? NULL : &provider) !=
-        0)
-        connection_break(x->c);
-}
-
-void h2_resume(struct exchange *x)
-{
-    if (!x->deferred)
-        return;
-    x->deferred = false;
-    nghttp2_session_resume_data(x->c->h2, x->stream_id);
-}
-
-void h2_produce(struct connection *c)
-{
-    const uint8_t *bytes;
-    int64_t until_ns = loop_now(c->loop) + TURN_NS;
-
-    while (connection_queued(c) < OUTPUT_ENOUGH_BYTES) {
-        ssize_t n = nghttp2_session_mem_send(c->h2, &bytes);
-        if (n < 0)
-            connection_break(c);
-        if (n <= 0)
-            return;
-        strbuf_add(&c->out, str_range((const char *)bytes, (size_t)n));
-        if (loop_now(c->loop) > until_ns) {
-            loop_dirty(c);
-            return;
-        }
-    }
 }
