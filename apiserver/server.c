@@ -9,6 +9,7 @@
 #include "apiserver/server.h"
 
 #include "apiserver/admission/admission.h"
+#include "apiserver/audit/audit.h"
 #include "apiserver/auth/auth.h"
 #include "apiserver/connect/connect.h"
 #include "apiserver/custom/controller.h"
@@ -91,6 +92,7 @@ static int start(struct server *s, struct error *err)
     s->definitions = definitions_new(s->env, s->api, &strategy_custom);
     if (admission_new(s->config->enable_admission, s->config->disable_admission,
             s->config->admission_config_file, &s->admission, err) < 0 ||
+        audit_new(s->env, s->metrics, &s->config->audit, &s->audit, err) < 0 ||
         open_cache(s, err) < 0 || open_auth(s, err) < 0 || nodes_new(s, &s->nodes, err) < 0)
         return -(int)err->code;
     s->documents = documents_new(s);
@@ -132,6 +134,7 @@ void server_free(struct server *s)
     nodes_free(s->nodes);
     documents_free(s->documents);
     auth_free(s->auth);
+    audit_free(s->audit);
     cache_free(s->cache);
     encryption_free(s->encryption);
     definitions_free(s->definitions);

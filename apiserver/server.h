@@ -20,6 +20,16 @@ struct definitions; /* custom kinds */
 struct admission;
 struct encryption;
 struct auth_options;
+struct audit;
+
+struct audit_settings {
+    const char *policy_file;
+    const char *log_path;                                  /* "-": standard output; NULL: no log */
+    int64_t log_max_mb, log_max_age_days, log_max_backups; /* 0: no bound */
+    const char *webhook_file;                              /* kubeconfig, or NULL */
+    int64_t batch_events, batch_wait_ns, backoff_ns, buffer_events;
+    int64_t throttle_qps, throttle_burst;
+};
 
 struct server_config {
     struct env *env;
@@ -41,6 +51,7 @@ struct server_config {
     const struct auth_options *access; /* who else is asked who and whether; NULL: nobody */
     const char *kubelet_client_cert, *kubelet_client_key, *kubelet_ca;
     const char *client_ca_file;
+    struct audit_settings audit;
     const char *encryption_config_file; /* EncryptionConfiguration; NULL: nothing is encrypted */
     const char *enable_admission, *disable_admission, *admission_config_file;
 };
@@ -56,6 +67,7 @@ struct server {
     struct encryption *encryption;
     struct cache *cache;
     struct auth *auth;
+    struct audit *audit; /* NULL: nothing is recorded */
     struct nodes *nodes;
     struct documents *documents;
     struct flows *flows; /* who may have how much at once */

@@ -9,6 +9,7 @@
 #include "apiserver/admission/pod_security.h"
 
 #include "apiserver/admission/plugin.h"
+#include "apiserver/audit/audit.h"
 
 #define LABEL "pod-security.kubernetes.io/"
 /* Pods looked at when a namespace's level rises, and how long that may take. */
@@ -161,6 +162,23 @@ static const char *policy_text(const struct write_context *w, struct security_po
 
 /* --- pods and templates --- */
 
+/* What upstream adds to the request's audit event. */
+static void note_for_audit(const struct write_context *w,
+    const struct security_policy policies[MODE_COUNT], const cJSON *metadata, const cJSON *spec,
+    bool enforce)
+{
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
+    struct security_policy audited = policies[MODE_AUDIT];
+
+    if (enforce)
+        audit_annotate(w->request, LABEL "enforce-policy", policy_text(w, policies[MODE_ENFORCE]));
+    if (audited.level != LEVEL_PRIVILEGED &&
+        !security_check(w->arena, audited, metadata, spec, &text, NULL))
+        audit_annotate(w->request, LABEL "audit-violations",
+            arena_printf(w->arena, "would violate PodSecurity \"%s\": %s", policy_text(w, audited),
+                text.data));
+}
+
 static int evaluate(const struct write_context *w,
     const struct security_policy policies[MODE_COUNT], const cJSON *metadata, const cJSON *spec,
     bool enforce, struct error *err)
@@ -170,6 +188,8 @@ static int evaluate(const struct write_context *w,
 
     if (is_listed(w, "runtimeClasses", json_string(spec, "runtimeClassName")))
         return 0;
+    if (w->request && w->request->audit)
+        note_for_audit(w, policies, metadata, spec, enforce);
     if (enforce && must.level != LEVEL_PRIVILEGED &&
         !security_check(w->arena, must, metadata, spec, &text, NULL))
         return admission_refuse_text(w, err,

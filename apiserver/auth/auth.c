@@ -431,10 +431,14 @@ enum stage_result auth_authorize_stage(struct request *q)
         return result;
     q->stage_state = &impersonated;
     struct access_attributes what = attributes_of(q);
-    enum auth_answer answer = auth_decide(q->server->auth, &q->identity, &what, q, NULL);
+    autostrbuf struct strbuf reason = STRBUF_EMPTY;
+    enum auth_answer answer =
+        auth_decide(q->server->auth, &q->identity, &what, q, q->audit ? &reason : NULL);
     if (answer == AUTH_WAIT)
         return STAGE_WAIT;
-    if (answer == AUTH_ALLOWED || (what.path && is_anonymous_path(q->path)))
+    q->authorized = answer == AUTH_ALLOWED || (what.path && is_anonymous_path(q->path));
+    q->authorization_reason = q->audit ? arena_strdup(q->arena, strbuf_str(&reason)) : "";
+    if (q->authorized)
         return STAGE_DONE;
     return refuse(q, &q->identity, &what);
 }

@@ -45,17 +45,11 @@ static const struct metric_info watch_events = {"apiserver_watch_events_total", 
 static const struct metric_info storage_seconds = {"etcd_request_duration_seconds",
     METRIC_HISTOGRAM, "Time from handing a write to the store until it is durable.",
     {"operation", "type"}, storage_buckets};
-static const struct metric_info audit_events = {
-    "apiserver_audit_event_total", METRIC_COUNTER, "Audit events written.", {NULL}};
-static const struct metric_info audit_rejected = {"apiserver_audit_requests_rejected_total",
-    METRIC_COUNTER, "Requests refused because their audit event could not be written.", {NULL}};
 static const struct metric_info build_info = {"kubernetes_build_info", METRIC_GAUGE,
     "Version of the API that is served; always 1.", {"git_version", "platform"}};
 
 void measure_start(struct server *server)
 {
-    metric_add(server->metrics, &audit_events, 0);
-    metric_add(server->metrics, &audit_rejected, 0);
     metric_set(server->metrics, &build_info, 1, SKIFF_KUBERNETES_VERSION "+skiff", "linux");
     metric_set(server->metrics, &inflight, 0, "mutating");
     metric_set(server->metrics, &inflight, 0, "readOnly");

@@ -10,6 +10,7 @@
  */
 #include "apiserver/request/pipeline.h"
 
+#include "apiserver/audit/audit.h"
 #include "apiserver/auth/auth.h"
 #include "apiserver/registry/generic/generic.h"
 #include "apiserver/request/documents.h"
@@ -53,6 +54,7 @@ static const struct stage {
 } stages[] = {
     {"route", route_stage, ALL},
     {"authenticate", auth_authenticate_stage, ALL | OUTSIDE},
+    {"audit", audit_stage, ALL | OUTSIDE},
     {"authorize", auth_authorize_stage, ALL | OUTSIDE},
     {"check", route_check_stage, RESOURCE},
     {"negotiate", negotiate_stage, RESOURCE},
@@ -175,6 +177,7 @@ static void respond(struct request *q)
     }
     if (q->class_ & RESOURCE || str_starts(q->path, STR("/api")))
         pretty_response(q);
+    audit_respond(q);
     socket_choose(q);
     if (q->class_ & (GET | LIST) && q->status == 200 && !q->trusted && accepts_gzip(q))
         gzip_response(q);
@@ -272,6 +275,7 @@ enum body_result request_body(struct request *q, struct strbuf *out)
 void pipeline_finished(struct request *q)
 {
     uncount(q);
+    audit_finished(q);
     if (!q->responded || q->trusted)
         return;
     if (q->long_running)

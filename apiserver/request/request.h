@@ -30,6 +30,7 @@ struct api;
 struct resource;
 struct subresource;
 struct object_write;
+struct audit_event;
 
 enum stage_result {
     STAGE_DONE,
@@ -121,6 +122,9 @@ struct request {
     const char *subpath;           /* behind proxy/; "" when absent */
 
     struct identity identity;
+    const char *authorization_reason; /* who decided, for the audit; NULL: not asked yet */
+    bool authorized;
+    struct audit_event *audit; /* audit/audit.h; NULL: nothing is recorded (yet) */
 
     enum media media;
     enum form form;
