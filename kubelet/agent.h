@@ -77,8 +77,14 @@ struct work {
 
 enum stop_phase { STOP_NONE, STOP_PRESTOP, STOP_TERM, STOP_KILL };
 
+enum resize_state { RESIZE_NONE, RESIZE_DEFERRED, RESIZE_INFEASIBLE, RESIZE_ERROR };
+
 struct container_record {
     char *name;
+    /* An in-place resize that is not done, and why; what the runtime was last asked for. */
+    enum resize_state resize;
+    char *resize_message, *resized_id;
+    struct container_limits resized;
     /* Restart back-off: wall-clock end of the last run that was counted, and the delay in force. */
     int64_t backoff_ns, backoff_updated_ns;
     bool backoff_told; /* the event of this waiting was sent */

@@ -254,6 +254,9 @@ static int restart_if_needed(struct sync *s, struct container_record *c, const c
         } else if (image && running->image && !c_eq(image, running->image)) {
             pod_event(s->record, s->spec, c->name, EVENT_NORMAL, "Killing",
                 "Container %s definition changed, will be restarted", c->name);
+        } else if (container_resize(s, c, container, running)) {
+            pod_event(s->record, s->spec, c->name, EVENT_NORMAL, "Killing",
+                "Container %s resize requires restart", c->name);
         } else {
             *ret_stopping = false;
             return 0;

@@ -62,6 +62,8 @@ static void container_record_done(struct pod_record *record, struct container_re
     free(c->name);
     free(c->waiting_reason);
     free(c->waiting_message);
+    free(c->resize_message);
+    free(c->resized_id);
     free(c->stop_id);
     free(c->trusted_id);
     free(c);

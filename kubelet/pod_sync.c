@@ -230,6 +230,11 @@ static void make_hints(struct sync *s, struct container_hint *hints, size_t *ret
         hints[n++] = (struct container_hint){.name = c->name,
             .waiting_reason = c->waiting_reason,
             .waiting_message = c->waiting_message,
+            .resize_pending = c->resize == RESIZE_DEFERRED     ? "Deferred"
+                              : c->resize == RESIZE_INFEASIBLE ? "Infeasible"
+                                                               : NULL,
+            .resize_failed = c->resize == RESIZE_ERROR,
+            .resize_message = c->resize_message,
             .started = running && probes_started(s->record, c, container, newest),
             .ready = running && probes_ready(s->record, c, container, newest)};
     }

@@ -37,6 +37,12 @@
 
 enum container_state { CONTAINER_CREATED, CONTAINER_RUNNING, CONTAINER_EXITED, CONTAINER_UNKNOWN };
 
+/* What a container may use; 0: no limit. */
+struct container_limits {
+    bool known; /* false: the runtime doesn't say (hollow) */
+    int64_t cpu_shares, cpu_quota /* of a period of 100 ms */, memory_bytes;
+};
+
 struct container_info {
     int references;
     /* Strings are NULL when absent. */
@@ -60,6 +66,7 @@ struct container_info {
     bool complete; /* from an inspect: times, exit code and image_id are known */
     int64_t created_ns, started_ns, finished_ns; /* wall clock; 0: not yet */
     int64_t pid;
+    struct container_limits limits;
 };
 
 struct container_info *container_info_new(void); /* nothing set, one reference */
@@ -173,6 +180,9 @@ struct runtime_ops {
     /* *ret_id is heap; an existing container of the same name is used when it was never started. */
     int (*create)(struct runtime *, const struct container_spec *, char **ret_id, struct error *);
     int (*start)(struct runtime *, const char *id, struct error *);
+    /* Of a running container; what is 0 stays. NULL where limits are not known. */
+    int (*update)(
+        struct runtime *, const char *id, const struct container_limits *, struct error *);
     int (*signal)(struct runtime *, const char *id, const char *signal, struct error *);
     int (*remove)(
         struct runtime *, const char *id, struct error *); /* kills it when it still runs */

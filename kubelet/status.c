@@ -324,6 +324,26 @@ static void add_addresses(const struct status_input *in, cJSON *status)
     }
 }
 
+/* There only while a container has not got what its spec asks for. */
+static void add_resize(const struct status_input *in, cJSON *conditions)
+{
+    const struct container_hint *pending = NULL, *failed = NULL;
+
+    for (size_t i = 0; i < in->hint_count && !in->will_not_restart; i++) {
+        const struct container_hint *h = &in->hints[i];
+        if (h->resize_pending && (!pending || c_eq(h->resize_pending, "Infeasible")))
+            pending = h;
+        if (h->resize_failed)
+            failed = h;
+    }
+    if (pending)
+        put_condition(in, conditions, "PodResizePending", "True", pending->resize_pending,
+            pending->resize_message);
+    if (failed)
+        put_condition(
+            in, conditions, "PodResizeInProgress", "True", "Error", failed->resize_message);
+}
+
 cJSON *status_compute(const struct status_input *in)
 {
     cJSON *status = cJSON_CreateObject(), *conditions = cJSON_CreateArray();
@@ -353,6 +373,7 @@ cJSON *status_compute(const struct status_input *in)
     add_initialized(in, phase, init_statuses, statuses, conditions);
     add_ready(in, phase, init_statuses, statuses, conditions);
     put_condition(in, conditions, "PodScheduled", "True", NULL, NULL);
+    add_resize(in, conditions);
     json_set(status, "conditions", conditions);
     const char *reason = in->fail_reason, *message = in->fail_message;
     if (!reason && old_phase) {

@@ -19,6 +19,10 @@ struct container_hint {
     const char *name;
     const char *waiting_reason, *waiting_message; /* or NULL */
     bool ready, started;                          /* of its running instance */
+    const char
+        *resize_pending; /* "Deferred", "Infeasible" or NULL: it has not what its spec says */
+    bool resize_failed;
+    const char *resize_message;
 };
 
 struct status_input {

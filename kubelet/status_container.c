@@ -236,6 +236,25 @@ static void fill_present(const struct status_input *in, cJSON *status, const cJS
     set_container_id(status, newest);
 }
 
+/* What a running container has been given: what its spec asks for, or what it had before. */
+static void set_resources(
+    cJSON *status, const cJSON *container, const cJSON *old, bool is_refused, bool is_failed)
+{
+    const cJSON *requests = json_path(container, "resources.requests"),
+                *resources = json_get(container, "resources"), *had = json_get(old, "resources"),
+                *allocated = json_get(old, "allocatedResources");
+
+    if (is_refused && had)
+        requests = allocated;
+    if ((is_refused || is_failed) && had)
+        resources = had;
+    cJSON *shown = resources ? cJSON_Duplicate(resources, true) : cJSON_CreateObject();
+    json_remove(shown, "claims");
+    json_set(status, "resources", shown);
+    if (cJSON_GetArraySize(requests) > 0)
+        json_set(status, "allocatedResources", cJSON_Duplicate(requests, true));
+}
+
 static cJSON *one_status(const struct status_input *in, const cJSON *container, bool init)
 {
     const char *name = json_string(container, "name"), *image = json_string(container, "image");
@@ -265,6 +284,9 @@ static cJSON *one_status(const struct status_input *in, const cJSON *container, 
         ready = json_int64_at(status, "state.terminated.exitCode", -1) == 0;
     json_set(status, "ready", cJSON_CreateBool(ready));
     json_set(status, "started", cJSON_CreateBool(running && hint && hint->started));
+    if (running)
+        set_resources(
+            status, container, old, hint && hint->resize_pending, hint && hint->resize_failed);
     return status;
 }
 
@@ -281,6 +303,7 @@ cJSON *ephemeral_statuses(const struct status_input *in)
         cJSON *status = one_status(in, container, false);
         json_set(status, "ready", cJSON_CreateFalse());
         json_remove(status, "started");
+        json_remove(status, "resources");
         cJSON_AddItemToArray(list, status);
     }
     return list;

@@ -53,6 +53,9 @@ static bool same_condition(const cJSON *a, const cJSON *b)
     return json_int64_at(a, "observedGeneration", 0) == json_int64_at(b, "observedGeneration", 0);
 }
 
+/* Ours, and gone when they do not hold. */
+static const char *const passing[] = {"PodResizePending", "PodResizeInProgress"};
+
 static void diff_conditions(const cJSON *from, const cJSON *to, cJSON *patch)
 {
     cJSON *changed = cJSON_CreateArray();
@@ -70,6 +73,10 @@ static void diff_conditions(const cJSON *from, const cJSON *to, cJSON *patch)
                 json_set(copy, fields[i], cJSON_CreateNull());
         cJSON_AddItemToArray(changed, copy);
     }
+    for (size_t i = 0; i < ARRAY_COUNT(passing); i++)
+        if (condition_of(from, passing[i]) && !condition_of(to, passing[i]))
+            cJSON_AddItemToArray(
+                changed, json_make("{\"type\":\"%s\",\"$patch\":\"delete\"}", passing[i]));
     if (cJSON_GetArraySize(changed) > 0)
         json_set(patch, "conditions", changed);
     else

@@ -50,6 +50,10 @@ int sandbox_down(struct sync *s, struct error *err);
 /* pod_containers.c */
 enum step_result containers_step(struct sync *s, struct error *err);
 
+/* resize.c: gives a running container what its spec asks for; true: it must be restarted for it. */
+bool container_resize(struct sync *s, struct container_record *c, const cJSON *container,
+    struct container_info *running);
+
 /* pod_stop.c */
 enum step_result stop_step(struct sync *s, struct error *err);
 /* Sets off or goes on with stopping one running container; call again until it has ended. */

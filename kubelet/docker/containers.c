@@ -108,6 +108,23 @@ int docker_start(struct runtime *rt, const char *id, struct error *err)
     return docker_call(docker_of(rt), "POST", 0, NULL, NULL, err, "/containers/%s/start", id);
 }
 
+int docker_update(
+    struct runtime *rt, const char *id, const struct container_limits *limits, struct error *err)
+{
+    autojson cJSON *body = cJSON_CreateObject();
+
+    json_set(body, "CpuShares", json_new_int64(limits->cpu_shares));
+    if (limits->cpu_quota > 0) {
+        json_set(body, "CpuPeriod", json_new_int64(100000));
+        json_set(body, "CpuQuota", json_new_int64(limits->cpu_quota));
+    }
+    if (limits->memory_bytes > 0) {
+        json_set(body, "Memory", json_new_int64(limits->memory_bytes));
+        json_set(body, "MemorySwap", json_new_int64(limits->memory_bytes)); /* no swap besides */
+    }
+    return docker_call(docker_of(rt), "POST", 0, body, NULL, err, "/containers/%s/update", id);
+}
+
 int docker_signal(struct runtime *rt, const char *id, const char *signal, struct error *err)
 {
     int r = docker_call(

@@ -283,6 +283,7 @@ static const struct runtime_ops docker_ops = {
     .inspect = docker_inspect,
     .create = docker_create,
     .start = docker_start,
+    .update = docker_update,
     .signal = docker_signal,
     .remove = docker_remove,
     .exec = docker_exec,

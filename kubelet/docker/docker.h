@@ -83,6 +83,8 @@ int docker_inspect(
 int docker_create(
     struct runtime *rt, const struct container_spec *spec, char **ret_id, struct error *err);
 int docker_start(struct runtime *rt, const char *id, struct error *err);
+int docker_update(
+    struct runtime *rt, const char *id, const struct container_limits *limits, struct error *err);
 int docker_signal(struct runtime *rt, const char *id, const char *signal, struct error *err);
 int docker_remove(struct runtime *rt, const char *id, struct error *err);
 int docker_exec(struct runtime *rt, const char *id, const char *const *argv, int64_t timeout_ns,

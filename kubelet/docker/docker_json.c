@@ -80,6 +80,10 @@ struct container_info *docker_parse_inspect(const cJSON *tree)
     info->created_ns = parse_time(json_string(tree, "Created"));
     info->started_ns = parse_time(json_string(state, "StartedAt"));
     info->finished_ns = parse_time(json_string(state, "FinishedAt"));
+    info->limits = (struct container_limits){.known = json_get(tree, "HostConfig"),
+        .cpu_shares = json_int64_at(tree, "HostConfig.CpuShares", 0),
+        .cpu_quota = json_int64_at(tree, "HostConfig.CpuQuota", 0),
+        .memory_bytes = json_int64_at(tree, "HostConfig.Memory", 0)};
     info->complete = true;
     /* A container that could not be started stays "created" with an exit code: it has ended. */
     if (info->state == CONTAINER_CREATED && info->exit_code != 0) {

@@ -20,6 +20,9 @@ static const struct {
     {"{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\",\"lastTransitionTime\":\"a\"}]}",
         "{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\",\"lastTransitionTime\":\"b\"}]}",
         NULL},
+    /* A resize that is over takes its condition with it. */
+    {"{\"conditions\":[{\"type\":\"PodResizePending\",\"status\":\"True\"}]}", "{}",
+        "{\"conditions\":[{\"type\":\"PodResizePending\",\"$patch\":\"delete\"}]}"},
     {"{\"containerStatuses\":[{\"name\":\"a\"}]}",
         "{\"containerStatuses\":[{\"name\":\"a\",\"ready\":true}]}",
         "{\"containerStatuses\":[{\"name\":\"a\",\"ready\":true}]}"},
