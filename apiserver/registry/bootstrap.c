@@ -200,6 +200,12 @@ static int ensure_kubernetes_service(struct making *m, struct error *err)
     int port = config->secure_port;
     if (service_ranges_parse(config->service_cidr, &ranges, err) < 0)
         return -err->code;
+    if (ensure_text(m, err,
+            "{\"apiVersion\":\"networking.k8s.io/v1\",\"kind\":\"ServiceCIDR\",\"metadata\":{"
+            "\"name\":\"" SERVICE_CIDR_OF_FLAG "\"},\"spec\":{\"cidrs\":[\"%s\"%s%s%s]}}",
+            ranges.at[0].text, ranges.count > 1 ? ",\"" : "",
+            ranges.count > 1 ? ranges.at[1].text : "", ranges.count > 1 ? "\"" : "") < 0)
+        return -err->code;
     service_range_print(&ranges.at[0], 1, address);
     if (ensure_text(m, err,
             "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"kubernetes\","

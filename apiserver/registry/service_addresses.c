@@ -124,8 +124,48 @@ static cJSON *address_tree(const cJSON *service, const char *ip)
         json_string(metadata, "name"));
 }
 
-static int choose_address(
-    struct allocation *a, const struct service_range *range, char *text, struct error *err)
+/* All ranges of a family: the flag's, then those that ServiceCIDR objects add. */
+struct family_ranges {
+    struct service_range *at;
+    size_t count;
+};
+
+static void add_ranges(
+    const struct object *cidr, int family, struct family_ranges *all, size_t room)
+{
+    autojson cJSON *tree = object_tree(cidr);
+    const cJSON *item;
+    struct error ignored;
+    cJSON_ArrayForEach(item, json_path(tree, "spec.cidrs"))
+    {
+        struct service_range *r = &all->at[all->count];
+        if (all->count < room && cJSON_IsString(item) &&
+            service_range_parse(str_of(item->valuestring), r, &ignored) == 0 && r->family == family)
+            all->count++;
+    }
+}
+
+static struct family_ranges ranges_of_family(
+    struct allocation *a, const struct service_range *first)
+{
+    const struct resource *kind =
+        api_find_plural(a->w->server->api, "networking.k8s.io", "servicecidrs");
+    struct snapshot *s = snapshot_take(a->w->cache, kind);
+    size_t room = 1 + 2 * snapshot_count(s, STR(""));
+    struct family_ranges all = {arena_new_array(a->w->arena, struct service_range, room), 1};
+    const struct object *o;
+    struct str at = STR("");
+    all.at[0] = *first;
+    while ((o = snapshot_next(s, STR(""), STR(""), at))) {
+        at = o->name;
+        if (!o->deleting && !str_eqc(o->name, SERVICE_CIDR_OF_FLAG))
+            add_ranges(o, first->family, &all, room);
+    }
+    snapshot_free(s);
+    return all;
+}
+
+static bool choose_in(struct allocation *a, const struct service_range *range, char *text)
 {
     struct env *env = a->w->server->env;
     uint64_t band = range->count / 16, at = 0;
@@ -135,23 +175,35 @@ static int choose_address(
                               : (at + 1) % range->count;
         service_range_print(range, at + 1, text);
         if (is_free(a, a->addresses, text))
-            return 0;
+            return true;
     }
+    return false;
+}
+
+static int choose_address(
+    struct allocation *a, const struct family_ranges *ranges, char *text, struct error *err)
+{
+    for (size_t i = 0; i < ranges->count; i++)
+        if (choose_in(a, &ranges->at[i], text))
+            return 0;
     return error_set(err, ERR_INTERNAL,
         "Internal error occurred: failed to allocate a serviceIP: range is full");
 }
 
 static int check_address(
-    struct allocation *a, const struct service_range *range, const char *ip, struct error *err)
+    struct allocation *a, const struct family_ranges *ranges, const char *ip, struct error *err)
 {
+    bool inside = false;
     struct write_context *w = a->w;
     autostrbuf struct strbuf value = STRBUF_EMPTY;
     json_print(json_path(w->tree, "spec.clusterIPs"), &value);
-    if (!service_range_has(range, ip))
+    for (size_t i = 0; i < ranges->count && !inside; i++)
+        inside = service_range_has(&ranges->at[i], ip);
+    if (!inside)
         return refuse(w, "spec.clusterIPs", value.data, err,
             "failed to allocate IP %s: the provided IP (%s) is not in the valid range. The "
             "range of valid IPs is %s",
-            ip, ip, range->text);
+            ip, ip, ranges->at[0].text);
     if (!is_free(a, a->addresses, ip))
         return refuse(w, "spec.clusterIPs", value.data, err,
             "failed to allocate IP %s: provided IP is already allocated", ip);
@@ -179,10 +231,10 @@ static int allocate_addresses(struct allocation *a, const cJSON *old, struct err
             continue;
         if (!range) /* validation has seen to it */
             return error_set(err, ERR_INTERNAL, "no range of family %s", family->valuestring);
+        struct family_ranges all = ranges_of_family(a, range);
         if (asked)
             snprintf(text, sizeof(text), "%s", asked->valuestring);
-        if (asked ? check_address(a, range, text, err) < 0
-                  : choose_address(a, range, text, err) < 0)
+        if (asked ? check_address(a, &all, text, err) < 0 : choose_address(a, &all, text, err) < 0)
             return -err->code;
         if (!asked)
             cJSON_AddItemToArray(ips, cJSON_CreateString(text));

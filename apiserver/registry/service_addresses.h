@@ -22,5 +22,7 @@ bool service_wants_node_ports(const cJSON *service);
 bool service_wants_health_port(const cJSON *service);
 bool service_has_no_ip(const cJSON *service);
 struct service_ranges service_ranges_of(const struct server *server);
+/* The ServiceCIDR object that shows the flag's ranges. */
+#define SERVICE_CIDR_OF_FLAG "kubernetes"
 /* Is the text among the array's strings? */
 bool service_has_text(const cJSON *array, const char *text);

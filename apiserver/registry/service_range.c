@@ -27,7 +27,7 @@ static int bad_range(struct str text, const char *why, struct error *err)
     return error_set(err, ERR_USAGE, "--service-cluster-ip-range: \"%.*s\" %s", STR_FMT(text), why);
 }
 
-static int parse_one(struct str text, struct service_range *r, struct error *err)
+int service_range_parse(struct str text, struct service_range *r, struct error *err)
 {
     ssize_t slash = str_find(text, '/');
     int64_t bits;
@@ -48,7 +48,9 @@ static int parse_one(struct str text, struct service_range *r, struct error *err
     r->count = (1ull << (host_bits < 32 ? host_bits : 32)) - (r->family == AF_INET ? 2 : 1);
     for (int64_t bit = bits; bit < most; bit++)
         r->base[bit / 8] &= (unsigned char)~(0x80u >> (bit % 8));
-    snprintf(r->text, sizeof(r->text), "%.*s", STR_FMT(text));
+    char network[IP_TEXT_BYTES];
+    inet_ntop(r->family, r->base, network, sizeof(network));
+    snprintf(r->text, sizeof(r->text), "%s/%d", network, (int)bits);
     return 0;
 }
 
@@ -60,7 +62,7 @@ int service_ranges_parse(const char *text, struct service_ranges *ret, struct er
     while (str_split(&rest, ',', &one)) {
         if (ret->count == 2)
             return bad_range(str_of(text), "has more than two ranges", err);
-        if (parse_one(str_trim(one), &ret->at[ret->count++], err) < 0)
+        if (service_range_parse(str_trim(one), &ret->at[ret->count++], err) < 0)
             return -(int)err->code;
     }
     if (ret->count == 0)

@@ -1,6 +1,7 @@
 /*
  * The ranges that Services get their addresses from: --service-cluster-ip-range, one of IPv4 or
- * IPv6, or one of each; the first is the family of those who don't say.
+ * IPv6, or one of each; the first is the family of those who don't say. ServiceCIDR objects add
+ * more ranges of these families; the flag's own appear as the object "kubernetes".
  *
  * An address is its range and its offset; offset 0 (the network) and IPv4's last (broadcast) are
  * never given away. Ranges of more than 2^32 addresses are used up to there.
@@ -26,6 +27,7 @@ struct service_ranges {
     size_t count;
 };
 
+int service_range_parse(struct str text, struct service_range *ret, struct error *err);
 int service_ranges_parse(const char *text, struct service_ranges *ret, struct error *err);
 /* NULL: the cluster has none of this family. */
 const struct service_range *service_range_of(const struct service_ranges *ranges, int family);

@@ -198,12 +198,35 @@ def crashes(url):
         equal("a start gives back what leaked and holds what is used; what others hold stays", held(b), set(used) | {"10.96.200.201"})
 
 
+def more_ranges():
+    """A range of 14 addresses fills up; a ServiceCIDR object adds another."""
+    cidrs = "/apis/networking.k8s.io/v1/servicecidrs"
+    with Server("--service-cluster-ip-range=10.96.0.5/28") as s:
+        status, own = s.call("GET", cidrs + "/kubernetes")
+        check("the flag's range is shown", status == 200 and own["spec"]["cidrs"] == ["10.96.0.0/28"], own)
+        equal("and ready", own["status"]["conditions"][0]["status"] if status == 200 else own, "True")
+        refused("an address of no range", s.call("POST", SERVICES, service("far", clusterIP="10.97.0.5")), "not in the valid range")
+        for i in range(13 - len(held(s)) + 1):
+            equal("the range fills", s.call("POST", SERVICES, service("f%d" % i))[0], 201)
+        status, body = s.call("POST", SERVICES, service("one-more"))
+        check("until it is full", status == 500 and "range is full" in body["message"], body)
+        equal("another range", s.call("POST", cidrs, {"metadata": {"name": "more"}, "spec": {"cidrs": ["10.97.0.0/24"]}})[0], 201)
+        body = s.call("POST", SERVICES, service("one-more"))[1]
+        check("is used then", body["spec"]["clusterIP"].startswith("10.97.0.") if "spec" in body else False, body)
+        equal("and may be chosen from", s.call("POST", SERVICES, service("far", clusterIP="10.97.0.200"))[0], 201)
+        refused("each address once", s.call("POST", SERVICES, service("far2", clusterIP="10.97.0.200")), "already allocated")
+        s.call("DELETE", cidrs + "/more")
+        refused("a removed range is used no more", s.call("POST", SERVICES, service("x", clusterIP="10.97.0.201")), "not in the valid range")
+        equal("what is held stays", s.call("GET", SERVICES + "/far")[1]["spec"]["clusterIP"], "10.97.0.200")
+
+
 def main():
     with Server(BOTH) as s:
         dual(s)
         types(s)
     with Server() as s:
         single(s)
+    more_ranges()
     for wrong in ("nonsense", "10.0.0.0/8,10.1.0.0/16", "10.96.0.0/31", "10.96.0.0/16,fd00::/112,fd01::/112", "fd00::"):
         r = subprocess.run([BIN + "/skiff-apiserver", "--service-cluster-ip-range=" + wrong, "--data-dir=/nonexistent"], capture_output=True, text=True)
         check("--service-cluster-ip-range=%s is refused" % wrong, r.returncode == 2 and "--service-cluster-ip-range" in r.stderr, r.stderr)
