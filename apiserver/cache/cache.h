@@ -116,13 +116,17 @@ enum event_encoding { EVENT_JSON, EVENT_PROTOBUF, EVENT_ENCODINGS };
 
 /* A change as the history keeps it: shared by all watchers. old_object NULL: created; object is the
  * last state when deleted. */
+struct kind;
 struct event {
     uint32_t refs;
     enum event_type type;
     int64_t version;
     const struct object *object, *old_object;
-    /* by type, ADDED to DELETED: made once on first use; private */
+    /* private: by type, ADDED to DELETED, made once on first use; their bytes, atomic (see
+     * account_frame); and the kind in whose history it is or was */
     struct str *encoded[EVENT_ENCODINGS][3];
+    size_t encoded_bytes;
+    struct kind *kind;
 };
 /* The frame of the plain form: {"type":...,"object":{...}}\n or the same in protobuf; lives as long
  * as the event. Thread-safe; DELETED events carry the object at the deletion's version. */

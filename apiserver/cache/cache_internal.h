@@ -58,6 +58,7 @@ struct kind {
     struct held *held;
     struct event **ring; /* history: events [first, next) at their number modulo capacity */
     size_t capacity, history_bytes;
+    int64_t frame_bytes; /* atomic: of what watchers had encoded of events in the history */
     uint64_t first, next;
     int64_t floor; /* the history holds every change after this version */
     struct watcher *broad;

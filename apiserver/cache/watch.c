@@ -119,6 +119,23 @@ static struct str *encode(const struct event *e, enum event_type as, enum event_
     return block;
 }
 
+#define LEFT_HISTORY ((size_t)1 << (8 * sizeof(size_t) - 1))
+
+/* A frame counts for the history until its event leaves. Watchers encode without the kind's lock,
+ * so the count may be short by a frame, or below zero, for a moment. */
+static void account_frame(struct event *e, size_t bytes)
+{
+    if (!(__atomic_fetch_add(&e->encoded_bytes, bytes, __ATOMIC_ACQ_REL) & LEFT_HISTORY) && e->kind)
+        __atomic_fetch_add(&e->kind->frame_bytes, (int64_t)bytes, __ATOMIC_RELAXED);
+}
+
+static void release_frames(struct event *e)
+{
+    size_t bytes = __atomic_fetch_or(&e->encoded_bytes, LEFT_HISTORY, __ATOMIC_ACQ_REL);
+
+    __atomic_fetch_sub(&e->kind->frame_bytes, (int64_t)bytes, __ATOMIC_RELAXED);
+}
+
 struct str event_encoded(
     const struct event *event, enum event_type as, enum event_encoding encoding)
 {
@@ -129,8 +146,11 @@ struct str event_encoded(
     if (made)
         return *made;
     made = encode(event, as, encoding);
-    if (__atomic_compare_exchange_n(place, &there, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+    if (__atomic_compare_exchange_n(
+            place, &there, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        account_frame((struct event *)event, sizeof(*made) + made->n);
         return *made;
+    }
     free(made); /* another task was faster */
     return *there;
 }
@@ -352,6 +372,7 @@ void history_drop_oldest(struct kind *k)
 
     k->floor = e->version;
     k->history_bytes -= event_bytes(e);
+    release_frames(e);
     event_unref(e);
 }
 
@@ -367,13 +388,21 @@ static void ring_grow(struct kind *k)
     k->capacity = capacity;
 }
 
+static size_t history_bytes(const struct kind *k)
+{
+    int64_t frames = __atomic_load_n(&k->frame_bytes, __ATOMIC_RELAXED);
+
+    return k->history_bytes + (frames > 0 ? (size_t)frames : 0);
+}
+
 void history_add(struct kind *k, struct event *e)
 {
     if (k->next - k->first == k->capacity)
         ring_grow(k);
     *ring_at(k, k->next++) = e;
+    e->kind = k;
     k->history_bytes += event_bytes(e);
-    while (k->history_bytes > LIMIT_HISTORY_BYTES && k->next - k->first > 1)
+    while (history_bytes(k) > LIMIT_HISTORY_BYTES && k->next - k->first > 1)
         history_drop_oldest(k);
     tell_watchers(k, e);
 }

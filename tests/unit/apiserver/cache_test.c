@@ -458,6 +458,36 @@ static void test_history_bounds(void)
     teardown(&f);
 }
 
+/* What watchers had encoded counts as well: 20 changes of 100 KB fit, with their frames they don't.
+ */
+static void test_history_counts_frames(void)
+{
+    struct fixture f;
+    int wakes = 0;
+    struct error err;
+    struct watch_filter everything = {0};
+    const struct event *e;
+    enum event_type as;
+
+    for (int encode = 0; encode <= 1; encode++) {
+        setup(&f, false);
+        int64_t start = cache_version(f.cache);
+        struct watcher *w = watch(&f, &res_pods, start, "", "", NULL, NULL, &wakes), *late = NULL;
+        for (int i = 0; i < 20; i++) {
+            put_big(&f, "big", i);
+            CU_ASSERT_EQUAL_FATAL(watcher_next(w, &e, &as, &err), 1);
+            if (encode)
+                CU_ASSERT(event_encoded(e, as, EVENT_JSON).n > 100000);
+        }
+        CU_ASSERT_EQUAL(
+            watcher_new(f.cache, &res_pods, start, &everything, count_wakes, &wakes, &late, &err),
+            encode ? -ERR_EXPIRED : 0);
+        watcher_free(late);
+        watcher_free(w);
+        teardown(&f);
+    }
+}
+
 /* --- snapshots --- */
 
 static void test_snapshots(void)
@@ -682,6 +712,7 @@ const CU_TestInfo cache_tests[] = {
     {"watch filters", test_filters},
     {"leaving a selector", test_leaving_carries_old_state},
     {"history and slow watchers", test_history_bounds},
+    {"history counts the frames of its events", test_history_counts_frames},
     {"snapshots", test_snapshots},
     {"waiting for versions", test_waiting},
     {"losing the store's watch", test_reload},
