@@ -308,6 +308,13 @@ int handler_run(struct pod_record *record, const cJSON *container, const cJSON *
     const char *container_id, const char *pod_ip, int64_t timeout_ns, struct strbuf *output,
     struct error *err);
 
+/* A connection that does not block; ERR_SYSTEM "dial tcp HOST:PORT: connect: ...". */
+int handler_connect(
+    const char *host, int64_t port, int64_t timeout_ns, int *ret_fd, struct error *err);
+/* grpc_probe.c: grpc.health.v1.Health/Check of {port, service}; 0: it serves. */
+int grpc_action(
+    struct env *env, const cJSON *action, const char *host, int64_t timeout_ns, struct error *err);
+
 /* node.c, node_status.c, node_network.c, lease.c */
 reconcile_fn node_sync;
 reconcile_fn lease_renew;

@@ -1,5 +1,6 @@
 /*
- * One action on a container: exec, httpGet, tcpSocket. Probes and lifecycle hooks share it.
+ * One action on a container: exec, httpGet, tcpSocket, grpc (grpc_probe.c). Probes and lifecycle
+ * hooks share it.
  *
  * HTTP goes straight to the pod's address: no proxy, certificates are not verified, redirects are
  * not followed (a redirect is a success to a probe). Names of ports are looked up in the container.
@@ -112,12 +113,10 @@ static int connect_within(int fd, const struct addrinfo *address, int64_t timeou
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &size) < 0 ? errno : failure;
 }
 
-static int tcp_action(const cJSON *container, const cJSON *action, const char *pod_ip,
-    int64_t timeout_ns, struct error *err)
+int handler_connect(
+    const char *host, int64_t port, int64_t timeout_ns, int *ret_fd, struct error *err)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *addresses = NULL;
-    const char *host = host_of(action, pod_ip);
-    int64_t port = port_of(container, action);
     char service[24];
 
     snprintf(service, sizeof(service), "%lld", (long long)port);
@@ -126,10 +125,25 @@ static int tcp_action(const cJSON *container, const cJSON *action, const char *p
         return error_set(err, ERR_SYSTEM, "dial tcp %s:%s: %s", host, service, gai_strerror(r));
     int fd = socket(addresses->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int failure = fd < 0 ? errno : connect_within(fd, addresses, timeout_ns);
-    if (fd >= 0)
-        close(fd);
     freeaddrinfo(addresses);
-    return failure ? error_sys(err, failure, "dial tcp %s:%s: connect", host, service) : 0;
+    if (failure && fd >= 0)
+        close(fd);
+    if (failure)
+        return error_sys(err, failure, "dial tcp %s:%s: connect", host, service);
+    *ret_fd = fd;
+    return 0;
+}
+
+static int tcp_action(const cJSON *container, const cJSON *action, const char *pod_ip,
+    int64_t timeout_ns, struct error *err)
+{
+    int fd;
+
+    if (handler_connect(host_of(action, pod_ip), port_of(container, action), timeout_ns, &fd, err) <
+        0)
+        return -err->code;
+    close(fd);
+    return 0;
 }
 
 static int exec_action(struct agent *agent, const cJSON *action, const char *container_id,
@@ -165,7 +179,8 @@ int handler_run(struct pod_record *record, const cJSON *container, const cJSON *
 {
     struct agent *agent = record->agent;
     const cJSON *exec = json_get(handler, "exec"), *http = json_get(handler, "httpGet");
-    const cJSON *tcp = json_get(handler, "tcpSocket"), *sleep = json_get(handler, "sleep");
+    const cJSON *tcp = json_get(handler, "tcpSocket"), *sleep = json_get(handler, "sleep"),
+                *grpc = json_get(handler, "grpc");
 
     if (exec)
         return exec_action(agent, exec, container_id, timeout_ns, output, err);
@@ -173,6 +188,8 @@ int handler_run(struct pod_record *record, const cJSON *container, const cJSON *
         return http_action(agent, container, http, pod_ip, timeout_ns, err);
     if (tcp)
         return tcp_action(container, tcp, pod_ip, timeout_ns, err);
+    if (grpc)
+        return grpc_action(agent->env, grpc, pod_ip, timeout_ns, err);
     if (sleep) {
         int64_t ns = json_int64_at(sleep, "seconds", 0) * NS_PER_S;
         agent_sleep(agent, ns < timeout_ns ? ns : timeout_ns);
