@@ -153,3 +153,7 @@ int watcher_next(
 int64_t watcher_version(
     const struct watcher *w); /* everything up to here was returned or filtered: for bookmarks */
 bool filter_matches(const struct watch_filter *f, const struct object *o);
+/* As snapshot_next() for those that may match: a filter that names one object looks at that only.
+ */
+const struct object *snapshot_candidate(const struct snapshot *s, const struct watch_filter *f,
+    struct str after_namespace, struct str after_name);

@@ -193,6 +193,21 @@ const struct object *snapshot_next(const struct snapshot *snapshot, struct str o
     return o;
 }
 
+const struct object *snapshot_candidate(const struct snapshot *s, const struct watch_filter *f,
+    struct str after_namespace, struct str after_name)
+{
+    bool one = f->name.n > 0 && (f->namespace_.n > 0 || !s->kind->resource->namespaced);
+    const struct object *o;
+
+    if (!one)
+        return snapshot_next(s, f->namespace_, after_namespace, after_name);
+    o = root_find(s->root, f->namespace_, f->name);
+    if (!o || after_name.n == 0)
+        return o;
+    int behind = str_cmp(o->namespace_, after_namespace);
+    return behind > 0 || (behind == 0 && str_cmp(o->name, after_name) > 0) ? o : NULL;
+}
+
 /* --- waiting for versions --- */
 
 static struct waiter *waiter_new(void (*fn)(void *arg, const struct error *err), void *arg)

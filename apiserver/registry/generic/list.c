@@ -67,7 +67,7 @@ static const struct object *walk(
     *ret_turn_over = false;
     for (int i = 1;; i++) {
         const struct object *o =
-            snapshot_next(l->snapshot, l->options->filter.namespace_, l->at_namespace, l->at_name);
+            snapshot_candidate(l->snapshot, &l->options->filter, l->at_namespace, l->at_name);
         if (!o)
             return NULL;
         l->at_namespace = o->namespace_;

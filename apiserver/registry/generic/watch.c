@@ -86,8 +86,7 @@ static bool put_initial(struct watch *w, int64_t start_ns, struct strbuf *out)
     size_t sent = 0;
 
     for (int i = 1;; i++) {
-        const struct object *o =
-            snapshot_next(w->snapshot, f->namespace_, w->at_namespace, w->at_name);
+        const struct object *o = snapshot_candidate(w->snapshot, f, w->at_namespace, w->at_name);
         if (!o)
             break;
         w->at_namespace = o->namespace_;

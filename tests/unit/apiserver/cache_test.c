@@ -490,6 +490,24 @@ static void test_history_counts_frames(void)
 
 /* --- snapshots --- */
 
+/* Of a name in a namespace the one object, once; of a name alone all that may have it. */
+static void test_candidates(const struct snapshot *s)
+{
+    struct watch_filter f = {.namespace_ = STR("x"), .name = STR("n03")};
+    const struct object *o = snapshot_candidate(s, &f, STR(""), STR(""));
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(o);
+    CU_ASSERT(str_eqc(o->name, "n03") && str_eqc(o->namespace_, "x"));
+    CU_ASSERT_PTR_NULL(snapshot_candidate(s, &f, o->namespace_, o->name));
+    CU_ASSERT_PTR_EQUAL(snapshot_candidate(s, &f, STR("x"), STR("n01")), o);
+    CU_ASSERT_PTR_NULL(snapshot_candidate(s, &f, STR("y"), STR("n00")));
+    f.namespace_ = STR("y");
+    CU_ASSERT_PTR_NULL(snapshot_candidate(s, &f, STR(""), STR("")));
+    f.namespace_ = STR("");
+    CU_ASSERT_PTR_EQUAL(
+        snapshot_candidate(s, &f, STR(""), STR("")), snapshot_next(s, STR(""), STR(""), STR("")));
+}
+
 static void test_snapshots(void)
 {
     struct fixture f;
@@ -529,6 +547,7 @@ static void test_snapshots(void)
          (o = snapshot_next(again, STR(""), o ? o->namespace_ : STR(""), o ? o->name : STR("")));)
         count++;
     CU_ASSERT_EQUAL(count, 100);
+    test_candidates(again);
     snapshot_free(again);
     s = snapshot_take(f.cache, &res_pods);
     CU_ASSERT_PTR_NULL(snapshot_next(s, STR(""), STR(""), STR("")));
