@@ -34,7 +34,7 @@ class Loaded(Server):
 
 def operations():
     with Loaded() as s:
-        figure("API server, empty: memory (PSS)", round(s.memory("Pss:") / 1e6, 1), "MB", 15)
+        figure("empty server: memory (PSS)", round(s.memory("Pss:") / 1e6, 1), "MB", 15)
         s.load("get", "GET over HTTP/2", 15)
         s.load("get", "GET over HTTP/1.1", 25, http1=True, connections=32)
         s.load("create", "create a ConfigMap", 80)

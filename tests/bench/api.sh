@@ -10,5 +10,5 @@ ninja -C "$BIN/.." bench-load >/dev/null || die "bench-load can't be built"
 echo "on $(machine)"
 while read -r word name value unit target; do
     [ "$word" = figure ] || continue
-    figure "${name//_/ }" "$value" "$unit" "$target"
+    figure "API: ${name//_/ }" "$value" "$unit" "$target"
 done < <(BIN=$BIN python3 "$(dirname "$0")/api.py" 2>&1 | tee /dev/stderr | grep ^figure)
