@@ -57,6 +57,8 @@ int cluster_port(const struct cluster *c, enum cluster_port which);
 
 /* Makes what is missing in pki/ and the kubeconfigs, and renews what expires within 30 days. */
 int credentials_ensure(const struct cluster *c, struct error *err);
+/* DIR/audit-policy.yaml, unless it is there. */
+int audit_policy_ensure(const struct cluster *c, struct error *err);
 /* A kubeconfig file for a client certificate or a token; the CA is embedded, certificates are
  * referred to. */
 int credentials_write_kubeconfig(const char *path, const char *server, const char *ca_pem,

@@ -66,6 +66,11 @@ static void apiserver_arguments(struct arguments *a)
     add(a, "--kubelet-certificate-authority=%s/pki/ca.crt", c->dir);
     add(a, "--enable-bootstrap-token-auth");
     add(a, "--enable-admission-plugins=DenyServiceExternalIPs");
+    add(a, "--audit-policy-file=%s/audit-policy.yaml", c->dir);
+    add(a, "--audit-log-path=%s/log/audit.log", c->dir);
+    add(a, "--audit-log-maxsize=20");
+    add(a, "--audit-log-maxbackup=5");
+    add(a, "--audit-log-maxage=30");
 }
 
 static void controller_manager_arguments(struct arguments *a)

@@ -239,6 +239,8 @@ static int start(struct cluster *c, struct env *env, int64_t deadline_ns, struct
     struct ui_step step;
     ui_step_begin(&step, env, "certificates and kubeconfigs");
     int result = credentials_ensure(c, err);
+    if (result == 0)
+        result = audit_policy_ensure(c, err);
     ui_step_end(&step, result == 0, "%s", result == 0 ? "in place" : err->text);
     if (result < 0)
         return result;

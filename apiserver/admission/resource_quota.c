@@ -17,7 +17,7 @@ struct charge {
     const cJSON *quota; /* as stored */
     struct quota_sum now[SUMS_MAX], before[SUMS_MAX];
     size_t count;
-    cJSON *delta; /* name: what is added; owned */
+    cJSON *delta; /* name: what is added */
 };
 
 static bool is_plural(const struct write_context *w, const char *plural)
@@ -79,7 +79,6 @@ static bool compute_delta(struct charge *c)
     }
     add_use(c, c->now, w->tree);
     add_use(c, c->before, w->old);
-    c->delta = cJSON_CreateObject();
     for (size_t i = 0; i < c->count; i++) {
         struct quantity more = quantity_sub(c->now[i].used, c->before[i].used);
         if (more.nano <= 0)
@@ -219,7 +218,8 @@ static int charge_quota(
 {
     autojson cJSON *quota = object_tree(base);
     const struct resource *r = base->resource;
-    struct charge c = {.w = w, .quota = quota};
+    autojson cJSON *delta = cJSON_CreateObject();
+    struct charge c = {.w = w, .quota = quota, .delta = delta};
     autofree char *name = str_dup(base->name);
     struct object *next;
 
@@ -230,9 +230,7 @@ static int charge_quota(
         return 0;
     if (check_named(&c, name, err) < 0)
         return -(int)err->code;
-    bool any = compute_delta(&c);
-    autojson cJSON *delta = c.delta;
-    if (!any)
+    if (!compute_delta(&c))
         return 0;
     autojson cJSON *tree = raise(&c, name, err);
     if (!tree)
