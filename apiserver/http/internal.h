@@ -77,7 +77,7 @@ struct connection {
     int64_t deadline_ns; /* of the state; 0: none */
     int64_t write_progress_ns;
     int64_t produce_until_ns; /* of this turn */
-    int64_t read_ns; /* the last bytes came */
+    int64_t read_ns;          /* the last bytes came */
     struct exchange *exchanges;
     size_t exchange_count;
 
