@@ -27,12 +27,16 @@
 #error "name the audit architecture of this machine"
 #endif
 
-static const int refused[] = {SYS_execve, SYS_execveat, SYS_ptrace, SYS_process_vm_readv,
-    SYS_process_vm_writev, SYS_mount, SYS_umount2, SYS_pivot_root, SYS_chroot, SYS_setns,
-    SYS_unshare, SYS_init_module, SYS_finit_module, SYS_delete_module, SYS_kexec_load, SYS_reboot,
-    SYS_swapon, SYS_swapoff, SYS_bpf, SYS_perf_event_open, SYS_userfaultfd, SYS_keyctl, SYS_add_key,
-    SYS_request_key, SYS_open_by_handle_at, SYS_settimeofday, SYS_clock_settime, SYS_acct,
-    SYS_quotactl, SYS_sethostname, SYS_setdomainname};
+static const int refused[] = {
+#ifndef __SANITIZE_ADDRESS__ /* which stops all threads to look for leaks at the end */
+    SYS_ptrace,
+#endif
+    SYS_execve, SYS_execveat, SYS_process_vm_readv, SYS_process_vm_writev, SYS_mount, SYS_umount2,
+    SYS_pivot_root, SYS_chroot, SYS_setns, SYS_unshare, SYS_init_module, SYS_finit_module,
+    SYS_delete_module, SYS_kexec_load, SYS_reboot, SYS_swapon, SYS_swapoff, SYS_bpf,
+    SYS_perf_event_open, SYS_userfaultfd, SYS_keyctl, SYS_add_key, SYS_request_key,
+    SYS_open_by_handle_at, SYS_settimeofday, SYS_clock_settime, SYS_acct, SYS_quotactl,
+    SYS_sethostname, SYS_setdomainname};
 #define REFUSED ARRAY_COUNT(refused)
 
 static int drop_capabilities(uint64_t keep, struct error *err)
