@@ -24,6 +24,7 @@ struct options {
     const char *bind_address, *tls_cert_file, *tls_private_key_file;
     const char *node_port_range;
     struct auth_options access;
+    struct tls_settings tls;
     struct flag_strings sa_key_files;
     const char **sa_keys; /* the same, NULL ended */
     char own_address[INET_ADDRSTRLEN];
@@ -55,6 +56,7 @@ static const struct flag flags[] = {
     {"tls-cert-file", FLAG_STRING, AT(tls_cert_file), NULL, "FILE",
         "serving certificate and what it chains to; by default one is made at each start"},
     {"tls-private-key-file", FLAG_STRING, AT(tls_private_key_file), NULL, "FILE", "its key"},
+    TLS_SETTINGS_FLAGS(struct options, tls),
     {"client-ca-file", FLAG_STRING, AT(server.client_ca_file), NULL, "FILE",
         "CA of client certificates"},
     {"service-account-issuer", FLAG_STRING, AT(server.issuer),
@@ -156,6 +158,8 @@ static int settle(struct options *o, struct error *err)
     struct server_config *c = &o->server;
     struct service_ranges ranges;
 
+    if (tls_settings_apply(NULL, &o->tls, err) < 0)
+        return -(int)err->code;
     if (service_ranges_parse(c->service_cidr, &ranges, err) < 0)
         return -(int)err->code;
     if (o->secure_port < 0 || o->secure_port > 65535)
@@ -219,6 +223,7 @@ static int serve(struct options *o, struct env *env, struct error *err)
             .cert_pem = own.cert_pem,
             .key_pem = own.key_pem,
             .client_ca_file = o->server.client_ca_file,
+            .tls = o->tls,
         };
         r = http_new(&config, &http, err);
     }

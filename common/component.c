@@ -160,6 +160,7 @@ int component_serve(struct component *c, component_ready_fn *is_ready, void *arg
         .cert_file = f->tls_cert_file,
         .key_file = f->tls_private_key_file,
         .client_ca_file = f->client_ca_file,
+        .tls = f->tls,
         .routes = routes,
         .route_count = ARRAY_COUNT(routes),
         .arg = c,

@@ -32,6 +32,7 @@ struct component_flags {
     int64_t secure_port;
     const char *bind_address;
     const char *tls_cert_file, *tls_private_key_file, *client_ca_file;
+    struct tls_settings tls;
 };
 
 #define COMPONENT_FLAGS(type, member, port)                                                      \
@@ -45,6 +46,7 @@ struct component_flags {
             "certificate of the pages; without it a self-signed one, on loopback only"},         \
         {"tls-private-key-file", FLAG_STRING, offsetof(type, member.tls_private_key_file), NULL, \
             "FILE", "key that belongs to --tls-cert-file"},                                      \
+        TLS_SETTINGS_FLAGS(type, member.tls),                                                    \
     {                                                                                            \
         "client-ca-file", FLAG_STRING, offsetof(type, member.client_ca_file), NULL, "FILE",      \
             "CA of the client certificates that the pages accept"                                \

@@ -11,6 +11,7 @@
 #include <malloc.h>
 #include <signal.h>
 #include <stddef.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -40,6 +41,23 @@ static int set_limits(struct error *err)
     return 0;
 }
 
+/* Keys and Secrets in memory are for nobody to read by ptrace or a core, whoever runs us. The
+ * sanitizers look at themselves that way. */
+static bool is_undumpable(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return false;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+    return false;
+#else
+    return true;
+#endif
+#else
+    return true;
+#endif
+}
+
 int daemon_start(const struct daemon_flags *flags, struct error *err)
 {
     sigset_t set;
@@ -55,6 +73,8 @@ int daemon_start(const struct daemon_flags *flags, struct error *err)
     int r = pthread_sigmask(SIG_BLOCK, &set, NULL);
     if (r)
         return error_sys(err, r, "blocking signals");
+    if (is_undumpable() && prctl(PR_SET_DUMPABLE, 0) < 0)
+        return error_sys(err, errno, "keeping other processes out of the memory");
     return set_limits(err);
 }
 

@@ -5,27 +5,18 @@
 #include "common/file_watch.h"
 
 #include <string.h>
-#include <sys/stat.h>
 
 #include "common/str.h"
 #include "common/time.h"
 
 #define LOOK_EVERY_NS NS_PER_S
 
-struct look {
-    bool there;
-    dev_t dev;
-    ino_t ino;
-    off_t size;
-    struct timespec modified, changed;
-};
-
 struct file_watch {
     struct env *env;
     task_fn *fn;
     void *arg;
     char **paths;
-    struct look *seen;
+    struct file_look *seen;
     size_t count;
     struct lock lock;
     struct cond wake;
@@ -33,21 +24,19 @@ struct file_watch {
     struct task *task;
 };
 
-static struct look look_at(const char *path)
+void file_look(const char *path, struct file_look *ret)
 {
-    struct look look;
     struct stat st;
 
-    memset(&look, 0, sizeof(look)); /* padding too: looks are compared as bytes */
-    if (stat(path, &st) < 0)
-        return look;
-    look.there = true;
-    look.dev = st.st_dev;
-    look.ino = st.st_ino;
-    look.size = st.st_size;
-    look.modified = st.st_mtim;
-    look.changed = st.st_ctim;
-    return look;
+    memset(ret, 0, sizeof(*ret)); /* padding too */
+    if (!path || stat(path, &st) < 0)
+        return;
+    ret->there = true;
+    ret->dev = st.st_dev;
+    ret->ino = st.st_ino;
+    ret->size = st.st_size;
+    ret->modified = st.st_mtim;
+    ret->changed = st.st_ctim;
 }
 
 static bool look_again(struct file_watch *w)
@@ -55,8 +44,9 @@ static bool look_again(struct file_watch *w)
     bool changed = false;
 
     for (size_t i = 0; i < w->count; i++) {
-        struct look look = look_at(w->paths[i]);
+        struct file_look look;
 
+        file_look(w->paths[i], &look);
         if (memcmp(&look, &w->seen[i], sizeof(look)) != 0) {
             memcpy(&w->seen[i], &look, sizeof(look));
             changed = true;
@@ -103,7 +93,7 @@ struct file_watch *file_watch_new(struct env *env, const char *const *paths, tas
     w->fn = fn;
     w->arg = arg;
     w->paths = (char **)xcalloc(w->count + 1, sizeof(*w->paths));
-    w->seen = (struct look *)xcalloc(w->count + 1, sizeof(*w->seen));
+    w->seen = (struct file_look *)xcalloc(w->count + 1, sizeof(*w->seen));
     for (size_t i = 0; i < w->count; i++)
         w->paths[i] = xstrdup(paths[i]);
     env_lock_init(&w->lock);

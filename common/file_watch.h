@@ -17,9 +17,22 @@
  */
 #pragma once
 
+#include <sys/stat.h>
+#include <time.h>
+
 #include "common/env.h"
 
 struct file_watch;
+
+/* What stat says of a file, to be compared as bytes. */
+struct file_look {
+    bool there;
+    dev_t dev;
+    ino_t ino;
+    off_t size;
+    struct timespec modified, changed;
+};
+void file_look(const char *path, struct file_look *ret); /* path NULL: not there */
 
 /* paths: ended by NULL, copied; may name files that are not there (yet). */
 struct file_watch *file_watch_new(

@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/file_watch.h"
 #include "common/httpd_request.h"
 #include "common/limits.h"
 #include "common/log.h"
@@ -46,9 +47,8 @@ struct httpd {
     struct httpd_config config; /* its strings are copies */
     int listen_fd, stop_fd, wake_fd;
     int port;
-    SSL_CTX *tls; /* the acceptor's, as are those below */
-    struct timespec cert_mtime;
-    ino_t cert_inode;
+    SSL_CTX *tls;              /* the acceptor's, as are those below */
+    struct file_look looks[3]; /* at the files, when they were read */
     struct connection *connections;
     size_t count;
     struct task *task;
@@ -80,28 +80,35 @@ static void serve(void *arg)
     eventfd_write(h->wake_fd, 1);
 }
 
-/* Reads the certificate again when its file changed; one that can't be read leaves the old in use.
- */
+static void look_at_files(const struct httpd *h, struct file_look looks[3])
+{
+    const char *const files[] = {h->config.cert_file, h->config.key_file, h->config.client_ca_file};
+
+    for (size_t i = 0; i < ARRAY_COUNT(files); i++)
+        file_look(files[i], &looks[i]);
+}
+
+/* Reads certificate, key and client CA again when one of the files changed; what can't be read
+ * leaves the old in use. */
 static void refresh_tls(struct httpd *h)
 {
-    struct stat st;
+    struct file_look looks[3];
     struct error err;
     SSL_CTX *tls;
 
-    if (!h->tls || stat(h->config.cert_file, &st) < 0 ||
-        (st.st_ino == h->cert_inode && st.st_mtim.tv_sec == h->cert_mtime.tv_sec &&
-            st.st_mtim.tv_nsec == h->cert_mtime.tv_nsec))
+    if (!h->tls)
         return;
-    if (tls_server_context(
-            h->config.cert_file, h->config.key_file, h->config.client_ca_file, &tls, &err) < 0) {
+    look_at_files(h, looks);
+    if (memcmp(looks, h->looks, sizeof(looks)) == 0)
+        return;
+    if (tls_server_context(&h->config, &tls, &err) < 0) {
         log_warning(
             "certificate can't be read again, keeping the old one", "error", "%s", err.text, NULL);
         return;
     }
     SSL_CTX_free(h->tls);
     h->tls = tls;
-    h->cert_mtime = st.st_mtim;
-    h->cert_inode = st.st_ino;
+    memcpy(h->looks, looks, sizeof(looks));
 }
 
 static void add_connection(struct httpd *h, int take_fd)
@@ -223,20 +230,14 @@ static int listen_on(struct httpd *h, struct error *err)
 
 static int open_all(struct httpd *h, struct error *err)
 {
-    struct stat st;
-
     h->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     h->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (h->stop_fd < 0 || h->wake_fd < 0)
         return error_sys(err, errno, "eventfd");
     if (h->config.cert_file) {
-        if (tls_server_context(h->config.cert_file, h->config.key_file, h->config.client_ca_file,
-                &h->tls, err) < 0)
+        look_at_files(h, h->looks);
+        if (tls_server_context(&h->config, &h->tls, err) < 0)
             return -err->code;
-        if (stat(h->config.cert_file, &st) == 0) {
-            h->cert_mtime = st.st_mtim;
-            h->cert_inode = st.st_ino;
-        }
     }
     return listen_on(h, err);
 }
@@ -259,6 +260,8 @@ int httpd_new(
     h->config.cert_file = copy_of(config->cert_file);
     h->config.key_file = copy_of(config->key_file);
     h->config.client_ca_file = copy_of(config->client_ca_file);
+    h->config.tls.min_version = copy_of(config->tls.min_version);
+    h->config.tls.cipher_suites = copy_of(config->tls.cipher_suites);
     h->listen_fd = h->stop_fd = h->wake_fd = -1;
     env_lock_init(&h->lock);
     if (open_all(h, err) < 0) {
@@ -289,6 +292,8 @@ void httpd_free(struct httpd *h)
     free((char *)(uintptr_t)h->config.cert_file);
     free((char *)(uintptr_t)h->config.key_file);
     free((char *)(uintptr_t)h->config.client_ca_file);
+    free((char *)(uintptr_t)h->config.tls.min_version);
+    free((char *)(uintptr_t)h->config.tls.cipher_suites);
     env_lock_done(&h->lock);
     free(h);
 }

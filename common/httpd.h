@@ -14,6 +14,7 @@
 #include "common/env.h"
 #include "common/http1.h"
 #include "common/metrics.h"
+#include "common/tls_settings.h"
 
 struct httpd;
 struct httpd_request;
@@ -31,6 +32,7 @@ struct httpd_config {
     const char *address;              /* "127.0.0.1", "0.0.0.0", "::" */
     int port;                         /* 0: any; see httpd_port() */
     const char *cert_file, *key_file; /* NULL: plain HTTP (loopback only) */
+    struct tls_settings tls;          /* versions and suites */
     const char *client_ca_file;       /* verifies client certificates when they are sent; or NULL */
     const struct httpd_route *routes;
     size_t route_count;

@@ -348,14 +348,12 @@ static int load_files(SSL_CTX *tls, const char *cert_file, const char *key_file,
     return 0;
 }
 
-int tls_server_context(const char *cert_file, const char *key_file, const char *client_ca_file,
-    SSL_CTX **ret, struct error *err)
+int tls_server_context(const struct httpd_config *config, SSL_CTX **ret, struct error *err)
 {
     ERR_clear_error();
     SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
     if (!tls)
         return error_set(err, ERR_SYSTEM, "TLS context");
-    SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION);
     SSL_CTX_set_options(tls, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_TICKET |
                                  SSL_OP_IGNORE_UNEXPECTED_EOF);
     SSL_CTX_set_num_tickets(tls, 0);
@@ -363,7 +361,8 @@ int tls_server_context(const char *cert_file, const char *key_file, const char *
     SSL_CTX_set_mode(tls, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                               SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_alpn_select_cb(tls, choose_protocol, NULL);
-    if (load_files(tls, cert_file, key_file, client_ca_file, err) < 0) {
+    if (tls_settings_apply(tls, &config->tls, err) < 0 ||
+        load_files(tls, config->cert_file, config->key_file, config->client_ca_file, err) < 0) {
         SSL_CTX_free(tls);
         return -err->code;
     }

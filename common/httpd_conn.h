@@ -40,6 +40,6 @@ bool conn_is_buffered(struct conn *c); /* a read would be answered from memory *
 /* Ends the output and reads on for a moment, so that the last answer isn't lost to a reset. */
 void conn_linger(struct conn *c);
 
-/* Server context: TLS 1.2 and up, ALPN http/1.1; client_ca_file may be NULL. */
-int tls_server_context(const char *cert_file, const char *key_file, const char *client_ca_file,
-    SSL_CTX **ret, struct error *err);
+struct httpd_config;
+/* Server context of the configuration's files and settings; ALPN http/1.1. */
+int tls_server_context(const struct httpd_config *config, SSL_CTX **ret, struct error *err);

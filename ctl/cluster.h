@@ -59,6 +59,10 @@ int cluster_port(const struct cluster *c, enum cluster_port which);
 int credentials_ensure(const struct cluster *c, struct error *err);
 /* DIR/audit-policy.yaml, unless it is there. */
 int audit_policy_ensure(const struct cluster *c, struct error *err);
+/* Makes certificates anew: the named ones, or all that `up` has made (count 0). ERR_USAGE: there is
+ * none of that name. */
+int credentials_renew(
+    const struct cluster *c, const char *const *names, size_t count, struct error *err);
 /* A kubeconfig file for a client certificate or a token; the CA is embedded, certificates are
  * referred to. */
 int credentials_write_kubeconfig(const char *path, const char *server, const char *ca_pem,

@@ -59,9 +59,12 @@ static int write_pair(
 {
     autofree char *key = cluster_path(c, "pki/%s.key", name);
     autofree char *cert = cluster_path(c, "pki/%s.crt", name);
-    if (file_write(key, str_of(pair->key_pem), 0600, err) < 0)
+    struct stat st; /* modes that somebody has chosen stay */
+    mode_t mode = stat(key, &st) == 0 ? st.st_mode & 0777 : 0600;
+    if (file_write(key, str_of(pair->key_pem), mode, err) < 0)
         return -err->code;
-    return file_write(cert, str_of(pair->cert_pem), 0644, err);
+    mode = stat(cert, &st) == 0 ? st.st_mode & 0777 : 0644;
+    return file_write(cert, str_of(pair->cert_pem), mode, err);
 }
 
 static int read_text(const char *path, char **ret, struct error *err)
@@ -295,11 +298,11 @@ static bool kubeconfig_fits(const struct cluster *c, const char *path,
 }
 
 static int ensure_identity(const struct cluster *c, const struct pki_pair *ca,
-    const struct identity_row *row, struct error *err)
+    const struct identity_row *row, bool anew, struct error *err)
 {
     struct names names;
     names_init(&names, c, row);
-    bool fresh = is_current(c, ca, row->file, &names.subject);
+    bool fresh = !anew && is_current(c, ca, row->file, &names.subject);
     int result = fresh ? 0 : make_cert(c, ca, row->file, &names.subject, err);
     names_done(&names);
     if (result < 0 || !row->kubeconfig)
@@ -327,7 +330,7 @@ static void ensure_run(void *arg)
 {
     struct ensure_job *job = arg;
     if (job->row) {
-        job->result = ensure_identity(job->c, job->ca, job->row, &job->err);
+        job->result = ensure_identity(job->c, job->ca, job->row, false, &job->err);
         return;
     }
     job->result = ensure_service_account_key(job->c, &job->err);
@@ -373,6 +376,41 @@ int credentials_ensure(const struct cluster *c, struct error *err)
     int result = ensure_ca(c, &ca, err);
     if (result == 0)
         result = ensure_all(c, &ca, err);
+    pki_pair_done(&ca);
+    return result;
+}
+
+static bool is_made(const struct cluster *c, const struct identity_row *row)
+{
+    autofree char *cert = cluster_path(c, "pki/%s.crt", row->file);
+    return file_exists(cert);
+}
+
+static const struct identity_row *find_identity(const struct cluster *c, const char *name)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(identities); i++)
+        if (c_eq(identities[i].file, name) && is_made(c, &identities[i]))
+            return &identities[i];
+    return NULL;
+}
+
+int credentials_renew(
+    const struct cluster *c, const char *const *names, size_t count, struct error *err)
+{
+    struct pki_pair ca = {0};
+    int result = 0;
+    for (size_t i = 0; i < count; i++)
+        if (!find_identity(c, names[i]))
+            return error_set(err, ERR_USAGE,
+                "there is no certificate \"%s\" of ours; 'skiffctl certs check' lists them",
+                names[i]);
+    if (read_pair(c, "ca", &ca, err) < 0)
+        return error_wrap(err, "the CA's key is needed");
+    for (size_t i = 0; i < count && result == 0; i++)
+        result = ensure_identity(c, &ca, find_identity(c, names[i]), true, err);
+    for (size_t i = 0; i < ARRAY_COUNT(identities) && count == 0 && result == 0; i++)
+        if (is_made(c, &identities[i]))
+            result = ensure_identity(c, &ca, &identities[i], true, err);
     pki_pair_done(&ca);
     return result;
 }

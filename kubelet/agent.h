@@ -42,6 +42,7 @@ struct kubelet_config {
     int64_t port;
     const char *bind_address;
     const char *tls_cert_file, *tls_private_key_file, *client_ca_file;
+    struct tls_settings tls;
     int64_t max_pods;
     int64_t node_status_frequency_ns; /* unchanged status is written this often */
 };

@@ -59,6 +59,7 @@ static const struct flag flags[] = {
         "certificate of that port; otherwise one is asked for from the API server"},
     {"tls-private-key-file", FLAG_STRING, OF(tls_private_key_file), NULL, "FILE",
         "key that belongs to it"},
+    TLS_SETTINGS_FLAGS(struct kubelet_config, tls),
     {"client-ca-file", FLAG_STRING, OF(client_ca_file), NULL, "FILE",
         "CA of the client certificates it accepts"},
     {"node-status-report-frequency", FLAG_DURATION, OF(node_status_frequency_ns), "5m", "TIME",

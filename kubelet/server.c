@@ -280,6 +280,7 @@ int server_start(struct agent *agent, struct error *err)
         .cert_file = agent->serving_cert,
         .key_file = agent->serving_key,
         .client_ca_file = agent->config->client_ca_file,
+        .tls = agent->config->tls,
         .routes = routes,
         .route_count = ARRAY_COUNT(routes),
         .connections_max = CONNECTIONS_MAX,

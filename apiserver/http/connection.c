@@ -26,7 +26,7 @@ struct connection *connection_new(struct http *http, int fd, const char *peer)
     struct connection *c = xcalloc(1, sizeof(*c));
 
     c->fd = fd;
-    c->ssl = SSL_new(http->tls);
+    c->ssl = tls_connection_new(http);
     if (!c->ssl)
         abort();
     SSL_set_fd(c->ssl, fd);

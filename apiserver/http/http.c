@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/file_watch.h"
 #include "common/log.h"
 
 #define BACKLOG 1024
@@ -193,6 +194,7 @@ int http_new(const struct http_config *config, struct http **ret, struct error *
     h->config = *config;
     h->env = config->server->env;
     h->listen_fd = -1;
+    env_lock_init(&h->tls_lock);
     h->stop_fd = eventfd(0, EFD_CLOEXEC);
     h->loop_count = config->loops < 1           ? 1
                     : config->loops > LOOPS_MAX ? LOOPS_MAX
@@ -207,6 +209,7 @@ int http_new(const struct http_config *config, struct http **ret, struct error *
         http_free(h);
         return -(int)err->code;
     }
+    tls_watch_files(h);
     *ret = h;
     return 0;
 }
@@ -241,7 +244,9 @@ void http_free(struct http *h)
     if (h->listen_fd >= 0)
         close(h->listen_fd);
     close(h->stop_fd);
+    file_watch_free(h->tls_watch);
     SSL_CTX_free(h->tls);
+    env_lock_done(&h->tls_lock);
     free(h->loops);
     free(h);
 }

@@ -12,9 +12,12 @@
 
 #include "apiserver/server.h"
 #include "common/error.h"
+#include "common/tls_settings.h"
 
 struct http;
 
+/* The files are read again when they change: new connections get what is new, those that are open
+ * go on. Files that don't fit together are logged, and the ones before stay in use. */
 struct http_config {
     struct server *server;
     const char *address; /* "0.0.0.0", "::", "127.0.0.1" */
@@ -22,6 +25,7 @@ struct http_config {
     const char *cert_file, *key_file;
     const char *cert_pem, *key_pem; /* where there are no files */
     const char *client_ca_file;     /* or NULL: no client certificates */
+    struct tls_settings tls;        /* strings outlive the server, as those above */
     int loops;
 };
 

@@ -121,6 +121,8 @@ struct http {
     struct http_config config;
     struct env *env;
     SSL_CTX *tls;
+    struct lock tls_lock; /* of the pointer */
+    struct file_watch *tls_watch;
     int listen_fd, stop_fd, port;
     pthread_t acceptor;
     bool acceptor_runs;
@@ -131,6 +133,8 @@ struct http {
 
 /* tls.c */
 int tls_context_new(const struct http_config *config, SSL_CTX **ret, struct error *err);
+SSL *tls_connection_new(struct http *h);
+void tls_watch_files(struct http *h);
 /* Reads the peer's certificate after the handshake. */
 void tls_peer(struct connection *c);
 bool tls_is_h2(const struct connection *c);

@@ -10,6 +10,9 @@
 #include <openssl/err.h>
 #include <openssl/x509.h>
 
+#include "common/file_watch.h"
+#include "common/log.h"
+
 #define ORGANIZATIONS_MAX 64
 
 static int tls_error(struct error *err, const char *what, const char *file)
@@ -88,21 +91,65 @@ int tls_context_new(const struct http_config *config, SSL_CTX **ret, struct erro
 
     if (!ctx)
         return tls_error(err, "TLS", NULL);
-    SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
     SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                  SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF);
-    SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20");
     SSL_CTX_set_num_tickets(ctx, 0);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                               SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_alpn_select_cb(ctx, select_protocol, NULL);
-    if (use_certificate(ctx, config, err) < 0 || use_client_ca(ctx, config, err) < 0) {
+    if (tls_settings_apply(ctx, &config->tls, err) < 0 || use_certificate(ctx, config, err) < 0 ||
+        use_client_ca(ctx, config, err) < 0) {
         SSL_CTX_free(ctx);
         return -(int)err->code;
     }
     *ret = ctx;
     return 0;
+}
+
+SSL *tls_connection_new(struct http *h)
+{
+    env_lock(h->env, &h->tls_lock);
+    SSL *ssl = SSL_new(h->tls); /* with a reference to the context */
+
+    env_unlock(h->env, &h->tls_lock);
+    return ssl;
+}
+
+static void read_again(void *arg)
+{
+    struct http *h = arg;
+    struct error err;
+    SSL_CTX *fresh;
+
+    if (tls_context_new(&h->config, &fresh, &err) < 0) {
+        log_warning(
+            "certificate can't be read again, keeping the old one", "error", "%s", err.text, NULL);
+        return;
+    }
+    env_lock(h->env, &h->tls_lock);
+    SSL_CTX *old = h->tls;
+
+    h->tls = fresh;
+    env_unlock(h->env, &h->tls_lock);
+    SSL_CTX_free(old);
+    log_info("certificate and client CA read again", NULL);
+}
+
+void tls_watch_files(struct http *h)
+{
+    const struct http_config *c = &h->config;
+    const char *paths[4] = {NULL};
+    size_t n = 0;
+
+    if (c->cert_file) {
+        paths[n++] = c->cert_file;
+        paths[n++] = c->key_file;
+    }
+    if (c->client_ca_file && *c->client_ca_file)
+        paths[n++] = c->client_ca_file;
+    if (n > 0)
+        h->tls_watch = file_watch_new(h->env, paths, read_again, h);
 }
 
 /* One attribute as heap text; NULL when it holds a NUL or isn't text. */

@@ -15,7 +15,7 @@ field_is() { [ "$(field "$1" "$2")" = "$3" ]; }
 absent() { ! "$S" get "$1" >/dev/null 2>&1; }
 
 # --- help and usage ---
-for c in up down join token apply get describe delete scale rollout logs version; do
+for c in up down join token certs apply get describe delete scale rollout logs version; do
     code "help of $c" 0 "$S" "$c" --help
     check_has "help of $c shows its usage" "$(out)" "Usage: skiffctl $c"
     check_has "the list of commands has $c" "$("$S" --help)" "  $c "
