@@ -34,7 +34,7 @@ static const struct node_rule rules[] = {
     {"", "serviceaccounts", "token", "create", USED_BY_POD},
     {"", "serviceaccounts", "", "get", USED_BY_POD},
     {"", "nodes", "", "create", ALWAYS},
-    {"", "nodes", "", "get list watch update patch delete", OWN_NAME},
+    {"", "nodes", "", "get list watch update patch", OWN_NAME},
     {"", "nodes", "status", "get update patch", OWN_NAME},
     {"", "pods", "", "get list watch", OWN_PODS},
     {"", "pods", "", "create delete", ALWAYS},
@@ -180,8 +180,8 @@ static bool is_own_pod(struct cache *cache, const struct api *api, const char *n
     const struct access_attributes *what)
 {
     struct str bound = {0};
-    bool is_get = c_eq(what->verb, "get");
-    if (!is_get && c_eq(what->only_node, node_name))
+    bool is_get = c_eq(what->verb, "get") && *what->name;
+    if (!c_eq(what->verb, "get") && c_eq(what->only_node, node_name))
         return true;
     struct object *o = cache_get(
         cache, api_find_plural(api, "", "pods"), str_of(what->namespace_), str_of(what->name));

@@ -66,7 +66,7 @@ static cJSON *new_object(const char *kind, struct str name, struct str namespace
     cJSON *object =
         json_make("{\"apiVersion\":\"" RBAC "/v1\",\"kind\":\"%s\",\"metadata\":{\"labels\":"
                   "{\"kubernetes.io/bootstrapping\":\"rbac-defaults\"},\"annotations\":"
-                  "{\"" RBAC "/autoupdate\":\"true\"}}}",
+                  "{\"rbac.authorization.kubernetes.io/autoupdate\":\"true\"}}}",
             kind);
     set_member(object, "metadata.name", name);
     if (namespace_.n)

@@ -19,7 +19,7 @@
 
 struct webhook {
     struct webhook_config config; /* without its texts */
-    char *name, *version;
+    char *name, *version, *path;  /* of its URL, with the query */
     struct http_client *client;
     struct remote *remote;
 };
@@ -34,7 +34,7 @@ static int post(struct webhook *w, const char *text, struct http_canceller *canc
     struct http_response response;
     http_response_init(&response);
     struct http_request request = {.method = "POST",
-        .path = "",
+        .path = w->path,
         .headers = json,
         .header_count = ARRAY_COUNT(json),
         .body = str_of(text),
@@ -82,6 +82,11 @@ int webhook_new(
     w->config = *config;
     w->name = xstrdup(config->name);
     w->version = xstrdup(config->version);
+    char *slash = kubeconfig.server ? strstr(kubeconfig.server, "://") : NULL;
+    slash = slash ? strchr(slash + 3, '/') : NULL;
+    w->path = xstrdup(slash ? slash : "/");
+    if (slash)
+        *slash = '\0';
     struct http_client_config client = kubeconfig_client_config(&kubeconfig, "skiff-apiserver");
     client.connections_max = IN_FLIGHT_MAX;
     result = http_client_new(env, &client, &w->client, err);
@@ -109,6 +114,7 @@ void webhook_free(struct webhook *w)
     http_client_free(w->client);
     free(w->name);
     free(w->version);
+    free(w->path);
     free(w);
 }
 

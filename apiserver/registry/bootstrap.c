@@ -142,6 +142,26 @@ static bool add_missing(cJSON *have, const cJSON *want, const char *name)
     return changed;
 }
 
+/* A binding to another role can only be replaced: the role is the policy's, the subjects are both.
+ */
+static int make_anew(struct server *s, const struct place *place, const cJSON *have,
+    const cJSON *wanted, struct error *err)
+{
+    autojson cJSON *fresh = cJSON_Duplicate(have, true);
+    json_set(fresh, "roleRef", cJSON_Duplicate(json_get(wanted, "roleRef"), true));
+    add_missing(fresh, wanted, "subjects");
+    static const char *const assigned[] = {
+        "uid", "resourceVersion", "creationTimestamp", "managedFields"};
+    for (size_t i = 0; i < ARRAY_COUNT(assigned); i++)
+        json_remove(json_get(fresh, "metadata"), assigned[i]);
+    if ((request_call(s, "DELETE", place->object, NULL, NULL, err) < 0 &&
+            err->code != ERR_NOT_FOUND) ||
+        (request_call(s, "POST", place->collection, fresh, NULL, err) < 0 &&
+            err->code != ERR_ALREADY_EXISTS))
+        return error_wrap(err, "%s", place->object);
+    return 0;
+}
+
 static int reconcile_policy(void *arg, const cJSON *wanted, struct error *err)
 {
     struct making *m = arg;
@@ -160,6 +180,8 @@ static int reconcile_policy(void *arg, const cJSON *wanted, struct error *err)
         json_get(wanted, "aggregationRule"); /* its rules are the aggregation controller's */
     if (c_eq(automatic, "false") || is_aggregated)
         return 0;
+    if (!json_equal(json_get(have, "roleRef"), json_get(wanted, "roleRef"))) /* never changes */
+        return make_anew(s, &place, have, wanted, err);
     bool changed = add_missing(have, wanted, "rules");
     if (add_missing(have, wanted, "subjects") || changed) {
         if (request_call(s, "PUT", place.object, have, NULL, err) < 0 && err->code != ERR_CONFLICT)
