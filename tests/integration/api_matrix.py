@@ -145,7 +145,7 @@ def lists(s, policy, resources):
             wanted = wanted or kind == "node" and "list" in NODE.get((group, resource), [])
             status, _, _ = s.request("GET", path + ("/namespaces/team/" if namespaced else "/") + resource, headers=headers, connection=connection)
             allowed += wanted
-            if status != (200 if wanted else 403):
+            if (status == 403) == wanted or status not in (200, 403, 501):  # 501: a kind that nobody provides here
                 wrong.append("%s list %s.%s: %s" % (kind, resource, group, status))
     check("lists that are requested (%d allowed)" % allowed, not wrong and allowed > 50, wrong[:20])
 
