@@ -224,6 +224,7 @@ static int serve(struct options *o, struct env *env, struct error *err)
             .key_pem = own.key_pem,
             .client_ca_file = o->server.client_ca_file,
             .tls = o->tls,
+            .proxy_ca_file = o->access.proxy_ca_file,
         };
         r = http_new(&config, &http, err);
     }

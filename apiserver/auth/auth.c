@@ -23,6 +23,7 @@ int auth_new(const struct auth_config *config, struct auth **ret, struct error *
     struct auth *auth = xcalloc(1, sizeof(*auth));
     auth->config = *config;
     auth->verified = token_cache_new();
+    auth->logins = logins_new();
     env_lock_init(&auth->lock);
     env_cond_init(&auth->stopped);
     int result = auth_settings_start(auth, err);
@@ -49,6 +50,7 @@ void auth_free(struct auth *auth)
     jwt_keys_free(auth->keys);
     tokens_free_static(auth);
     token_cache_free(auth->verified);
+    logins_free(auth->logins);
     env_cond_done(&auth->stopped);
     env_lock_done(&auth->lock);
     free(auth);
@@ -137,7 +139,9 @@ enum stage_result auth_authenticate_stage(struct request *q)
     struct error err;
     if (q->trusted)
         return STAGE_DONE;
-    if (q->peer_common_name && *q->peer_common_name) {
+    if (front_proxy_identity(auth, q)) {
+        /* it says who */
+    } else if (q->peer_common_name && *q->peer_common_name) {
         identity_of_certificate(q);
     } else if (bearer_token(q, &token)) {
         int result = auth_token(auth, q->arena, token, NULL, q, &q->identity, NULL, &err);
@@ -145,6 +149,10 @@ enum stage_result auth_authenticate_stage(struct request *q)
             return STAGE_WAIT;
         if (result < 0) {
             log_debug("bearer token refused", "reason", "%s", err.text, NULL);
+            if (err.code == ERR_TOO_MANY_REQUESTS) {
+                q->retry_after_s = 1;
+                return request_fail_error(q, &err);
+            }
             return request_fail(q, ERR_UNAUTHORIZED, "Unauthorized");
         }
     } else if (q->peer_certificate_bad || request_header(q, "authorization").n ||

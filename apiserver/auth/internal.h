@@ -7,6 +7,7 @@
 #include "apiserver/auth/verified.h"
 
 struct rbac;
+struct logins;
 
 struct auth {
     struct auth_config config;
@@ -15,6 +16,7 @@ struct auth {
     struct static_token *static_tokens;
     size_t static_token_count;
     struct token_cache *verified;
+    struct logins *logins;
     struct lock lock; /* of the settings in force and those before */
     struct settings *settings, *retired;
     struct task *reloader;
@@ -47,6 +49,16 @@ const char **tokens_common_audiences(
 /* What a token of our own issuer says. */
 int service_account_verify(
     struct auth *auth, struct str token, struct verified **ret, struct error *err);
+
+/* --- front_proxy.c --- */
+/* Fills the identity from the headers of a proxy that may say who asks; false: it is none. */
+bool front_proxy_identity(const struct auth *auth, struct request *q);
+
+/* --- login.c: failures by source --- */
+struct logins *logins_new(void);
+void logins_free(struct logins *l);
+bool login_may_try(struct auth *auth, const char *address);
+void login_failed(struct auth *auth, const char *address);
 
 /* --- reload.c --- */
 int auth_settings_start(struct auth *auth, struct error *err);

@@ -17,6 +17,8 @@ struct auth_options {
     int64_t token_webhook_ttl_ns;
     const char *access_webhook_file, *access_webhook_version;
     int64_t access_webhook_allowed_ttl_ns, access_webhook_refused_ttl_ns;
+    const char *proxy_ca_file, *proxy_names, *proxy_user_headers, *proxy_uid_headers,
+        *proxy_group_headers, *proxy_extra_prefixes;
 };
 
 #define AUTH_FLAG(name, type, T, member, field, otherwise, argument, help) \
@@ -64,4 +66,16 @@ struct auth_options {
         AUTH_FLAG("authorization-webhook-cache-authorized-ttl", FLAG_DURATION, T, m,               \
             access_webhook_allowed_ttl_ns, "5m", "DURATION", "how long what it allowed counts"),   \
         AUTH_FLAG("authorization-webhook-cache-unauthorized-ttl", FLAG_DURATION, T, m,             \
-            access_webhook_refused_ttl_ns, "30s", "DURATION", "how long what it refused counts")
+            access_webhook_refused_ttl_ns, "30s", "DURATION", "how long what it refused counts"),  \
+        AUTH_FLAG("requestheader-client-ca-file", FLAG_STRING, T, m, proxy_ca_file, NULL, "FILE",  \
+            "CA of proxies whose headers say who asks"),                                           \
+        AUTH_FLAG("requestheader-allowed-names", FLAG_STRING, T, m, proxy_names, NULL, "NAME,...", \
+            "common names of such proxies; by default any of the CA"),                             \
+        AUTH_FLAG("requestheader-username-headers", FLAG_STRING, T, m, proxy_user_headers,         \
+            "X-Remote-User", "HEADER,...", "their headers with the user's name"),                  \
+        AUTH_FLAG("requestheader-uid-headers", FLAG_STRING, T, m, proxy_uid_headers,               \
+            "X-Remote-Uid", "HEADER,...", "with the uid"),                                         \
+        AUTH_FLAG("requestheader-group-headers", FLAG_STRING, T, m, proxy_group_headers,           \
+            "X-Remote-Group", "HEADER,...", "with a group each"),                                  \
+        AUTH_FLAG("requestheader-extra-headers-prefix", FLAG_STRING, T, m, proxy_extra_prefixes,   \
+            "X-Remote-Extra-", "PREFIX,...", "with more about the user, by prefix")

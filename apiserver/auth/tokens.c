@@ -251,12 +251,20 @@ static int check_others(struct auth *auth, const struct settings *s, struct aren
         v = NULL;
     }
     bool fresh = !v;
+    bool is_login = waiter && !waiter->identity.name && waiter->peer_address;
+    if (fresh && is_login && !login_may_try(auth, waiter->peer_address))
+        return error_set(err, ERR_TOO_MANY_REQUESTS, "too many wrong tokens from this address");
     int result = v ? 0 : verify_jwt(auth, s, token, waiter, &v, &ours, err);
     if (result < 0 && !ours && s->token_webhook) {
         *ret_audiences = NULL;
-        return webhook_token(
-            s->token_webhook, a, token, audiences, waiter, ret, ret_audiences, err);
+        result =
+            webhook_token(s->token_webhook, a, token, audiences, waiter, ret, ret_audiences, err);
+        if (result < 0 && is_login)
+            login_failed(auth, waiter->peer_address);
+        return result;
     }
+    if (result < 0 && is_login)
+        login_failed(auth, waiter->peer_address);
     if (result != 0)
         return result;
     if (fresh)

@@ -234,7 +234,7 @@ static cJSON *access_question(
     set_given(spec, "user", who->name);
     set_given(spec, "uid", who->uid);
     /* v1beta1 says "group" */
-    if (who->groups)
+    if (who->groups && *who->groups)
         json_set(spec, c_eq(w->version, "v1") ? "groups" : "group",
             texts((const char *const *)who->groups));
     for (size_t i = 0; i < who->extra_count; i++) {

@@ -109,6 +109,7 @@ void connection_free(struct connection *c)
     strbuf_done(&c->in);
     strbuf_done(&c->out);
     free(c->peer_common_name);
+    free(c->peer_proxy_name);
     for (size_t i = 0; c->peer_organizations && c->peer_organizations[i]; i++)
         free((void *)(uintptr_t)c->peer_organizations[i]);
     free(c->peer_organizations);

@@ -16,6 +16,7 @@ struct exchange *exchange_new(struct connection *c)
     x->q->wake = loop_wake;
     x->q->peer_address = c->peer;
     x->q->peer_common_name = c->peer_common_name;
+    x->q->peer_proxy_name = c->peer_proxy_name;
     x->q->peer_organizations = c->peer_organizations;
     x->q->peer_certificate_bad = c->peer_certificate_bad;
     x->progress_ns = x->q->received_ns;

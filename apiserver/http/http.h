@@ -26,6 +26,7 @@ struct http_config {
     const char *cert_pem, *key_pem; /* where there are no files */
     const char *client_ca_file;     /* or NULL: no client certificates */
     struct tls_settings tls;        /* strings outlive the server, as those above */
+    const char *proxy_ca_file;      /* of front proxies, or NULL */
     int loops;
 };
 

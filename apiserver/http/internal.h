@@ -84,6 +84,7 @@ struct connection {
     char peer[64];
     size_t *address_count; /* of the peer's address, atomic; in http */
     char *peer_common_name;
+    char *peer_proxy_name; /* verified by the proxies' CA */
     const char **peer_organizations;
     bool peer_certificate_bad;
 

@@ -85,6 +85,42 @@ static int use_client_ca(SSL_CTX *ctx, const struct http_config *config, struct 
     return 0;
 }
 
+/* The proxies' CA goes with the context. */
+static int proxies_index = -1;
+
+static void free_proxies(
+    void *parent, void *store, CRYPTO_EX_DATA *data, int index, long argl, void *argp)
+{
+    X509_STORE_free(store);
+}
+
+static int use_proxy_ca(SSL_CTX *ctx, const struct http_config *config, struct error *err)
+{
+    const char *file = config->proxy_ca_file;
+
+    if (!file || !*file)
+        return 0;
+    X509_STORE *store = X509_STORE_new();
+    STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(file);
+    if (X509_STORE_load_locations(store, file, NULL) != 1 || !names) {
+        X509_STORE_free(store);
+        sk_X509_NAME_pop_free(names, X509_NAME_free);
+        return tls_error(err, "--requestheader-client-ca-file", file);
+    }
+    if (proxies_index < 0)
+        proxies_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, free_proxies);
+    SSL_CTX_set_ex_data(ctx, proxies_index, store);
+    for (int i = 0; i < sk_X509_NAME_num(names); i++) {
+        X509 *holder = X509_new();
+        X509_set_subject_name(holder, sk_X509_NAME_value(names, i));
+        SSL_CTX_add_client_CA(ctx, holder);
+        X509_free(holder);
+    }
+    sk_X509_NAME_pop_free(names, X509_NAME_free);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, let_pass);
+    return 0;
+}
+
 int tls_context_new(const struct http_config *config, SSL_CTX **ret, struct error *err)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
@@ -99,7 +135,7 @@ int tls_context_new(const struct http_config *config, SSL_CTX **ret, struct erro
                               SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_alpn_select_cb(ctx, select_protocol, NULL);
     if (tls_settings_apply(ctx, &config->tls, err) < 0 || use_certificate(ctx, config, err) < 0 ||
-        use_client_ca(ctx, config, err) < 0) {
+        use_client_ca(ctx, config, err) < 0 || use_proxy_ca(ctx, config, err) < 0) {
         SSL_CTX_free(ctx);
         return -(int)err->code;
     }
@@ -184,12 +220,38 @@ static void read_subject(struct connection *c, X509 *cert)
     }
 }
 
+static bool is_of_proxy(struct connection *c, X509 *cert)
+{
+    X509_STORE *store =
+        proxies_index < 0 ? NULL : SSL_CTX_get_ex_data(SSL_get_SSL_CTX(c->ssl), proxies_index);
+    X509_STORE_CTX *check = store ? X509_STORE_CTX_new() : NULL;
+
+    if (!check)
+        return false;
+    bool good = X509_STORE_CTX_init(check, store, cert, SSL_get_peer_cert_chain(c->ssl)) == 1 &&
+                X509_STORE_CTX_set_default(check, "ssl_client") == 1 &&
+                X509_verify_cert(check) == 1;
+    X509_STORE_CTX_free(check);
+    ERR_clear_error();
+    return good;
+}
+
+static char *common_name(X509 *cert)
+{
+    X509_NAME *subject = X509_get_subject_name(cert);
+    int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+
+    return at < 0 ? NULL : attribute(X509_NAME_get_entry(subject, at));
+}
+
 void tls_peer(struct connection *c)
 {
     X509 *cert = SSL_get1_peer_certificate(c->ssl);
 
     if (!cert)
         return;
+    if (is_of_proxy(c, cert))
+        c->peer_proxy_name = common_name(cert);
     if (SSL_get_verify_result(c->ssl) == X509_V_OK)
         read_subject(c, cert);
     else

@@ -102,6 +102,7 @@ void request_detach(struct request *q)
     env_unlock(env, &q->lock);
     q->peer_address = "";
     q->peer_common_name = NULL;
+    q->peer_proxy_name = NULL;
     q->peer_organizations = NULL;
 }
 

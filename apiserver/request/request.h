@@ -88,6 +88,7 @@ struct request {
     bool trusted;                 /* the server's own: identity is given, nothing is asked */
     const char *peer_common_name; /* of a verified client certificate, or NULL */
     const char **peer_organizations;
+    const char *peer_proxy_name;     /* of one of the front proxy's CA, or NULL */
     bool peer_certificate_bad;       /* one was sent and did not verify */
     const char *peer_address;        /* "10.0.0.7:51234" */
     void (*wake)(struct request *q); /* set by the connection: schedules request_run on its thread;

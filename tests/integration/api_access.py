@@ -495,12 +495,46 @@ def bootstrap_policy(s):
         equal("and roles", s.call("GET", RBAC + "/clusterroles/view")[0], 200)
 
 
+SELF = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+
+
+def front_proxy(s, ca, proxies):
+    headers = {"X-Remote-User": "jane", "X-Remote-Group": "devs", "X-Remote-Uid": "7", "X-Remote-Extra-Acme.Com%2Fproject": "blue"}
+
+    def who(tls, **options):
+        status, tree = with_certificate(s, tls, "POST", SELF, {}, **options)
+        return tree["status"]["userInfo"] if status == 201 else status
+    front = proxies.client("front")
+    equal("the front proxy says who asks", who(front, headers=headers), {"username": "jane", "uid": "7",
+          "groups": ["devs", "system:authenticated"], "extra": {"acme.com/project": ["blue"]}})
+    equal("without a name it is nobody", who(front, headers={"X-Remote-Group": "system:masters"}), 401)
+    equal("another name of its CA may not", who(proxies.client("back"), headers=headers), 401)
+    equal("nor a server certificate", who(proxies.client("front", usage=ExtendedKeyUsageOID.SERVER_AUTH), headers=headers), 401)
+    equal("nor one that has expired", who(proxies.client("front", days=-1), headers=headers), 401)
+    equal("a client's certificate is the client's", who(ca.client("front"), headers=headers)["username"], "front")
+    equal("nor without a certificate", s.call("POST", SELF, {}, token=None, headers=headers)[0], 401)
+    got = s.call("POST", SELF, {}, token=USER, headers=dict(headers, **{"X-Remote-User": "admin"}))
+    equal("nor with a token", got[1]["status"]["userInfo"]["username"], "jane")
+
+
+def failures(s):
+    c, seen = s.connect(), []
+    for i in range(700):
+        seen.append(s.call("GET", CORE + "/pods", token="wrong-%d.x.y" % i, connection=c)[0])
+        if seen[-1] == 429:
+            break
+    check("who fails too often is refused unchecked", seen[0] == 401 and seen[-1] == 429 and len(seen) > 400, (len(seen), seen[-1]))
+    equal("known tokens stay good", s.call("GET", CORE + "/pods")[0], 200)
+
+
 with tempfile.TemporaryDirectory(prefix="skiff-access-") as directory:
     ca, other = Authority(directory, "ca"), Authority(directory, "other")
+    proxies = Authority(directory, "proxies")
     key = ec.generate_private_key(ec.SECP256R1())
     ca.write(directory + "/sa.key", key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
     with Server("--client-ca-file=" + ca.path, "--service-account-signing-key-file=" + directory + "/sa.key",
-                "--service-account-key-file=" + directory + "/sa.key", "--enable-bootstrap-token-auth") as s:
+                "--service-account-key-file=" + directory + "/sa.key", "--enable-bootstrap-token-auth",
+                "--requestheader-client-ca-file=" + proxies.path, "--requestheader-allowed-names=front") as s:
         credentials(s, ca, other)
         bootstrap_tokens(s)
         service_accounts(s)
@@ -509,5 +543,7 @@ with tempfile.TemporaryDirectory(prefix="skiff-access-") as directory:
         nodes(s, ca)
         reviews(s)
         certificate_requests(s)
+        front_proxy(s, ca, proxies)
         bootstrap_policy(s)
+        failures(s)
 finish()
