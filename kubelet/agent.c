@@ -515,6 +515,7 @@ void agent_free(struct agent *a)
     objects_free(a->objects);
     runtime_cache_free(a->cache);
     stats_history_free(a->stats);
+    cJSON_Delete(a->images);
     delegated_auth_free(a->auth);
     http_client_free(a->prober);
     free(a->serving_cert);

@@ -207,6 +207,8 @@ struct agent {
     struct delegated_auth *auth;
     struct httpd *httpd;
     struct stats_history *stats;
+    cJSON *images;     /* of the Node's status, or NULL; guarded by lock */
+    int64_t images_ns; /* when they were listed; guarded by lock */
 };
 
 /* agent.c */

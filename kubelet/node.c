@@ -14,6 +14,7 @@
 
 #define SYNC_NS (10 * NS_PER_S)
 #define SETTLE_NS (20 * NS_PER_S)
+#define IMAGES_NS (60 * NS_PER_S)
 #define LEASE_SECONDS 40
 #define LEASE_NS (10 * NS_PER_S)
 
@@ -174,6 +175,28 @@ static int write_status(struct kubelet *node, struct error *err)
     return 0;
 }
 
+/* A runtime that does not answer leaves what was known. */
+static void list_images(struct agent *agent)
+{
+    struct runtime *rt = agent->runtime;
+    int64_t now_ns = env_now_ns(agent->env);
+    cJSON *images = NULL;
+    struct error ignored;
+
+    env_lock(agent->env, &agent->lock);
+    bool is_time = agent->runtime_ready && rt->ops->image_list &&
+                   (agent->images_ns == 0 || now_ns - agent->images_ns >= IMAGES_NS);
+    if (is_time)
+        agent->images_ns = now_ns;
+    env_unlock(agent->env, &agent->lock);
+    if (!is_time || rt->ops->image_list(rt, &images, &ignored) < 0)
+        return;
+    env_lock(agent->env, &agent->lock);
+    cJSON_Delete(agent->images);
+    agent->images = images;
+    env_unlock(agent->env, &agent->lock);
+}
+
 int node_sync(void *arg, const char *name, int64_t *ret_again_ns, struct error *err)
 {
     struct kubelet *node = find_node(arg, name);
@@ -184,6 +207,7 @@ int node_sync(void *arg, const char *name, int64_t *ret_again_ns, struct error *
         return -err->code;
     if (!node->agent->runtime->pretends)
         node_network_sync(node);
+    list_images(node->agent);
     if (write_status(node, err) < 0)
         return -err->code;
     *ret_again_ns = env_jitter_ns(node->agent->env, SYNC_NS, 0.04);

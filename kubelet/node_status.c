@@ -257,5 +257,9 @@ cJSON *node_status(struct kubelet *node, const cJSON *old_conditions)
         json_make("{\"kubeletEndpoint\":{\"Port\":%d}}",
             (int)(agent->config->port ? agent->config->port : 10250)));
     json_set(status, "nodeInfo", node_info(&agent->facts));
+    env_lock(agent->env, &node->agent->lock);
+    if (agent->images)
+        json_set(status, "images", cJSON_Duplicate(agent->images, true));
+    env_unlock(agent->env, &node->agent->lock);
     return status;
 }

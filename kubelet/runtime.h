@@ -211,6 +211,9 @@ struct runtime_ops {
     int (*interfaces)(
         struct runtime *, const struct container_info *, struct interface_list *, struct error *);
     int (*image_get)(struct runtime *, const char *image, struct image_info *, struct error *);
+    /* [{"names":[...],"sizeBytes":N}], the largest first, as a Node's status has them; NULL where
+     * there are none. */
+    int (*image_list)(struct runtime *, cJSON **ret, struct error *);
     /* auth: X-Registry-Auth's value, or NULL. */
     int (*image_pull)(struct runtime *, const char *image, const char *auth, struct error *);
     int (*network_up)(

@@ -296,6 +296,7 @@ static const struct runtime_ops docker_ops = {
     .usage = docker_usage,
     .interfaces = docker_interfaces,
     .image_get = docker_image_get,
+    .image_list = docker_image_list,
     .image_pull = docker_image_pull,
     .network_up = docker_network_up,
     .network_down = docker_network_down,

@@ -55,6 +55,8 @@ int docker_error_of(int status, struct str body, struct error *err);
 struct container_info *docker_parse_inspect(const cJSON *tree);
 struct container_info *docker_parse_listed(const cJSON *item);
 void docker_parse_image(const cJSON *tree, const char *wanted, struct image_info *ret);
+/* Of /images/json: see image_list in runtime.h. */
+cJSON *docker_parse_images(const cJSON *tree);
 void docker_complete_body(struct docker *d, const struct container_spec *spec, const char *image);
 /* One line of /events; false when it says nothing about a container. Views into the tree. */
 struct docker_event {
@@ -106,6 +108,7 @@ int docker_interfaces(struct runtime *rt, const struct container_info *info,
     struct interface_list *ret, struct error *err);
 int docker_image_get(
     struct runtime *rt, const char *image, struct image_info *ret, struct error *err);
+int docker_image_list(struct runtime *rt, cJSON **ret, struct error *err);
 int docker_image_pull(struct runtime *rt, const char *image, const char *auth, struct error *err);
 void docker_watch_start(struct runtime *rt, runtime_event_fn *fn, runtime_lost_fn *lost, void *arg);
 void docker_watch_stop(struct runtime *rt);

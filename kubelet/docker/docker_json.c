@@ -8,6 +8,10 @@
 
 #include "common/time.h"
 
+/* In a Node's status; upstream's nodeStatusMaxImages and MaxNamesPerImageInNodeStatus. */
+#define IMAGES_MAX 50
+#define IMAGE_NAMES_MAX 5
+
 static char *dup_or_null(const char *s)
 {
     return s && s[0] ? xstrdup(s) : NULL;
@@ -139,6 +143,49 @@ void docker_parse_image(const cJSON *tree, const char *wanted, struct image_info
     ret->digest = dup_or_null(best);
     ret->user = dup_or_null(json_string_at(tree, "Config.User"));
     ret->size = json_int64_at(tree, "Size", 0);
+}
+
+static int by_size(const void *a, const void *b)
+{
+    int64_t x = json_int64_at(*(cJSON *const *)a, "Size", 0),
+            y = json_int64_at(*(cJSON *const *)b, "Size", 0);
+
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+static void add_image_names(cJSON *names, const cJSON *list)
+{
+    const cJSON *name;
+
+    cJSON_ArrayForEach(name, list)
+    {
+        if (cJSON_IsString(name) && !strstr(name->valuestring, "<none>") &&
+            cJSON_GetArraySize(names) < IMAGE_NAMES_MAX)
+            cJSON_AddItemToArray(names, cJSON_CreateString(name->valuestring));
+    }
+}
+
+cJSON *docker_parse_images(const cJSON *tree)
+{
+    size_t count = 0, n = (size_t)cJSON_GetArraySize(tree);
+    const cJSON **images = xcalloc(n + 1, sizeof(*images)), *image;
+    cJSON *list = cJSON_CreateArray();
+
+    cJSON_ArrayForEach(image, tree) images[count++] = image;
+    qsort(images, count, sizeof(*images), by_size);
+    for (size_t i = 0; i < count && cJSON_GetArraySize(list) < IMAGES_MAX; i++) {
+        cJSON *item = cJSON_CreateObject(), *names = cJSON_CreateArray();
+        add_image_names(names, json_get(images[i], "RepoDigests"));
+        add_image_names(names, json_get(images[i], "RepoTags"));
+        json_set(item, "names", names);
+        json_set(item, "sizeBytes", json_new_int64(json_int64_at(images[i], "Size", 0)));
+        if (names->child)
+            cJSON_AddItemToArray(list, item);
+        else
+            cJSON_Delete(item);
+    }
+    free(images);
+    return list;
 }
 
 static void add_mounts(cJSON *host_config, const struct container_spec *spec)

@@ -24,6 +24,17 @@ int docker_image_get(
     return 0;
 }
 
+int docker_image_list(struct runtime *rt, cJSON **ret, struct error *err)
+{
+    struct docker *d = container_of(rt, struct docker, base);
+    autojson cJSON *tree = NULL;
+
+    if (docker_call(d, "GET", 0, NULL, &tree, err, "/images/json") < 0)
+        return -err->code;
+    *ret = docker_parse_images(tree);
+    return 0;
+}
+
 static int look_at_line(struct str line, struct error *err)
 {
     autojson cJSON *tree = NULL;

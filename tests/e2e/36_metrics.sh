@@ -117,6 +117,9 @@ raw "$P/metrics/resource" >"$WORK/resource"
 check "resource: node, pod, container" awk '/^node_cpu_usage_seconds_total /{a=1} /^pod_memory_working_set_bytes{namespace="default",pod="busy"}/{b=1}
     /^container_cpu_usage_seconds_total{container="burn",namespace="default",pod="busy"}/{c=1} END {exit !(a && b && c)}' "$WORK/resource"
 
+images_are_told() { field node "$NODE" '{.status.images[*].names}' | grep -q '"skiff/guestbook:1"'; }
+wait_for 20 "the node tells its images" images_are_told
+
 # the autoscaler
 replicas_are() { [ "$(field deployment web '{.spec.replicas}')" = "$1" ]; }
 wait_for 60 "the autoscaler adds pods" replicas_are 3

@@ -137,6 +137,21 @@ static void test_pause_image(void)
     unlink(path);
 }
 
+/* The largest first, digests before tags, none without a name. */
+static void test_images(void)
+{
+    autojson cJSON *tree =
+        json_make("[{\"RepoTags\":[\"a:1\"],\"RepoDigests\":[\"a@sha256:1\"],\"Size\":5},"
+                  "{\"RepoTags\":[\"<none>:<none>\"],\"RepoDigests\":null,\"Size\":99},"
+                  "{\"RepoTags\":[\"b:1\",\"b:2\",7],\"Size\":7000000000}]");
+    autojson cJSON *images = docker_parse_images(tree);
+    autostrbuf struct strbuf text = STRBUF_EMPTY;
+
+    json_print(images, &text);
+    CU_ASSERT_STRING_EQUAL(text.data, "[{\"names\":[\"b:1\",\"b:2\"],\"sizeBytes\":7000000000},"
+                                      "{\"names\":[\"a@sha256:1\",\"a:1\"],\"sizeBytes\":5}]");
+}
+
 extern const CU_TestInfo docker_tests[];
 const CU_TestInfo docker_tests[] = {
     {"inspect", test_inspect},
@@ -145,5 +160,6 @@ const CU_TestInfo docker_tests[] = {
     {"image digests", test_image},
     {"stream frames", test_frames},
     {"pause image", test_pause_image},
+    {"images", test_images},
     CU_TEST_INFO_NULL,
 };
