@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/metrics.h"
 #include "common/names.h"
 #include "common/time.h"
 
@@ -29,6 +30,30 @@ struct leader {
 };
 
 static task_fn leader_run;
+
+static const struct metric_info metric_status = {"leader_election_master_status", METRIC_GAUGE,
+    "Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 "
+    "indicates master. 'name' is the string used to identify the lease. Please make sure to group "
+    "by name.",
+    {"name"}};
+
+int leader_flags_check(const struct leader_flags *f, struct error *err)
+{
+    if (!f->elect)
+        return 0;
+    if (f->lease_ns < NS_PER_S)
+        return error_set(err, ERR_USAGE, "--leader-elect-lease-duration must be at least 1s");
+    if (f->retry_ns <= 0)
+        return error_set(err, ERR_USAGE, "--leader-elect-retry-period must be greater than zero");
+    if (f->lease_ns <= f->renew_deadline_ns)
+        return error_set(err, ERR_USAGE,
+            "--leader-elect-lease-duration must be greater than --leader-elect-renew-deadline");
+    if (f->renew_deadline_ns <= f->retry_ns + f->retry_ns / 5)
+        return error_set(err, ERR_USAGE,
+            "--leader-elect-renew-deadline must be greater than 1.2 times "
+            "--leader-elect-retry-period");
+    return 0;
+}
 
 static char *default_identity(struct env *env)
 {
@@ -57,6 +82,7 @@ struct leader *leader_new(struct api_client *client, const struct leader_config 
         l->config.retry_ns = 2 * NS_PER_S;
     env_lock_init(&l->lock);
     env_cond_init(&l->changed);
+    metric_set(metrics_default(), &metric_status, 0, l->name);
     l->task = env_spawn(l->env, "leader", leader_run, l);
     return l;
 }
@@ -219,6 +245,7 @@ static void set_leads(struct leader *l, bool leads)
 {
     env_lock(l->env, &l->lock);
     l->leads = leads;
+    metric_set(metrics_default(), &metric_status, leads, l->name);
     env_broadcast(l->env, &l->changed);
     env_unlock(l->env, &l->lock);
 }

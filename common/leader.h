@@ -16,8 +16,31 @@
 #pragma once
 
 #include "common/api_client.h"
+#include "common/flags.h"
 
 struct leader;
+
+/* What a daemon's command line says of it; names and defaults are upstream's, except that election
+ * is off unless asked for. */
+struct leader_flags {
+    bool elect;
+    int64_t lease_ns, renew_deadline_ns, retry_ns;
+};
+
+#define LEADER_FLAGS(type, member)                                                                 \
+    {"leader-elect", FLAG_BOOL, offsetof(type, member.elect), "false", NULL,                       \
+        "act only while holding the daemon's Lease in kube-system; for several instances"},        \
+        {"leader-elect-lease-duration", FLAG_DURATION, offsetof(type, member.lease_ns), "15s",     \
+            "TIME", "how long others wait for a silent leader"},                                   \
+        {"leader-elect-renew-deadline", FLAG_DURATION, offsetof(type, member.renew_deadline_ns),   \
+            "10s", "TIME", "how long a leader tries to renew before it stops acting"},             \
+    {                                                                                              \
+        "leader-elect-retry-period", FLAG_DURATION, offsetof(type, member.retry_ns), "2s", "TIME", \
+            "time between two looks at the Lease"                                                  \
+    }
+
+/* ERR_USAGE unless a leader stops, after several tries, before another may start. */
+int leader_flags_check(const struct leader_flags *flags, struct error *err);
 
 struct leader_config {
     const char *namespace_, *name;

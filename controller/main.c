@@ -21,7 +21,7 @@ struct config {
     struct daemon_flags daemon;
     struct component_flags component;
     const char *controllers;
-    bool leader_elect;
+    struct leader_flags leader;
     struct manager_config manager;
 };
 
@@ -35,8 +35,7 @@ static const struct flag flags[] = {
     COMPONENT_FLAGS(struct config, component, "10257"),
     FLAG("controllers", FLAG_STRING, controllers, "*", "LIST",
         "controllers to run: \"*\" all, \"name\" this one, \"-name\" all but this one"),
-    FLAG("leader-elect", FLAG_BOOL, leader_elect, "false", NULL,
-        "act only while holding the lease kube-system/kube-controller-manager"),
+    LEADER_FLAGS(struct config, leader),
     FLAG("cluster-signing-cert-file", FLAG_STRING, manager.signing_cert_file, NULL, "FILE",
         "CA that signs approved CertificateSigningRequests"),
     FLAG(
@@ -109,10 +108,13 @@ static void act(struct component *component, struct config *config, struct manag
 {
     struct starter s = {.m = m, .env = component->env};
 
-    if (config->leader_elect)
+    if (config->leader.elect)
         s.leader =
             leader_new(component->client, &(struct leader_config){.namespace_ = "kube-system",
                                               .name = "kube-controller-manager",
+                                              .lease_ns = config->leader.lease_ns,
+                                              .renew_deadline_ns = config->leader.renew_deadline_ns,
+                                              .retry_ns = config->leader.retry_ns,
                                               .on_lost = on_lost});
     struct task *task = env_spawn(s.env, "start", start_manager, &s);
     daemon_wait();
@@ -155,7 +157,7 @@ int main(int argc, char **argv)
     split_controllers(&config);
     if (config.manager.terminated_pod_threshold == 0)
         config.manager.terminated_pod_threshold = -1;
-    if (daemon_start(&config.daemon, &err) < 0 ||
+    if (leader_flags_check(&config.leader, &err) < 0 || daemon_start(&config.daemon, &err) < 0 ||
         harden(HARDEN_KEEP(CAP_NET_BIND_SERVICE), &err) < 0 || run(&config, &err) < 0) {
         log_error("can't start", "err", "%s", err.text, NULL);
         return err.code == ERR_USAGE ? 2 : 1;

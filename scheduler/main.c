@@ -16,7 +16,7 @@ struct options {
     struct daemon_flags daemon;
     struct component_flags component;
     const char *config;
-    bool leader_elect;
+    struct leader_flags leader;
 };
 
 static const struct flag flags[] = {
@@ -24,8 +24,7 @@ static const struct flag flags[] = {
     COMPONENT_FLAGS(struct options, component, "10259"),
     {"config", FLAG_STRING, offsetof(struct options, config), NULL, "FILE",
         "a KubeSchedulerConfiguration: profiles, plugins and their arguments"},
-    {"leader-elect", FLAG_BOOL, offsetof(struct options, leader_elect), NULL, NULL,
-        "schedule only while holding the Lease kube-system/kube-scheduler; for several instances"},
+    LEADER_FLAGS(struct options, leader),
 };
 
 static bool is_ready(void *arg)
@@ -53,12 +52,16 @@ static int run(const struct options *options, const struct config *config, struc
         scheduler_new(component->client, events, component->metrics, config);
     r = component_serve(component, is_ready, scheduler, err);
     if (r == 0) {
-        if (options->leader_elect || config->leader_elect) {
-            leader = leader_new(component->client, &(struct leader_config){
-                                                       .namespace_ = "kube-system",
-                                                       .name = "kube-scheduler",
-                                                       .on_lost = on_lost,
-                                                   });
+        if (options->leader.elect) {
+            leader = leader_new(
+                component->client, &(struct leader_config){
+                                       .namespace_ = "kube-system",
+                                       .name = "kube-scheduler",
+                                       .lease_ns = options->leader.lease_ns,
+                                       .renew_deadline_ns = options->leader.renew_deadline_ns,
+                                       .retry_ns = options->leader.retry_ns,
+                                       .on_lost = on_lost,
+                                   });
             leader_wait(leader, ENV_FOREVER);
         }
         scheduler_start(scheduler);
@@ -91,6 +94,9 @@ int main(int argc, char **argv)
     config_init(&config);
     if (r >= 0 && options.config && options.config[0])
         r = config_read(options.config, &config, &err);
+    options.leader.elect |= config.leader_elect;
+    if (r >= 0)
+        r = leader_flags_check(&options.leader, &err);
     if (r >= 0)
         r = run(&options, &config, &err);
     config_done(&config);
