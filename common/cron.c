@@ -60,10 +60,10 @@ static int read_number(struct str s, const struct cron_field *f, int64_t *ret, s
 static int read_range(
     struct str expression, const struct cron_field *f, struct bits *ret, struct error *err)
 {
-    struct str rest = expression, range, low;
+    struct str rest = expression, range, low = str_of("");
     int64_t from = f->min, to = f->max, step = 1;
     str_split(&rest, '/', &range);
-    bool has_step = rest.p && rest.n > 0;
+    bool has_step = str_find(expression, '/') >= 0;
     if (has_step && str_find(rest, '/') >= 0)
         return error_set(err, ERR_BAD_REQUEST, "too many slashes: %.*s", STR_FMT(expression));
     bool star = str_eqc(range, "*") || str_eqc(range, "?");
@@ -95,6 +95,8 @@ static int read_range(
     if (step == 0)
         return error_set(err, ERR_BAD_REQUEST, "step of range should be a positive number: %.*s",
             STR_FMT(expression));
+    if (step > 64)
+        step = 64; /* beyond all fields, and far from an overflow */
     for (int64_t i = from; i <= to; i += step)
         ret->set |= 1ull << i;
     ret->any |= star && step == 1;
@@ -271,8 +273,10 @@ int64_t cron_next(const struct cron *cron, const struct timezone *zone, int64_t 
 {
     struct moment m = {.zone = zone, .utc_s = after_ns / NS_PER_S};
 
-    if (cron->every_ns)
-        return m.utc_s * NS_PER_S + cron->every_ns;
+    if (cron->every_ns) {
+        int64_t next_ns;
+        return __builtin_add_overflow(m.utc_s * NS_PER_S, cron->every_ns, &next_ns) ? 0 : next_ns;
+    }
     add_seconds(&m, 60 - m.utc_s % 60); /* schedules name minutes */
     return next_in(cron, &m);
 }

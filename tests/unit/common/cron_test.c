@@ -17,6 +17,8 @@ static const struct {
     {"0 0 * * mon", "", "2026-01-01T00:00:00Z", "2026-01-05T00:00:00Z"},
     {"0 0 13 * fri", "", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"},
     {"0 0 */2 * fri", "", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"},
+    {"7/9223372036854775807 * * * *", "", "2026-01-01T00:00:00Z", "2026-01-01T00:07:00Z"},
+    {"@every 2562047h", "", "2026-01-01T00:00:00Z", NULL},
     {"@hourly", "", "2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"},
     {"@weekly", "", "2026-01-01T00:00:00Z", "2026-01-04T00:00:00Z"},
     {"@yearly", "", "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z"},
@@ -77,6 +79,8 @@ static void test_bad_schedules(void)
         {"* * 0 * *", "beginning of range (0) below minimum (1): 0"},
         {"5-1 * * * *", "beginning of range (5) beyond end of range (1): 5-1"},
         {"*/0 * * * *", "step of range should be a positive number: */0"},
+        {"*/ * * * *", "failed to parse int from : strconv.Atoi: parsing \"\": invalid syntax"},
+        {"/25 * * * *", "failed to parse int from : strconv.Atoi: parsing \"\": invalid syntax"},
         {"@never", "unrecognized descriptor: @never"},
     };
     struct cron cron;
