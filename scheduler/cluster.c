@@ -175,7 +175,7 @@ static bool needs_less(const struct pod_info *old, const struct pod_info *pod)
 /* Puts pod in the place of old: same uid, newer object. */
 static void replace(struct cluster *c, struct pod_info *old, struct pod_info *pod, int64_t now_ns)
 {
-    uint32_t row = old->row;
+    uint32_t row = old->row, nominated = old->nominated_row;
     bool wakes = needs_less(old, pod);
 
     HASH_DEL(c->pods, old);
@@ -187,18 +187,20 @@ static void replace(struct cluster *c, struct pod_info *old, struct pod_info *po
         unsettle(c, old);
         settle(c, pod);
         wakes = wakes || pod->row != row || pod->class_ != old->class_;
+        if (nominated != ROW_NONE)
+            wake(c, EVENT_POD_REMOVED, nominated, old, now_ns);
     } else if (old->assumed) {
+        wakes = wakes || pod->class_ != old->class_;
         unsettle(c, old);
         pod->assumed = true;
         if (row != ROW_NONE)
             node_table_add_pod(c->nodes, pod, row);
     } else if (old->queued) {
-        uint32_t nominated = old->nominated_row;
         node_table_denominate(c->nodes, old);
         if (nominated != ROW_NONE)
             node_table_nominate(c->nodes, pod, nominated);
         queue_replace(c->queue, old, pod, spec_changed(old, pod), now_ns);
-        if (nominated != ROW_NONE && pod->class_ != old->class_)
+        if (nominated != ROW_NONE && (wakes || pod->class_ != old->class_))
             wake(c, EVENT_POD_REMOVED, nominated, old, now_ns);
     }
     if (wakes && row != ROW_NONE)
@@ -254,7 +256,7 @@ void cluster_pod_changed(
         if (pod_has_gang(pod))
             wake_gang(c, info, now_ns);
     }
-    if (is_assigned(info) && info->row != ROW_NONE && !was_there)
+    if (info->row != ROW_NONE && !was_there)
         wake(c, EVENT_POD_ADDED, info->row, info, now_ns);
 }
 

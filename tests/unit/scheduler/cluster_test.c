@@ -170,6 +170,38 @@ static void nodes_grow_up(void)
     stop(c);
 }
 
+/* Another scheduler binds a nominated pod elsewhere: what was kept free for it is free for others.
+ */
+static void nominated_and_bound_elsewhere(void)
+{
+    struct cluster *c = start();
+    struct node *a = test_node("a", "1", "8Gi", "", ""), *b = test_node("b", "1", "8Gi", "", "");
+    struct pod *there = test_pod("x", "\"nodeName\":\"b\"," CPU("1"));
+    struct pod *chosen = test_pod("p", CPU("1")), *other = test_pod("q", CPU("1"));
+    struct pod *bound = test_pod("p", "\"nodeName\":\"b\"," CPU("1"));
+
+    cluster_node_changed(c, NULL, a, 0);
+    cluster_node_changed(c, NULL, b, 0);
+    cluster_pod_changed(c, NULL, there, 0);
+    cluster_pod_changed(c, NULL, chosen, 0);
+    struct pod_info *first = queue_pop(c->queue, 0);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(first);
+    cluster_nominate(c, first, node_table_find(c->nodes, "a")->row, 0);
+    queue_put_unschedulable(c->queue, first, 1, 0);
+    cluster_pod_changed(c, NULL, other, 1);
+    CU_ASSERT_PTR_NOT_NULL(schedule(c, 1));
+    CU_ASSERT_EQUAL(queue_count(c->queue, QUEUE_UNSCHEDULABLE), 2);
+    cluster_pod_changed(c, chosen, bound, 2);
+    CU_ASSERT_EQUAL(queue_count(c->queue, QUEUE_UNSCHEDULABLE), 0);
+    projected_unref(a);
+    projected_unref(b);
+    projected_unref(there);
+    projected_unref(chosen);
+    projected_unref(other);
+    projected_unref(bound);
+    stop(c);
+}
+
 static void not_ours(void)
 {
     struct cluster *c = start();
@@ -249,6 +281,7 @@ const CU_TestInfo cluster_tests[] = {
     {"a failed bind gives the place back", failed_bind},
     {"nodes come and go", nodes_come_and_go},
     {"nodes grow up in steps", nodes_grow_up},
+    {"a nominated pod bound elsewhere wakes others", nominated_and_bound_elsewhere},
     {"pods that are not ours to place", not_ours},
     {"gangs: all or none", gangs},
     CU_TEST_INFO_NULL,
