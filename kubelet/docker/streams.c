@@ -213,13 +213,28 @@ static int open_exec(struct docker *d, struct docker_stream *s, const char *id,
     return open_path(d, s, path, str_of(body), err);
 }
 
+/* Docker attaches to a container that has ended as well, and then says nothing for ever. Who ends
+ * after this look closes the stream. */
+static int check_running(struct docker *d, const char *id, struct error *err)
+{
+    autojson cJSON *tree = NULL;
+
+    if (docker_call(d, "GET", OPEN_TIMEOUT_NS, NULL, &tree, err, "/containers/%s/json", id) < 0)
+        return -err->code;
+    return json_bool(json_get(tree, "State"), "Running", false)
+               ? 0
+               : error_set(err, ERR_BAD_REQUEST, "the container has ended");
+}
+
 static int open_attach(struct docker *d, struct docker_stream *s, const char *id,
     const struct stream_options *o, struct error *err)
 {
     autofree char *path = str_format("/containers/%s/attach?stream=1&stdin=%d&stdout=%d&stderr=%d",
         id, o->in, o->out, o->error && !o->tty);
 
-    return open_path(d, s, path, STR(""), err);
+    if (open_path(d, s, path, STR(""), err) < 0)
+        return -err->code;
+    return check_running(d, id, err);
 }
 
 int docker_open_stream(struct runtime *rt, const char *id, const struct stream_options *o,

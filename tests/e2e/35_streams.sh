@@ -130,6 +130,10 @@ for k in "$KUBECTL_OLD" "$KUBECTL"; do
     check_eq "the container goes on" "$(field pod reader '{.status.containerStatuses[0].restartCount}')" 0
     run 4 - "$k" run "once" -i --rm --restart=Never --image=skiff/guestbook:1 -- sh -c 'cat; exit 4' <<<"to a new pod"
     check_has "run -i --rm" "$OUT" "to a new pod"
+    for i in 1 2 3 4; do # it may end before, while or after kubectl attaches
+        run 0 - timeout 40 "$k" run "short-$i" -i --rm --restart=Never --image=skiff/guestbook:1 -- echo "short $i" </dev/null
+        check_has "run -i --rm of what ends at once" "$OUT" "short $i"
+    done
 
     # port-forward
     base=$(free_port 4)
