@@ -21,6 +21,8 @@ def full_objects():
     tested = set()
     for line in out.splitlines():
         version, plural, kind, text, encoded = line.split("\t")
+        if version == "metrics.k8s.io/v1beta1":
+            continue  # figures of the nodes have no form in protobuf
         try:
             wire = protobuf.read_object(base64.b64decode(encoded))
             difference = protobuf.same(json.loads(text), wire)
@@ -159,8 +161,8 @@ def lists(s):
     for group in ["/api/v1"] + ["/apis/" + v["groupVersion"] for g in s.call("GET", "/apis")[1]["groups"] for v in g["versions"]]:
         for r in s.call("GET", group)[1]["resources"]:
             path = group + "/" + r["name"]
-            if "/" in r["name"] or "list" not in r["verbs"] or group == "/apis/example.com/v1":
-                continue
+            if "/" in r["name"] or "list" not in r["verbs"] or group in ("/apis/example.com/v1", "/apis/metrics.k8s.io/v1beta1"):
+                continue  # (custom kinds and figures of the nodes have no form in protobuf)
             kinds += 1
             status, text = s.call("GET", path)
             status, wire = answer(s, "GET", path)
