@@ -52,10 +52,10 @@ wait_for 30 "it runs" running second
 check_has "nothing was pulled" "$(events_of second)" "already present on machine"
 check_eq "it runs what was there" "$(skiffctl logs second)" 1
 check "a pod with Always" pod third one Always
-wait_for 30 "it runs" running third
+wait_for 60 "it runs" running third
 check_eq "it runs the new one" "$(skiffctl logs third)" 2
 check "a pod with Never and no image" pod fourth none Never
-wait_for 20 "it waits with ErrImageNeverPull" waiting fourth ErrImageNeverPull
+wait_for 60 "it waits with ErrImageNeverPull" waiting fourth ErrImageNeverPull
 
 # A tag that is missing, and comes later.
 check "a pod with a missing tag" pod late later IfNotPresent
@@ -79,5 +79,9 @@ wait_for 20 "it runs" running offline
 check "and Always does not" pod offline-always one Always
 wait_for 20 "it waits with ErrImagePull or ImagePullBackOff" waiting offline-always ErrImagePull ImagePullBackOff
 check "all are deleted" skiffctl delete pods -l app=pulled --timeout 60s
+if [ "$failures" -gt 0 ]; then # what the daemons said goes with their folder
+    skiffctl describe pod | tail -n 60
+    tail -n 60 "$DATA/log/kubelet.log"
+fi
 check "down --purge" skiffctl down --purge --data-dir "$DATA"
 check_eq "no container is left" "$(docker ps -aq)" ""
